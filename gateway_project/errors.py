@@ -1,0 +1,19 @@
+"""The one error hierarchy. A service raises; the caller's dialect renders `code`, `status`, `type`, `details`."""
+
+from typing import Any
+
+
+class TenantryError(Exception):
+    """Base of every error a caller may see. `headers` go onto the answer, `details` into `error`."""
+
+    code = "internal_error"
+    status = 500
+    type = "api_error"
+
+    def __init__(
+        self, message: str, *, details: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details or {}
+        self.headers = headers or {}

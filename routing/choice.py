@@ -1,0 +1,65 @@
+"""The values routing works on: what is asked, what the catalogue offers, and why a model was chosen."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Complexity(StrEnum):
+    SIMPLE = "simple"
+    COMPLEX = "complex"
+
+
+class CatalogueModel(msgspec.Struct, frozen=True):
+    """A model of the catalogue as the hot path sees it. `context_window` and `max_output` are tokens."""
+
+    id: int
+    name: str
+    upstream_name: str
+    family: str
+    context_window: int
+    max_output_tokens: int
+    downgrade_to: str | None
+    fallback_to: str | None
+    enabled: bool
+
+
+class ComplexityRules(msgspec.Struct, frozen=True):
+    """Thresholds above which a request is complex; keywords are lower case."""
+
+    max_simple_bytes: int
+    max_simple_messages: int
+    max_simple_tools: int
+    keywords: tuple[str, ...]
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a request asks for, free of any wire format.
+
+    `input_bound_tokens` is the most the prompt can count; `min_output_tokens` the least `max_tokens`
+    may be clamped to without making the request invalid.
+    """
+
+    model: str | None
+    max_tokens: int
+    min_output_tokens: int
+    stream: bool
+    input_bound_tokens: int
+    text_bytes: int
+    message_count: int
+    tool_count: int
+    system_text: str
+    end_user: str = ""
+    session: str = ""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One rung of the ladder. `why` is the route reason: requested, default, auto:simple, downgraded …
+
+    `only_from_spend_share` is the share of the budget (per cent) from which a cheaper rung is preferred:
+    the candidate is skipped while a later one exists and spend has passed it. `None`: never skipped.
+    """
+
+    model: CatalogueModel
+    why: str
+    skip_from_percent: int | None = None

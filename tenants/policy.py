@@ -1,0 +1,72 @@
+"""The policy snapshot: everything the hot path needs to know of a tenant and one of its keys."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from routing.choice import CatalogueModel, Complexity, ComplexityRules
+
+
+class BudgetMode(StrEnum):
+    HARD = "hard"
+    SOFT = "soft"
+    PREPAID = "prepaid"
+
+
+class DisconnectPolicy(StrEnum):
+    CANCEL = "cancel"
+    DRAIN = "drain"
+
+
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """The two tokens Redis held just before the snapshot was read: of all policies, and of this tenant's."""
+
+    everyone: str
+    tenant: str
+
+
+class KeyPolicy(msgspec.Struct, frozen=True):
+    """One API key as the hot path sees it. Money in nano-USD; `None` is no limit of its own."""
+
+    id: int
+    name: str
+    prefix: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    requests_per_minute: int | None
+    monthly_budget_nano: int | None
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A tenant's limits with tier defaults already applied. Money in nano-USD; `None` is unlimited."""
+
+    version: PolicyVersion
+    tenant_id: int
+    slug: str
+    tier: str
+    suspended: bool
+    models: dict[str, CatalogueModel]  # the models it may use, by public name (enabled ones only)
+    routes: dict[Complexity, str]
+    rules: ComplexityRules
+    default_model: str | None
+    requests_per_minute: int | None
+    user_requests_per_minute: int | None
+    concurrency: int | None
+    tokens_per_day: int | None
+    monthly_budget_nano: int | None
+    user_monthly_budget_nano: int | None
+    budget_mode: BudgetMode
+    downgrade_percent: int
+    alert_percents: tuple[int, ...]
+    margin_percent: str  # decimal as text
+    timezone: str
+    billing_day: int
+    disconnect: DisconnectPolicy
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls: a tenant's policy and the key that was shown."""
+
+    policy: Policy
+    key: KeyPolicy
