@@ -1,4 +1,4 @@
-"""The one error hierarchy. A service raises; the caller's dialect renders `code`, `status`, `type`, `details`."""
+"""The one error hierarchy: a service raises, the caller's dialect renders code, status, type and details."""
 
 from typing import Any
 

@@ -1,0 +1,388 @@
+import django.contrib.postgres.fields
+import django.core.validators
+import django.db.models.deletion
+import django.db.models.functions.datetime
+import django.utils.timezone
+from decimal import Decimal
+from django.conf import settings
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    initial = True
+
+    dependencies = [
+        ('auth', '__first__'),
+        ('routing', '0001_initial'),
+        ('tenants', '0001_initial'),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name='WebhookDelivery',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('event_id', models.CharField(max_length=100)),
+                ('event_type', models.CharField(max_length=50)),
+                ('payload', models.JSONField()),
+                ('status', models.CharField(choices=[('pending', 'Pending'), ('delivered', 'Delivered'), ('failed', 'Failed')], default='pending', max_length=10)),
+                ('attempts', models.PositiveSmallIntegerField(default=0)),
+                ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
+                ('last_attempt_at', models.DateTimeField(blank=True, null=True)),
+                ('last_status', models.PositiveSmallIntegerField(blank=True, null=True, verbose_name='last HTTP status')),
+                ('last_error', models.CharField(blank=True, default='', max_length=500)),
+                ('delivered_at', models.DateTimeField(blank=True, null=True)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                'verbose_name_plural': 'webhook deliveries',
+                'ordering': ['-created_at'],
+            },
+        ),
+        migrations.CreateModel(
+            name='LedgerBatch',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('shard', models.PositiveSmallIntegerField()),
+                ('number', models.PositiveBigIntegerField()),
+                ('previous_hash', models.CharField(max_length=64)),
+                ('hash', models.CharField(max_length=64)),
+                ('rows', models.PositiveIntegerField()),
+                ('request_ids', django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), default=list, size=None)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                'verbose_name_plural': 'ledger batches',
+                'ordering': ['shard', '-number'],
+                'default_permissions': ('view',),
+                'constraints': [models.UniqueConstraint(fields=('shard', 'number'), name='billing_ledgerbatch_unique')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ModelPrice',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('effective_from', models.DateTimeField(default=django.utils.timezone.now)),
+                ('context_over_tokens', models.PositiveIntegerField(blank=True, help_text='Empty: the plain price. Else: for inputs longer than this.', null=True)),
+                ('input_usd', models.DecimalField(decimal_places=6, max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='input / 1M')),
+                ('output_usd', models.DecimalField(decimal_places=6, max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='output / 1M')),
+                ('cache_read_usd', models.DecimalField(decimal_places=6, default=Decimal('0'), max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='cache read / 1M')),
+                ('cache_write_5m_usd', models.DecimalField(decimal_places=6, default=Decimal('0'), max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='cache write 5 min / 1M')),
+                ('cache_write_1h_usd', models.DecimalField(decimal_places=6, default=Decimal('0'), max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='cache write 1 h / 1M')),
+                ('web_search_usd', models.DecimalField(decimal_places=6, default=Decimal('0'), max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='web search / 1000')),
+                ('source', models.CharField(default='staff', help_text='Where the price was taken from.', max_length=100)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('model', models.ForeignKey(blank=True, help_text='Empty: the default for unpriced models.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='routing.model')),
+            ],
+            options={
+                'ordering': ['model__name', '-effective_from', 'context_over_tokens'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Statement',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('period_start', models.DateField()),
+                ('period_end', models.DateField(help_text='First day of the next period.')),
+                ('starts_at', models.DateTimeField()),
+                ('ends_at', models.DateTimeField()),
+                ('timezone', models.CharField(max_length=64)),
+                ('budget_mode', models.CharField(max_length=10)),
+                ('budget_usd', models.DecimalField(blank=True, decimal_places=9, max_digits=20, null=True, verbose_name='budget (USD)')),
+                ('requests', models.PositiveBigIntegerField(default=0)),
+                ('input_tokens', models.PositiveBigIntegerField(default=0)),
+                ('output_tokens', models.PositiveBigIntegerField(default=0)),
+                ('cache_read_tokens', models.PositiveBigIntegerField(default=0)),
+                ('cache_write_5m_tokens', models.PositiveBigIntegerField(default=0)),
+                ('cache_write_1h_tokens', models.PositiveBigIntegerField(default=0)),
+                ('web_searches', models.PositiveBigIntegerField(default=0)),
+                ('usage_usd', models.DecimalField(decimal_places=9, max_digits=24, verbose_name='usage (USD)')),
+                ('upstream_cost_usd', models.DecimalField(decimal_places=9, max_digits=24, verbose_name='upstream cost (USD)')),
+                ('late_usd', models.DecimalField(decimal_places=9, default=0, help_text='Rows of periods closed before.', max_digits=24, verbose_name='late usage (USD)')),
+                ('adjustments_usd', models.DecimalField(decimal_places=9, default=0, max_digits=24, verbose_name='adjustments (USD)')),
+                ('total_usd', models.DecimalField(decimal_places=9, max_digits=24, verbose_name='total (USD)')),
+                ('lines', models.JSONField(default=list)),
+                ('late_lines', models.JSONField(default=list)),
+                ('adjustment_lines', models.JSONField(default=list)),
+                ('alerts', models.JSONField(default=list)),
+                ('recorded_until', models.DateTimeField()),
+                ('closed_at', models.DateTimeField(auto_now_add=True)),
+                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='statements', to='tenants.tenant')),
+            ],
+            options={
+                'ordering': ['-period_start', 'tenant'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Adjustment',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('credit', 'Credit'), ('correction', 'Correction'), ('grant', 'Budget grant'), ('topup', 'Top-up'), ('late_settle', 'Late settlement')], max_length=12)),
+                ('amount_usd', models.DecimalField(decimal_places=9, max_digits=20, verbose_name='amount (USD)')),
+                ('reason', models.CharField(max_length=500)),
+                ('reference', models.CharField(blank=True, default='', help_text='Your own number of it; the same one is booked once only.', max_length=200)),
+                ('request_id', models.UUIDField(blank=True, help_text='The call a late settlement is about.', null=True)),
+                ('period_start', models.DateField(help_text='The period it counts in.')),
+                ('expires_at', models.DateTimeField(blank=True, help_text='Grants only.', null=True)),
+                ('details', models.JSONField(blank=True, default=dict, editable=False)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('api_key', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='adjustments', to='tenants.apikey')),
+                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='adjustments', to='tenants.tenant')),
+                ('statement', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='adjustments', to='billing.statement')),
+            ],
+            options={
+                'ordering': ['-created_at'],
+            },
+        ),
+        migrations.CreateModel(
+            name='UpstreamUsage',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField()),
+                ('model', models.CharField(max_length=100)),
+                ('requests', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('input_tokens', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('output_tokens', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('cache_read_tokens', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('cache_write_tokens', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('cost_usd', models.DecimalField(decimal_places=9, max_digits=20, verbose_name='billed (USD)')),
+                ('source', models.CharField(max_length=200)),
+                ('imported_at', models.DateTimeField(auto_now=True)),
+            ],
+            options={
+                'verbose_name': 'upstream bill line',
+                'ordering': ['-day', 'model'],
+                'constraints': [models.UniqueConstraint(fields=('day', 'model'), name='billing_upstreamusage_unique')],
+            },
+        ),
+        migrations.CreateModel(
+            name='UsageExport',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('status', models.CharField(choices=[('running', 'Running'), ('complete', 'Complete'), ('failed', 'Failed')], default='running', max_length=10)),
+                ('format', models.CharField(default='csv', max_length=10)),
+                ('filters', models.JSONField(default=dict)),
+                ('columns', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=50), default=list, size=None)),
+                ('timezone', models.CharField(default='UTC', max_length=64)),
+                ('rows', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('totals', models.JSONField(default=dict)),
+                ('digest', models.CharField(blank=True, default='', max_length=64)),
+                ('error', models.CharField(blank=True, default='', max_length=500)),
+                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='usage_exports', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'ordering': ['-created_at'],
+                'default_permissions': ('view', 'add'),
+            },
+        ),
+        migrations.CreateModel(
+            name='WebhookAttempt',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveSmallIntegerField()),
+                ('attempted_at', models.DateTimeField()),
+                ('duration_ms', models.PositiveIntegerField()),
+                ('http_status', models.PositiveSmallIntegerField(blank=True, null=True)),
+                ('error', models.CharField(blank=True, default='', max_length=500)),
+                ('response', models.CharField(blank=True, default='', max_length=1000)),
+                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='log', to='billing.webhookdelivery')),
+            ],
+            options={
+                'ordering': ['-attempted_at'],
+                'default_permissions': ('view',),
+            },
+        ),
+        migrations.CreateModel(
+            name='WebhookEndpoint',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('url', models.CharField(max_length=2000, verbose_name='URL')),
+                ('description', models.CharField(blank=True, max_length=200)),
+                ('events', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=50), blank=True, default=list, help_text='Event types; empty: all.', size=None)),
+                ('secret', models.TextField(editable=False)),
+                ('previous_secret', models.TextField(blank=True, default='', editable=False)),
+                ('previous_secret_until', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('enabled', models.BooleanField(default=True)),
+                ('disabled_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('disabled_reason', models.CharField(blank=True, default='', editable=False, max_length=200)),
+                ('failing_since', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('slow_until', models.DateTimeField(blank=True, editable=False, help_text='Nothing is sent before, as the receiver asked.', null=True)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('tenant', models.ForeignKey(blank=True, help_text="Empty: the operator's own.", null=True, on_delete=django.db.models.deletion.CASCADE, related_name='webhooks', to='tenants.tenant')),
+            ],
+            options={
+                'ordering': ['tenant', '-created_at'],
+            },
+        ),
+        migrations.AddField(
+            model_name='webhookdelivery',
+            name='endpoint',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='billing.webhookendpoint'),
+        ),
+        migrations.CreateModel(
+            name='BudgetAlert',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('threshold', 'Budget threshold reached'), ('tokens_day', 'Tokens per day reached'), ('forecast', 'Budget ends before the period'), ('anomaly', 'Unusual spend')], default='threshold', max_length=12)),
+                ('scope', models.CharField(choices=[('tenant', 'Tenant'), ('key', 'API key'), ('user', 'End user'), ('prepaid', 'Prepaid balance')], default='tenant', max_length=10)),
+                ('subject', models.CharField(blank=True, default='', max_length=256)),
+                ('period_start', models.DateField(help_text='For tokens per day and anomalies: the day.')),
+                ('threshold', models.PositiveSmallIntegerField(verbose_name='threshold (%)')),
+                ('budget_usd', models.DecimalField(decimal_places=9, max_digits=20, verbose_name='budget (USD)')),
+                ('spent_usd', models.DecimalField(decimal_places=9, max_digits=20, verbose_name='spent (USD)')),
+                ('request_id', models.UUIDField(blank=True, null=True)),
+                ('crossed_at', models.DateTimeField()),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('details', models.JSONField(blank=True, default=dict)),
+                ('tenant', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='budget_alerts', to='tenants.tenant')),
+            ],
+            options={
+                'ordering': ['-crossed_at', '-threshold'],
+                'indexes': [models.Index(fields=['-crossed_at'], name='billing_budgetalert_newest')],
+                'constraints': [models.UniqueConstraint(fields=('tenant', 'period_start', 'kind', 'scope', 'subject', 'threshold', 'budget_usd'), name='billing_budgetalert_unique')],
+            },
+        ),
+        migrations.CreateModel(
+            name='DailyUsage',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField()),
+                ('period_start', models.DateField()),
+                ('model', models.CharField(max_length=100)),
+                ('status', models.CharField(choices=[('ok', 'OK'), ('upstream_error', 'Upstream error'), ('cancelled', 'Cancelled'), ('orphaned', 'Orphaned')], max_length=20)),
+                ('requests', models.PositiveBigIntegerField(db_default=0)),
+                ('estimated_requests', models.PositiveBigIntegerField(db_default=0)),
+                ('input_tokens', models.PositiveBigIntegerField(db_default=0)),
+                ('output_tokens', models.PositiveBigIntegerField(db_default=0)),
+                ('cache_read_tokens', models.PositiveBigIntegerField(db_default=0)),
+                ('cache_write_5m_tokens', models.PositiveBigIntegerField(db_default=0, verbose_name='cache write 5m tokens')),
+                ('cache_write_1h_tokens', models.PositiveBigIntegerField(db_default=0, verbose_name='cache write 1h tokens')),
+                ('web_searches', models.PositiveBigIntegerField(db_default=0)),
+                ('cost_usd', models.DecimalField(db_default=0, decimal_places=9, max_digits=24, verbose_name='cost (USD)')),
+                ('upstream_cost_usd', models.DecimalField(db_default=0, decimal_places=9, max_digits=24)),
+                ('latency_ms_sum', models.PositiveBigIntegerField(db_default=0)),
+                ('latency_count', models.PositiveBigIntegerField(db_default=0)),
+                ('ttft_ms_sum', models.PositiveBigIntegerField(db_default=0)),
+                ('ttft_count', models.PositiveBigIntegerField(db_default=0)),
+                ('latency_buckets', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), editable=False, null=True, size=None)),
+                ('ttft_buckets', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), editable=False, null=True, size=None)),
+                ('api_key', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='daily_usage', to='tenants.apikey')),
+                ('tenant', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='daily_usage', to='tenants.tenant')),
+            ],
+            options={
+                'verbose_name_plural': 'daily usage',
+                'ordering': ['-day', 'tenant'],
+                'default_permissions': ('view',),
+                'indexes': [models.Index(fields=['day'], name='billing_dailyusage_day'), models.Index(fields=['tenant', 'period_start'], name='billing_dailyusage_period')],
+                'constraints': [models.UniqueConstraint(fields=('tenant', 'day', 'api_key', 'model', 'status'), name='billing_dailyusage_unique', nulls_distinct=False)],
+            },
+        ),
+        migrations.CreateModel(
+            name='DriftReport',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('checked_at', models.DateTimeField(auto_now_add=True)),
+                ('ok', models.BooleanField()),
+                ('period_start', models.DateField(blank=True, null=True)),
+                ('redis_usd', models.DecimalField(blank=True, decimal_places=9, max_digits=20, null=True, verbose_name='Redis (USD)')),
+                ('ledger_usd', models.DecimalField(decimal_places=9, max_digits=20, verbose_name='ledger (USD)')),
+                ('rollup_usd', models.DecimalField(decimal_places=9, max_digits=20, verbose_name='roll-up (USD)')),
+                ('reserved_usd', models.DecimalField(decimal_places=9, default=0, max_digits=20, verbose_name='reserved (USD)')),
+                ('undrained', models.PositiveBigIntegerField(default=0)),
+                ('drift_usd', models.DecimalField(decimal_places=9, default=0, max_digits=20, verbose_name='drift (USD)')),
+                ('details', models.JSONField(blank=True, default=dict)),
+                ('tenant', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='drift_reports', to='tenants.tenant')),
+            ],
+            options={
+                'ordering': ['-checked_at'],
+                'default_permissions': ('view',),
+                'indexes': [models.Index(fields=['-checked_at'], name='billing_driftreport_newest')],
+            },
+        ),
+        migrations.AddConstraint(
+            model_name='modelprice',
+            constraint=models.UniqueConstraint(fields=('model', 'effective_from', 'context_over_tokens'), name='billing_modelprice_unique', nulls_distinct=False),
+        ),
+        migrations.AddConstraint(
+            model_name='modelprice',
+            constraint=models.CheckConstraint(condition=models.Q(('cache_read_usd__gte', 0), ('cache_write_1h_usd__gte', 0), ('cache_write_5m_usd__gte', 0), ('input_usd__gte', 0), ('output_usd__gte', 0), ('web_search_usd__gte', 0)), name='billing_modelprice_not_negative'),
+        ),
+        migrations.AddConstraint(
+            model_name='modelprice',
+            constraint=models.CheckConstraint(condition=models.Q(('context_over_tokens', None), ('context_over_tokens__gt', 0), _connector='OR'), name='billing_modelprice_context_tier_is_positive'),
+        ),
+        migrations.AddConstraint(
+            model_name='statement',
+            constraint=models.UniqueConstraint(fields=('tenant', 'period_start'), name='billing_statement_unique'),
+        ),
+        migrations.AddConstraint(
+            model_name='statement',
+            constraint=models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='billing_statement_period_has_a_length'),
+        ),
+        migrations.AddIndex(
+            model_name='adjustment',
+            index=models.Index(fields=['tenant', 'period_start'], name='billing_adjustment_period'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.UniqueConstraint(condition=models.Q(('reference', ''), _negated=True), fields=('tenant', 'kind', 'reference'), name='billing_adjustment_reference_once', violation_error_message='This reference is booked already.'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'late_settle')), fields=('request_id',), name='billing_adjustment_late_settle_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['credit', 'correction', 'grant', 'topup', 'late_settle'])), name='billing_adjustment_kind_is_known'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['credit', 'grant', 'topup']), _negated=True), ('amount_usd__gt', 0), _connector='OR'), name='billing_adjustment_favours_are_positive', violation_error_message='Credits, grants and top-ups are positive amounts.'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('expires_at__isnull', False), ('kind', 'grant')), models.Q(models.Q(('kind', 'grant'), _negated=True), ('expires_at', None)), _connector='OR'), name='billing_adjustment_only_grants_expire', violation_error_message='A grant needs an end; nothing else has one.'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'topup'), _negated=True), models.Q(('reference', ''), _negated=True), _connector='OR'), name='billing_adjustment_topup_has_a_reference', violation_error_message='A top-up needs a reference.'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'late_settle'), _negated=True), ('request_id__isnull', False), _connector='OR'), name='billing_adjustment_late_settle_has_a_request'),
+        ),
+        migrations.AddConstraint(
+            model_name='adjustment',
+            constraint=models.CheckConstraint(condition=models.Q(('reason', ''), _negated=True), name='billing_adjustment_has_a_reason'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookattempt',
+            index=models.Index(fields=['delivery', '-attempted_at'], name='billing_webhookattempt_log'),
+        ),
+        migrations.AddConstraint(
+            model_name='webhookendpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('secret', ''), _negated=True), name='billing_webhookendpoint_has_a_secret'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
+            index=models.Index(condition=models.Q(('status', 'pending')), fields=['next_attempt_at'], name='billing_webhookdelivery_due'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
+            index=models.Index(fields=['endpoint', '-created_at'], name='billing_webhookdelivery_log'),
+        ),
+        migrations.AddConstraint(
+            model_name='webhookdelivery',
+            constraint=models.UniqueConstraint(fields=('endpoint', 'event_id'), name='billing_webhookdelivery_unique'),
+        ),
+        migrations.AddConstraint(
+            model_name='webhookdelivery',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'pending'), _negated=True), ('next_attempt_at__isnull', False), _connector='OR'), name='billing_webhookdelivery_pending_has_a_time'),
+        ),
+    ]

@@ -1,0 +1,12 @@
+DROP TRIGGER billing_adjustment_never_removed ON billing_adjustment;
+DROP TRIGGER billing_adjustment_never_edited ON billing_adjustment;
+DROP TRIGGER billing_statement_frozen ON billing_statement;
+DROP TRIGGER billing_modelprice_never_removed ON billing_modelprice;
+DROP TRIGGER billing_modelprice_never_edited ON billing_modelprice;
+DROP TRIGGER billing_ledgerbatch_append_only ON billing_ledgerbatch;
+DROP TABLE billing_usagerecord;
+DROP AGGREGATE billing_sum_counts(bigint[]);
+DROP FUNCTION billing_add_counts(bigint[], bigint[]);
+DROP FUNCTION billing_make_partitions(date, integer);
+DROP FUNCTION billing_refuse_change();
+DROP FUNCTION billing_request_time(uuid);

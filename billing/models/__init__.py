@@ -1,0 +1,38 @@
+"""What it costs, what was used, and who is told."""
+
+from billing.models.adjustment import Adjustment, AdjustmentKind
+from billing.models.budget_alert import AlertKind, AlertScope, BudgetAlert
+from billing.models.daily_usage import DailyUsage
+from billing.models.drift_report import DriftReport
+from billing.models.ledger_batch import LedgerBatch
+from billing.models.model_price import ModelPrice
+from billing.models.statement import Statement
+from billing.models.upstream_usage import UpstreamUsage
+from billing.models.usage_export import ExportStatus, UsageExport
+from billing.models.usage_record import UsageRecord, UsageStatus, Wire
+from billing.models.webhook_attempt import WebhookAttempt
+from billing.models.webhook_delivery import DeliveryStatus, WebhookDelivery
+from billing.models.webhook_endpoint import WebhookEndpoint
+
+__all__ = [
+    "Adjustment",
+    "AdjustmentKind",
+    "AlertKind",
+    "AlertScope",
+    "BudgetAlert",
+    "DailyUsage",
+    "DeliveryStatus",
+    "DriftReport",
+    "ExportStatus",
+    "LedgerBatch",
+    "ModelPrice",
+    "Statement",
+    "UpstreamUsage",
+    "UsageExport",
+    "UsageRecord",
+    "UsageStatus",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "Wire",
+]

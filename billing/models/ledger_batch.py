@@ -1,0 +1,29 @@
+"""The chain that shows the ledger was not touched."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+
+class LedgerBatch(models.Model):
+    """One drained batch of one shard.
+
+    `hash` is the hex SHA-256 over `previous_hash` and the batch's rows in the order of `request_ids`.
+    """
+
+    shard = models.PositiveSmallIntegerField()
+    number = models.PositiveBigIntegerField()
+    previous_hash = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+    rows = models.PositiveIntegerField()
+    request_ids = ArrayField(models.UUIDField(), default=list)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "ledger batches"
+        ordering = ["shard", "-number"]
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(fields=["shard", "number"], name="billing_ledgerbatch_unique")]
+
+    def __str__(self) -> str:
+        return f"shard {self.shard} batch {self.number}"

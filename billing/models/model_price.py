@@ -1,0 +1,90 @@
+"""The price list: effective-dated, superseded, never edited."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from routing.models import Model
+
+
+def usd(label: str, **options: Any) -> Any:
+    """A price column: USD, six places, not negative."""
+    return models.DecimalField(
+        label, max_digits=14, decimal_places=6, validators=[MinValueValidator(Decimal(0))], **options
+    )
+
+
+class PriceIsImmutable(ValidationError):
+    """A price row was to be changed. Add a later one instead."""
+
+
+class ModelPrice(models.Model):
+    """What upstream charges for a model from `effective_from` on, in USD per 1M tokens.
+
+    Without a model it is the explicit default for models that have no price. A row with `context_over_tokens`
+    applies instead of the plain one to calls whose whole input is longer than that.
+    """
+
+    model = models.ForeignKey(
+        Model,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="prices",
+        help_text="Empty: the default for unpriced models.",
+    )
+    effective_from = models.DateTimeField(default=timezone.now)
+    context_over_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Empty: the plain price. Else: for inputs longer than this."
+    )
+    input_usd = usd("input / 1M")
+    output_usd = usd("output / 1M")
+    cache_read_usd = usd("cache read / 1M", default=Decimal(0))
+    cache_write_5m_usd = usd("cache write 5 min / 1M", default=Decimal(0))
+    cache_write_1h_usd = usd("cache write 1 h / 1M", default=Decimal(0))
+    web_search_usd = usd("web search / 1000", default=Decimal(0))
+    source = models.CharField(max_length=100, default="staff", help_text="Where the price was taken from.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, editable=False, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["model__name", "-effective_from", "context_over_tokens"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "effective_from", "context_over_tokens"],
+                nulls_distinct=False,
+                name="billing_modelprice_unique",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    input_usd__gte=0,
+                    output_usd__gte=0,
+                    cache_read_usd__gte=0,
+                    cache_write_5m_usd__gte=0,
+                    cache_write_1h_usd__gte=0,
+                    web_search_usd__gte=0,
+                ),
+                name="billing_modelprice_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=Q(context_over_tokens=None) | Q(context_over_tokens__gt=0),
+                name="billing_modelprice_context_tier_is_positive",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model or 'default'} {self.input_usd.normalize():f}/{self.output_usd.normalize():f}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert; a row that exists is refused (a trigger refuses it for raw SQL too)."""
+        if not self._state.adding:
+            raise PriceIsImmutable("A price is never edited: add a new one with a later date.")
+        super().save(*args, **kwargs)

@@ -1,0 +1,97 @@
+"""The ledger: one row for each upstream call, appended and never changed."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from billing.models.model_price import ModelPrice
+from tenants.models import ApiKey, Tenant
+
+
+class UsageStatus(models.TextChoices):
+    OK = "ok", "OK"
+    UPSTREAM_ERROR = "upstream_error", "Upstream error"
+    CANCELLED = "cancelled", "Cancelled"
+    ORPHANED = "orphaned", "Orphaned"
+
+
+class Wire(models.TextChoices):
+    ANTHROPIC = "anthropic", "Anthropic"
+    OPENAI = "openai", "OpenAI"
+
+
+class UsageRecord(models.Model):
+    """One call. `created_at` is the time inside the request id (UUIDv7); money is USD to the nano-dollar.
+
+    The table is partitioned by month of `created_at`, so its real primary key is (request_id, created_at);
+    it is created by hand in the first migration. Its references carry no constraint: a row is never refused
+    because what it names has gone.
+    """
+
+    request_id = models.UUIDField(primary_key=True)
+    created_at = models.DateTimeField()
+    recorded_at = models.DateTimeField(
+        db_default=Now(), help_text="When the row was written; late rows show here."
+    )
+    tenant = models.ForeignKey(
+        Tenant, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="usage"
+    )
+    api_key = models.ForeignKey(
+        ApiKey, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="usage"
+    )
+    day = models.DateField(help_text="In the tenant's time zone.")
+    period_start = models.DateField(help_text="First day of the tenant's billing period.")
+    end_user = models.CharField(max_length=256, db_default="")
+    session = models.CharField(max_length=256, db_default="")
+    run_id = models.CharField(max_length=256, db_default="")
+    wire = models.CharField(max_length=10, choices=Wire.choices)
+    model_requested = models.CharField(max_length=100, db_default="")
+    model = models.CharField(max_length=100)
+    route = models.CharField(max_length=100, db_default="")
+    stream = models.BooleanField(db_default=False)
+    status = models.CharField(max_length=20, choices=UsageStatus.choices)
+    http_status = models.PositiveSmallIntegerField(null=True)
+    input_tokens = models.PositiveBigIntegerField(db_default=0)
+    output_tokens = models.PositiveBigIntegerField(db_default=0)
+    cache_read_tokens = models.PositiveBigIntegerField(db_default=0)
+    cache_write_5m_tokens = models.PositiveBigIntegerField("cache write 5m tokens", db_default=0)
+    cache_write_1h_tokens = models.PositiveBigIntegerField("cache write 1h tokens", db_default=0)
+    web_searches = models.PositiveIntegerField(db_default=0)
+    cost_usd = models.DecimalField("cost (USD)", max_digits=20, decimal_places=9, help_text="Sell price.")
+    upstream_cost_usd = models.DecimalField(max_digits=20, decimal_places=9, help_text="Cost price.")
+    price = models.ForeignKey(
+        ModelPrice, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    estimated = models.BooleanField(db_default=False)
+    latency_ms = models.PositiveIntegerField("latency (ms)", null=True)
+    ttft_ms = models.PositiveIntegerField("time to first token (ms)", null=True)
+    upstream_request_id = models.CharField(max_length=128, db_default="")
+    tags = models.JSONField(default=dict)
+    note = models.CharField(max_length=500, db_default="", help_text="Why it was estimated or quarantined.")
+
+    class Meta:
+        ordering = ["-created_at"]
+        default_permissions = ("view",)
+        # `created_at desc` first in none but the first: filters are on one tenant, key, model or fault.
+        indexes = [
+            models.Index(fields=["-created_at"], name="billing_usage_newest"),
+            models.Index(fields=["tenant", "-created_at"], name="billing_usage_tenant"),
+            models.Index(fields=["api_key", "-created_at"], name="billing_usage_key"),
+            models.Index(fields=["model", "-created_at"], name="billing_usage_model"),
+            models.Index(
+                fields=["status", "-created_at"],
+                condition=~models.Q(status="ok"),
+                name="billing_usage_faults",
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(cost_usd__gte=0, upstream_cost_usd__gte=0),
+                name="billing_usagerecord_cost_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=UsageStatus.values), name="billing_usagerecord_status_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.request_id)

@@ -1,0 +1,50 @@
+"""Where events are sent."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from tenants.models import Tenant
+
+
+class WebhookEndpoint(models.Model):
+    """One address. Without a tenant it is the operator's and hears of every tenant.
+
+    `events` empty means all. While a secret is being rotated `previous_secret` signs too, until its time.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="webhooks",
+        help_text="Empty: the operator's own.",
+    )
+    url = models.CharField("URL", max_length=2000)
+    description = models.CharField(max_length=200, blank=True)
+    events = ArrayField(
+        models.CharField(max_length=50), default=list, blank=True, help_text="Event types; empty: all."
+    )
+    secret = models.TextField(editable=False)
+    previous_secret = models.TextField(blank=True, default="", editable=False)
+    previous_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
+    enabled = models.BooleanField(default=True)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    disabled_reason = models.CharField(max_length=200, blank=True, default="", editable=False)
+    failing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    slow_until = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Nothing is sent before, as the receiver asked."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["tenant", "-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(secret=""), name="billing_webhookendpoint_has_a_secret"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.url

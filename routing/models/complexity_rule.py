@@ -1,0 +1,52 @@
+"""What makes a request complex: sizes above which it is, and words that say so."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class RuleKind(models.TextChoices):
+    THRESHOLD = "threshold", "Threshold"
+    KEYWORD = "keyword", "Keyword"
+
+
+class Threshold(models.TextChoices):
+    """The sizes the chooser knows; the names are those of `routing.choice.ComplexityRules`."""
+
+    BYTES = "max_simple_bytes", "Bytes of text"
+    MESSAGES = "max_simple_messages", "Messages"
+    TOOLS = "max_simple_tools", "Tools"
+
+
+class ComplexityRule(models.Model):
+    """One rule. A threshold's `subject` is what is counted and `value` the most a simple request has of it;
+    a keyword's `subject` is the lower-case phrase looked for in the system prompt.
+    """
+
+    kind = models.CharField(max_length=10, choices=RuleKind.choices)
+    subject = models.CharField(
+        max_length=100,
+        help_text="Keyword: a lower-case phrase. Threshold: " + ", ".join(Threshold.values) + ".",
+    )
+    value = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Threshold only: the most a simple request has."
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["-kind", "subject"]
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "subject"], name="routing_complexityrule_unique"),
+            models.CheckConstraint(
+                condition=Q(kind=RuleKind.THRESHOLD, subject__in=Threshold.values, value__isnull=False)
+                | (Q(kind=RuleKind.KEYWORD, value=None) & ~Q(subject="")),
+                name="routing_complexityrule_fits_its_kind",
+                violation_error_message="A threshold has a known subject and a value; a keyword none.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return (
+            self.subject
+            if self.kind == RuleKind.KEYWORD
+            else f"{self.get_kind_display()} {self.subject} {self.value}"
+        )

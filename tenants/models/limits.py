@@ -1,0 +1,80 @@
+"""The limit columns tiers and tenants share, and what each may hold."""
+
+from decimal import Decimal
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+# What Lua counts exactly, see `billing.money.LARGEST_BUDGET_USD` (a test holds the two together).
+LARGEST_BUDGET_USD = Decimal("9000000")
+BUDGET_VALIDATORS = [MinValueValidator(Decimal(0)), MaxValueValidator(LARGEST_BUDGET_USD)]
+
+
+def within_budget_bounds(field: str) -> Q:
+    """`field` is absent, or between 0 and the largest budget the meter can count."""
+    return Q(**{field: None}) | Q(**{f"{field}__gte": 0, f"{field}__lte": LARGEST_BUDGET_USD})
+
+
+class Limits(models.Model):
+    """Limits on requests, tokens and money. NULL inherits on a tenant and is unlimited on a tier."""
+
+    max_requests_per_minute = models.PositiveIntegerField("requests/min", null=True, blank=True)
+    max_user_requests_per_minute = models.PositiveIntegerField(
+        "requests/min per end user", null=True, blank=True
+    )
+    max_concurrency = models.PositiveIntegerField("concurrent requests", null=True, blank=True)
+    max_tokens_per_day = models.PositiveBigIntegerField("tokens/day", null=True, blank=True)
+    monthly_budget_usd = models.DecimalField(
+        "monthly budget (USD)",
+        max_digits=16,
+        decimal_places=9,
+        null=True,
+        blank=True,
+        validators=BUDGET_VALIDATORS,
+    )
+    user_monthly_budget_usd = models.DecimalField(
+        "monthly budget per end user (USD)",
+        max_digits=16,
+        decimal_places=9,
+        null=True,
+        blank=True,
+        validators=BUDGET_VALIDATORS,
+    )
+    downgrade_percent = models.PositiveSmallIntegerField(
+        "downgrade at (%)",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(100)],
+        help_text="Share of the budget from which cheaper models are preferred.",
+    )
+    margin_percent = models.DecimalField(
+        "margin (%)",
+        max_digits=7,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(-100)), MaxValueValidator(Decimal(1000))],
+        help_text="Added to the cost price; budgets run on the sell price.",
+    )
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.CheckConstraint(
+                condition=within_budget_bounds("monthly_budget_usd"),
+                name="%(app_label)s_%(class)s_budget_can_be_counted",
+            ),
+            models.CheckConstraint(
+                condition=within_budget_bounds("user_monthly_budget_usd"),
+                name="%(app_label)s_%(class)s_user_budget_can_be_counted",
+            ),
+            models.CheckConstraint(
+                condition=Q(downgrade_percent=None) | Q(downgrade_percent__lte=100),
+                name="%(app_label)s_%(class)s_downgrade_is_a_percentage",
+            ),
+            models.CheckConstraint(
+                condition=Q(margin_percent=None) | Q(margin_percent__gte=-100, margin_percent__lte=1000),
+                name="%(app_label)s_%(class)s_margin_is_sane",
+            ),
+        ]

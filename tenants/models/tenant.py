@@ -1,0 +1,116 @@
+"""A customer: one row with its tier, its own limits, and how its money and time are counted."""
+
+import zoneinfo
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from routing.models import Model
+from tenants.models.limits import Limits
+from tenants.models.tier import Tier
+from tenants.policy import BudgetMode, DisconnectPolicy
+
+
+class TenantStatus(models.TextChoices):
+    ACTIVE = "active", "Active"
+    SUSPENDED = "suspended", "Suspended"
+
+
+BUDGET_MODES = [
+    (BudgetMode.HARD.value, "Hard: refused at the budget"),
+    (BudgetMode.SOFT.value, "Soft: alerts only"),
+    (BudgetMode.PREPAID.value, "Prepaid: a balance that does not reset"),
+]
+DISCONNECT_POLICIES = [
+    (DisconnectPolicy.CANCEL.value, "Cancel the upstream call"),
+    (DisconnectPolicy.DRAIN.value, "Read on for exact usage"),
+]
+
+
+def default_alert_percents() -> list[int]:
+    return [80, 90, 100]
+
+
+def validate_timezone(name: str) -> None:
+    if name not in zoneinfo.available_timezones():
+        raise ValidationError("%(name)s is no IANA time zone, e.g. Europe/Berlin.", params={"name": name})
+
+
+class Tenant(Limits):
+    """One customer. It is never deleted, only marked so: its ledger rows stay readable for ever."""
+
+    slug = models.SlugField(
+        max_length=63,
+        unique=True,
+        validators=[
+            RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z", "Lower-case letters, digits and hyphens.")
+        ],
+    )
+    name = models.CharField(max_length=200)
+    tier = models.ForeignKey(Tier, models.PROTECT, related_name="tenants")
+    status = models.CharField(max_length=10, choices=TenantStatus.choices, default=TenantStatus.ACTIVE)
+    allowed_models = models.ManyToManyField(
+        Model, through="tenants.AllowedModel", related_name="tenants", blank=True, help_text="Empty: none."
+    )
+    default_model = models.ForeignKey(
+        Model,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="default_of",
+        help_text="Used when a request names no model; empty: chosen by complexity.",
+    )
+    budget_mode = models.CharField(max_length=10, choices=BUDGET_MODES, default=BudgetMode.HARD.value)
+    alert_percents = ArrayField(
+        models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)]),
+        default=default_alert_percents,
+        blank=True,
+        verbose_name="alert at (%)",
+    )
+    disconnect_policy = models.CharField(
+        max_length=10, choices=DISCONNECT_POLICIES, default=DisconnectPolicy.CANCEL.value
+    )
+    timezone = models.CharField(max_length=64, default="UTC", validators=[validate_timezone])
+    billing_day = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(31)],
+        help_text="Day of the month its period starts; 29 to 31 mean the last day of shorter months.",
+    )
+    alert_emails = ArrayField(
+        models.EmailField(), default=list, blank=True, help_text="Told by mail what its webhooks are told."
+    )
+    note = models.TextField(blank=True, help_text="For staff only.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta(Limits.Meta):
+        ordering = ["slug"]
+        constraints = [
+            *Limits.Meta.constraints,
+            models.CheckConstraint(
+                condition=Q(slug__regex=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
+                name="tenants_tenant_slug_is_a_slug",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=TenantStatus.values), name="tenants_tenant_status_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(budget_mode__in=[mode.value for mode in BudgetMode]),
+                name="tenants_tenant_budget_mode_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(disconnect_policy__in=[policy.value for policy in DisconnectPolicy]),
+                name="tenants_tenant_disconnect_policy_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(billing_day__gte=1, billing_day__lte=31),
+                name="tenants_tenant_billing_day_is_a_day",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
