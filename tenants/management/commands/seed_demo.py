@@ -1,0 +1,39 @@
+"""`manage.py seed_demo`: tiers, catalogue, prices and two tenants to try it with."""
+
+import json
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from gateway_project.demo import seed_demo
+
+
+class Command(BaseCommand):
+    help = "Seed the demo. Prints the demo keys as JSON; doing it again changes nothing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--keys-file", type=Path, help="JSON file {slug: key} the demo keys are kept in and taken from."
+        )
+
+    def handle(self, *args: Any, keys_file: Path | None = None, **options: Any) -> None:
+        stored = None
+        if keys_file:
+            stored = json.loads(keys_file.read_text()) if keys_file.exists() else {}
+        keys = seed_demo(stored)
+        if keys_file and keys != stored:
+            _write_private(keys_file, json.dumps(keys, indent=1))
+        self.stdout.write(json.dumps(keys))
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write whole or not at all, readable by the owner only: these are keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
