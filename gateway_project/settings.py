@@ -1,0 +1,177 @@
+"""Settings by topic. Every value an installation may change is read from the environment here."""
+
+import hashlib
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from gateway_project import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- The installation ---
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.text("SECRET_KEY", "insecure-for-development-only")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
+PORT = env.integer("PORT", 8000)
+WEB_WORKERS = env.integer("WEB_WORKERS", 1)
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "auditlog",
+    "routing",
+    "tenants",
+    "billing",
+    "proxy",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "auditlog.middleware.AuditlogMiddleware",
+]
+ROOT_URLCONF = "gateway_project.urls"
+ASGI_APPLICATION = "gateway_project.asgi.application"
+WSGI_APPLICATION = "gateway_project.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+# --- PostgreSQL and Redis: given, or the embedded ones below DATA_DIR ---
+def _socket(name: str) -> Path:
+    """A socket below DATA_DIR, or below /tmp where that path is too long for the kernel (107 bytes)."""
+    path = DATA_DIR / name
+    if len(str(path)) <= 100:
+        return path
+    return Path("/tmp") / f"tenantry-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}-{name}"  # noqa: S108 - the name is a digest of a private path
+
+
+def _database(url: str) -> dict[str, object]:
+    parts = urlsplit(url)
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    host = query.pop("host", "") or unquote(parts.hostname or "")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")) or "postgres",
+        "USER": unquote(parts.username or "") or query.pop("user", ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(parts.port or query.pop("port", "")),
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {
+            **query,
+            "connect_timeout": 3,
+            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16), "timeout": 5},
+        },
+    }
+
+
+EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
+EMBEDDED_REDIS_DIR = DATA_DIR / "redis"
+EMBEDDED_REDIS_SOCKET = _socket("redis.sock")
+DATABASE_URL = env.text("DATABASE_URL")
+if not DATABASE_URL:
+    # The embedded server writes its own address beside its data when it starts.
+    _address = DATA_DIR / "postgres.url"
+    DATABASE_URL = _address.read_text().strip() if _address.exists() else "postgresql://127.0.0.1/postgres"
+DATABASES = {"default": _database(DATABASE_URL)}
+
+REDIS_URL = env.text("REDIS_URL", f"unix://{EMBEDDED_REDIS_SOCKET}?db=0")
+METER_SHARDS = env.integer("METER_SHARDS", 4)
+CACHE_URL = env.text("CACHE_URL", REDIS_URL)
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHE_URL,
+        "KEY_PREFIX": "cache",
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+    }
+}
+
+# --- Celery ---
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", REDIS_URL.replace("unix://", "redis+socket://", 1))
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TIMEZONE = "UTC"
+
+# --- The upstream ---
+EZAI_BASE_URL = env.text("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
+EZAI_API_KEY = env.text("EZAI_API_KEY")
+UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
+UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
+UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)
+BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
+BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
+
+# --- Webhooks and mail ---
+WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
+
+# --- Accounts and the console ---
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/admin/login/"
+X_FRAME_OPTIONS = "DENY"
+
+# --- The control API ---
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tenantry control API",
+    "DESCRIPTION": "Tenants, keys, models, prices, usage and webhooks of a Tenantry installation.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Language, time, files ---
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}

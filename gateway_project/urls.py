@@ -1,0 +1,8 @@
+"""Every door: the console, the control API, health."""
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+]

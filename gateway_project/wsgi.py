@@ -1,0 +1,8 @@
+"""The WSGI entry of the control plane alone."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
+application = get_wsgi_application()
