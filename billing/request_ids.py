@@ -1,0 +1,21 @@
+"""Request ids: UUIDv7 as text. An id carries its own time, which is the ledger row's `created_at`."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RANDOM_BITS = (1 << 74) - 1
+
+
+def new_request_id() -> str:
+    """A fresh id of this millisecond. Formatted by hand: `uuid.UUID` costs 2 µs more, on every request."""
+    random = int.from_bytes(os.urandom(10), "big") & _RANDOM_BITS
+    number = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | (random >> 62) << 64 | 0x2 << 62
+    digits = f"{number | random & (1 << 62) - 1:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def created_at(request_id: str) -> datetime:
+    """The time inside `request_id`, to the millisecond, in UTC."""
+    return _EPOCH + timedelta(milliseconds=int(request_id[:8] + request_id[9:13], 16))
