@@ -1,0 +1,86 @@
+"""Reading a request's body: bounded in size and time while it arrives, not after.
+
+Django's ASGI handler spools the whole body to disk before any view runs, whatever its size.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.core.exceptions import RequestAborted
+
+from gateway_project.errors import TenantryError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+
+class RequestTooLarge(TenantryError):
+    code = "request_too_large"
+    status = 413
+    type = "request_too_large"
+
+
+class BodyTooSlow(TenantryError):
+    code = "invalid_request"
+    status = 408
+    type = "invalid_request_error"
+
+
+async def read_body(receive: Receive, *, declared: int | None, limit: int, seconds: float) -> bytes:
+    """The whole body. `declared` is its content-length, `limit` is in bytes, all of it within `seconds`.
+
+    Raises `RequestTooLarge`, `BodyTooSlow`, or `RequestAborted` when the client left.
+    """
+    if declared is not None and declared > 2 * limit:
+        raise _too_large(limit, close=True)
+    message = await _next(receive)
+    if not message.get("more_body", False):
+        # The usual case: the body came with the headers, and no timer is armed.
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit, close=False)
+        return body
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_rest(receive, first=message.get("body", b""), limit=limit)
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"The request body did not arrive within {seconds:g} seconds.", headers={"connection": "close"}
+        ) from None
+
+
+async def _read_rest(receive: Receive, *, first: bytes, limit: int) -> bytes:
+    """A body a little too large is read to its end and dropped: a client that is cut off in mid-upload
+    sees a reset connection instead of the 413."""
+    parts = [first]
+    size = len(first)
+    more = True
+    while more:
+        message = await _next(receive)
+        part = message.get("body", b"")
+        size += len(part)
+        if size > 2 * limit:
+            raise _too_large(limit, close=True)
+        if size <= limit:
+            parts.append(part)
+        else:
+            parts.clear()
+        more = message.get("more_body", False)
+    if size > limit:
+        raise _too_large(limit, close=False)
+    return b"".join(parts)
+
+
+async def _next(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise RequestAborted
+    return message
+
+
+def _too_large(limit: int, *, close: bool) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"The request body is larger than {limit:,} bytes.",
+        headers={"connection": "close"} if close else {},
+    )

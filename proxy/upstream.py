@@ -1,0 +1,161 @@
+"""The one door to the upstream, and the only module that knows httpx (its successor is one import away).
+
+httpx is the interface (requests, responses, `MockTransport` in tests); the transport is aiohttp's, called
+directly. Measured per request at 32 in flight: httpx with its own pool 1.4 ms of CPU, with this transport
+through `AsyncClient` 0.33 ms, called directly 0.14 ms.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import cast
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import httpx
+import msgspec
+from django.conf import settings
+from httpx_aiohttp import AiohttpTransport
+
+from gateway_project.errors import TenantryError
+from proxy.headers import RawHeaders
+
+
+class UpstreamUnavailable(TenantryError):
+    """The upstream could not be reached, broke off, or answered something that is no API's answer.
+
+    `reached` says whether it may have seen the request: if not, trying again is safe.
+    """
+
+    code = "upstream_unavailable"
+    status = 502
+
+    def __init__(self, message: str, *, reached: bool, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message, headers=headers)
+        self.reached = reached
+
+
+class UpstreamTimeout(UpstreamUnavailable):
+    code = "upstream_timeout"
+    status = 504
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds: to connect, to wait for a JSON answer's next bytes, between two pieces of a stream."""
+
+    connect: float
+    read: float
+    idle: float
+
+
+class UpstreamAnswer:
+    """An answer whose head has arrived. Read it, or iterate over it, then close it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers: RawHeaders = response.headers.raw
+
+    def header(self, name: str) -> str:
+        return self._response.headers.get(name, "")
+
+    async def read(self) -> bytes:
+        """The whole body. Raises `UpstreamUnavailable` if it breaks off."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come, never re-cut."""
+        try:
+            async for chunk in cast(httpx.AsyncByteStream, self._response.stream):
+                yield chunk
+        except httpx.TransportError as error:
+            raise _failure(error) from error
+
+    async def close(self) -> None:
+        """Give the connection back if the body was read, else close it."""
+        await cast(httpx.AsyncByteStream, self._response.stream).aclose()
+
+
+class Upstream:
+    """One upstream address with its connections. Safe to share between tenants: it keeps no cookies,
+    and every header belongs to one request."""
+
+    def __init__(
+        self, *, base_url: str, timeouts: Timeouts, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._transport = transport or AiohttpTransport(client=_session)
+        self._urls: dict[str, httpx.URL] = {}
+        self._json_timeout = {"connect": timeouts.connect, "read": timeouts.read}
+        self._stream_timeout = {"connect": timeouts.connect, "read": timeouts.idle}
+
+    async def send(
+        self, *, method: str = "POST", target: str, headers: Mapping[str, str], body: bytes, stream: bool
+    ) -> UpstreamAnswer:
+        """The upstream's answer to one request; `target` is path and query.
+
+        Raises `UpstreamUnavailable` or `UpstreamTimeout` when there is no answer.
+        """
+        request = httpx.Request(
+            method,
+            self._url(target),
+            headers=headers,
+            content=body,
+            extensions={"timeout": self._stream_timeout if stream else self._json_timeout},
+        )
+        try:
+            return UpstreamAnswer(await self._transport.handle_async_request(request))
+        except httpx.TransportError as error:
+            raise _failure(error) from error
+
+    async def close(self) -> None:
+        await self._transport.aclose()
+
+    def _url(self, target: str) -> httpx.URL:
+        """Parsed once (30 µs) for each of the few targets there are; callers may add queries without end."""
+        url = self._urls.get(target)
+        if url is None:
+            url = httpx.URL(self._base_url + target)
+            if len(self._urls) < 64:
+                self._urls[target] = url
+        return url
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        # Admission is where concurrency is limited; a pool limit here would only be a second, silent queue.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+        # A jar shared by all tenants would carry one's cookies into another's request.
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        trust_env=False,
+    )
+
+
+def _failure(error: httpx.TransportError) -> UpstreamUnavailable:
+    """Ours for the transport's error. The transport calls every lost connection a `ConnectTimeout`;
+    only aiohttp's own error, its cause, tells one that was never made from one that was cut."""
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return UpstreamTimeout("The upstream did not accept a connection in time.", reached=False)
+    if isinstance(cause, aiohttp.ClientConnectorError) or isinstance(error, httpx.ConnectError):
+        return UpstreamUnavailable("The upstream cannot be reached.", reached=False)
+    if isinstance(cause, TimeoutError) or (cause is None and isinstance(error, httpx.TimeoutException)):
+        return UpstreamTimeout("The upstream did not answer in time.", reached=True)
+    return UpstreamUnavailable("The upstream broke off the connection.", reached=True)
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Upstream] = WeakKeyDictionary()
+
+
+def default_upstream() -> Upstream:
+    """EzAI, as the settings have it; one client for each event loop (a process has one, tests have many)."""
+    loop = asyncio.get_running_loop()
+    upstream = _of_loop.get(loop)
+    if upstream is None:
+        timeouts = Timeouts(
+            connect=settings.UPSTREAM_CONNECT_TIMEOUT,
+            read=settings.UPSTREAM_READ_TIMEOUT,
+            idle=settings.UPSTREAM_IDLE_TIMEOUT,
+        )
+        upstream = _of_loop[loop] = Upstream(base_url=settings.EZAI_BASE_URL, timeouts=timeouts)
+    return upstream
