@@ -1,0 +1,44 @@
+"""What the meter writes into the usage stream and the ledger reads from it.
+
+Stream `{sN}:usage`, one entry a call: `e` (this struct as msgpack), `crossed` (alert thresholds in per cent,
+comma separated, in order), `spent` (nano-USD of the period after this call) and `late` (`1`: the reaper
+settled this call before; the ledger writes an adjustment instead of a row).
+"""
+
+import msgspec
+
+from billing.usage import Usage
+
+
+class UsageEvent(msgspec.Struct, omit_defaults=True):
+    """One upstream call: every column of its ledger row. Money in nano-USD, times in milliseconds."""
+
+    request_id: str
+    tenant_id: int
+    key_id: int | None
+    day: str
+    period_start: str
+    wire: str
+    model: str
+    cost_nano: int = 0
+    upstream_cost_nano: int = 0
+    usage: Usage = Usage()
+    end_user: str = ""
+    session: str = ""
+    run_id: str = ""
+    model_requested: str = ""
+    route: str = ""
+    stream: bool = False
+    status: str = "ok"
+    http_status: int | None = None
+    price_id: int | None = None
+    estimated: bool = False
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    upstream_request_id: str = ""
+    tags: dict[str, str] = {}
+    note: str = ""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(UsageEvent).decode

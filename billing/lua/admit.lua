@@ -1,0 +1,119 @@
+-- Admits one call: takes the first candidate that fits every limit and opens a lease for it, or says what refused.
+--
+-- KEYS  1 shard hash        epoch, opens_ms, policy (token of all policies)
+--       2 tenant hash       policy (its own token), settled (settles so far)
+--       3 leases hash       request id -> lease
+--       4 rpm zset   5 end user's rpm zset   6 key's rpm zset      (score: µs, member: request id)
+--       7 tenant budget  8 key budget  9 end user budget  10 run budget  (hash: spent, held in nano-USD)
+--       11 day hash         tokens, held
+--       12 busy set         tenants with open leases
+-- ARGV  1 request id  2 tenant id  3 token of all policies  4 tenant's token
+--       5 period start  6 period end  7 day start  8 day end         (epoch seconds the caller believes in)
+--       9 requests/min  10 end user's  11 key's  12 concurrency  13 tokens/day            (-1: no limit)
+--       14 tenant budget  15 key's  16 end user's  17 run's  (nano-USD; -1: not kept; tenant -1: unlimited)
+--       18 budget the downgrade threshold refers to (-1: none)
+--       19 tokens to hold for the day
+--       20 lease head after hold, tokens, index, max_tokens, time    21 opaque facts
+--       22.. five a candidate: skip_from_percent (-1: never), input hold, nano-USD per output token,
+--            max_tokens, min_tokens
+-- Reply OK index max_tokens hold clamped spent held rpm_used day_tokens now_us
+--       STALE | WARMING ms | ROLLOVER now_s | COLD key_number...
+--       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held)
+-- Invariants: nothing is written before the last refusal; spent + held + hold <= budget for every budget kept.
+local shard = redis.call('HMGET', KEYS[1], 'epoch', 'opens_ms', 'policy')
+local time = redis.call('TIME')
+local now_s, now_us = tonumber(time[1]), time[1] * 1000000 + time[2]
+if not shard[1] then return {'COLD', 1} end
+local opens_ms = tonumber(shard[2] or 0)
+if now_us < opens_ms * 1000 then return {'WARMING', opens_ms - math.floor(now_us / 1000)} end
+if shard[3] ~= ARGV[3] or redis.call('HGET', KEYS[2], 'policy') ~= ARGV[4] then return {'STALE'} end
+if now_s < tonumber(ARGV[5]) or now_s >= tonumber(ARGV[6]) or now_s < tonumber(ARGV[7]) or now_s >= tonumber(ARGV[8]) then
+  return {'ROLLOVER', now_s}
+end
+
+-- Every counter must be there before anything is decided: a missing one is not zero.
+local budgets, cold = {}, {'COLD'}
+for number = 7, 10 do
+  local limit = tonumber(ARGV[number + 7])
+  if limit >= 0 or number == 7 then
+    local counter = redis.call('HMGET', KEYS[number], 'spent', 'held')
+    if counter[1] then
+      budgets[#budgets + 1] = {number = number, limit = limit, spent = tonumber(counter[1]), held = tonumber(counter[2])}
+    else
+      cold[#cold + 1] = number
+    end
+  end
+end
+local day = redis.call('HMGET', KEYS[11], 'tokens', 'held')
+if not day[1] then cold[#cold + 1] = 11 end
+if #cold > 1 then return cold end
+
+local since = now_us - 60000000
+local windows = {{4, tonumber(ARGV[9]), 'rate'}, {5, tonumber(ARGV[10]), 'user_rate'}, {6, tonumber(ARGV[11]), 'key_rate'}}
+local rpm_used = 0
+for _, window in ipairs(windows) do
+  local key, limit = KEYS[window[1]], window[2]
+  if limit >= 0 then
+    local used = redis.call('ZCOUNT', key, '(' .. string.format('%.0f', since), '+inf')
+    if used >= limit then
+      if limit == 0 then return {'REFUSED', window[3], 60000} end
+      local frees = redis.call('ZREVRANGE', key, limit - 1, limit - 1, 'WITHSCORES')
+      return {'REFUSED', window[3], math.ceil((frees[2] - since) / 1000)}
+    end
+    if window[1] == 4 then rpm_used = used end
+  end
+end
+local concurrency = tonumber(ARGV[12])
+local open = redis.call('HLEN', KEYS[3])
+if concurrency >= 0 and open >= concurrency then return {'REFUSED', 'concurrency', concurrency} end
+local tokens_limit, tokens_used = tonumber(ARGV[13]), tonumber(day[1])
+if tokens_limit >= 0 and tokens_used + tonumber(day[2]) >= tokens_limit then
+  return {'REFUSED', 'tokens', tokens_used, tonumber(day[2])}
+end
+
+-- The ladder: candidates whole and in order, then clamped from the cheapest (the last) upwards.
+local room, tightest = nil, nil
+for _, budget in ipairs(budgets) do
+  if budget.limit >= 0 then
+    local left = budget.limit - budget.spent - budget.held
+    if not room or left < room then room, tightest = left, budget end
+  end
+end
+local reference = tonumber(ARGV[18])
+local count = (#ARGV - 21) / 5
+local index, max_tokens, hold, clamped
+for candidate = 1, count do
+  local at = 17 + candidate * 5
+  local skip, input, output, wanted = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local passed = skip >= 0 and reference >= 0 and candidate < count and budgets[1].spent >= reference / 100 * skip
+  if not passed and (not room or input + output * wanted <= room) then
+    index, max_tokens, hold, clamped = candidate, wanted, input + output * wanted, 0
+    break
+  end
+end
+if not index then
+  for candidate = count, 1, -1 do
+    local at = 17 + candidate * 5
+    local input, output, least = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
+    local affordable = output > 0 and math.floor((room - input) / output) or 0
+    if affordable >= least and affordable >= 1 then
+      index, max_tokens, hold, clamped = candidate, affordable, input + output * affordable, 1
+      break
+    end
+  end
+end
+if not index then return {'REFUSED', 'budget', tightest.number, tightest.spent, tightest.held} end
+
+for _, window in ipairs(windows) do
+  if window[2] >= 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[window[1]], '-inf', string.format('%.0f', since))
+    redis.call('ZADD', KEYS[window[1]], string.format('%.0f', now_us), ARGV[1])
+    redis.call('PEXPIRE', KEYS[window[1]], 61000)
+  end
+end
+for _, budget in ipairs(budgets) do redis.call('HINCRBY', KEYS[budget.number], 'held', hold) end
+redis.call('HINCRBY', KEYS[11], 'held', ARGV[19])
+local head = table.concat({string.format('%.0f', hold), ARGV[19], index, max_tokens, string.format('%.0f', now_us), ARGV[20]}, '|')
+redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[21])
+if open == 0 then redis.call('SADD', KEYS[12], ARGV[2]) end
+return {'OK', index, max_tokens, hold, clamped, budgets[1].spent, budgets[1].held + hold, rpm_used + 1, tokens_used, now_us}

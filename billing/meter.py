@@ -1,0 +1,385 @@
+"""The meter: one call to admit, one to settle. Nothing reaches the upstream without a lease."""
+
+import asyncio
+import hashlib
+import os
+import time
+import uuid
+import weakref
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from django.conf import settings
+
+from billing.events import UsageEvent, encode
+from billing.lease import Facts, Lease, Offer, Run, head, stored
+from billing.money import to_usd
+from billing.periods import Span, day_of, period_of
+from billing.rebuild import Cold, warm
+from billing.redis_pipe import RedisPipe, Script
+from billing.refusals import (
+    BudgetExceeded,
+    ConcurrencyLimited,
+    DailyTokensExceeded,
+    MeteringUnavailable,
+    RateLimited,
+    UserRateLimited,
+)
+from billing.usage import Usage
+from tenants.policy import BudgetMode, Policy, Principal
+from tenants.shards import shard_of, tag, tenant_key
+
+WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+TOMBSTONE_SECONDS = 60
+QUARANTINE_MS = 2000
+SCOPES = ("tenant", "key", "user", "run")
+
+_ADMIT, _SETTLE, _OPEN_EPOCH = Script("admit"), Script("settle"), Script("open_epoch")
+_pipes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RedisPipe] = weakref.WeakKeyDictionary()
+_spans: dict[tuple[str, int], tuple[Span, Span]] = {}
+
+
+class StalePolicy(Exception):
+    """The policy changed since the snapshot was read: reload it and ask again."""
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """A lease, and what the answer's headers say. `None` where no limit is set."""
+
+    lease: Lease
+    route: str
+    requests_limit: int | None
+    requests_used: int
+    tokens_limit: int | None
+    tokens_used: int
+    day_ends: datetime
+    admitted_ms: int
+    budget_remaining_nano: int | None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a call ended. `model` is the one that served; costs in nano-USD, times in milliseconds."""
+
+    usage: Usage
+    cost_nano: int
+    upstream_cost_nano: int
+    status: str = "ok"
+    http_status: int | None = None
+    model: str | None = None
+    price_id: int | None = None
+    estimated: bool = False
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    upstream_request_id: str = ""
+    note: str = ""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """`first` is false where the call had been settled before. Money in nano-USD."""
+
+    first: bool
+    spent_nano: int
+    held_nano: int
+
+
+def pipe() -> RedisPipe:
+    """This event loop's connection to Redis."""
+    loop = asyncio.get_running_loop()
+    found = _pipes.get(loop)
+    if found is None:
+        found = _pipes[loop] = RedisPipe(settings.REDIS_URL)
+    return found
+
+
+def spans(policy: Policy, at: float | None = None) -> tuple[Span, Span]:
+    """The tenant's period and day, at epoch second `at` or as last known."""
+    place = (policy.timezone, policy.billing_day)
+    known = _spans.get(place)
+    now = time.time() if at is None else at
+    if known is None or at is not None or not known[1].start <= now < known[1].end:
+        known = (period_of(now, *place), day_of(now, policy.timezone))
+        _spans[place] = known
+    return known
+
+
+async def admit(
+    principal: Principal, offers: Sequence[Offer], *, request_id: str, facts: Facts, run: Run | None = None
+) -> Admission:
+    """Reserve for the first of `offers` that every limit has room for.
+
+    Raises StalePolicy, or the refusal of the error table; MeteringUnavailable when Redis is away or cold.
+    """
+    policy = principal.policy
+    period, day = spans(policy)
+    for _ in range(6):
+        request = _Request(principal, offers, request_id, facts, run, period, day)
+        reply = await pipe().run(_ADMIT, request.keys, request.arguments)
+        match reply[0]:
+            case b"OK":
+                return request.admission(reply)
+            case b"REFUSED":
+                raise request.refusal(reply)
+            case b"STALE":
+                raise StalePolicy
+            case b"ROLLOVER":
+                period, day = spans(policy, at=reply[1])
+            case b"WARMING":
+                raise MeteringUnavailable("Metering starts anew; try again in a few seconds.")
+            case _:
+                await _heat(request, reply[1:])
+    raise MeteringUnavailable("Counters could not be rebuilt; try again shortly.")
+
+
+async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Settled:
+    """Replace the lease's hold by what the call cost and append its event. Idempotent by request id."""
+    event = msgspec.structs.replace(
+        lease.event,
+        usage=outcome.usage,
+        cost_nano=outcome.cost_nano,
+        upstream_cost_nano=outcome.upstream_cost_nano,
+        status=outcome.status,
+        http_status=outcome.http_status,
+        model=outcome.model or lease.event.model,
+        price_id=outcome.price_id or lease.event.price_id,
+        estimated=outcome.estimated,
+        latency_ms=outcome.latency_ms,
+        ttft_ms=outcome.ttft_ms,
+        upstream_request_id=outcome.upstream_request_id,
+        note=outcome.note,
+    )
+    place, mark = tenant_key(lease.tenant_id), tag(shard_of(lease.tenant_id))
+    keys = [place, f"{place}:leases"]
+    keys += [f"{place}:{name}" if name else place for name in lease.counters]
+    keys += [
+        f"{place}:{lease.day_counter}",
+        f"{mark}:busy",
+        f"{mark}:usage",
+        f"{mark}:done:{lease.request_id}",
+    ]
+    reply = await pipe().run(
+        _SETTLE,
+        keys,
+        [
+            lease.request_id,
+            lease.tenant_id,
+            lease.hold_nano,
+            outcome.cost_nano,
+            lease.held_tokens,
+            outcome.usage.total_tokens,
+            encode(event),
+            "".join("1" if name else "0" for name in lease.counters),
+            lease.alert_lines,
+            3600 if by == "reaped" else TOMBSTONE_SECONDS,
+            by,
+        ],
+    )
+    if reply[0] != b"OK":
+        return Settled(first=False, spent_nano=0, held_nano=0)
+    return Settled(first=True, spent_nano=reply[1], held_nano=reply[2])
+
+
+async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:
+    """Start a shard's meter where it has no epoch: on the first start, or after everything was lost."""
+    await pipe().run(
+        _OPEN_EPOCH, [f"{tag(shard)}:shard"], [uuid.uuid4().hex, quarantine_ms, uuid.uuid4().hex]
+    )
+
+
+async def _heat(request: "_Request", numbers: Sequence[int]) -> None:
+    """Bring back what `admit.lua` found missing: the epoch (1), budgets (7–10), the day (11)."""
+    if 1 in numbers:
+        await open_epoch(shard_of(request.policy.tenant_id))
+        return
+    period, day = request.period, request.day
+    for number in numbers:
+        name = request.day_counter if number == 11 else request.counters[number - 7]
+        await warm(
+            pipe(),
+            Cold(
+                tenant_id=request.policy.tenant_id,
+                counter=name,
+                scope="day" if number == 11 else SCOPES[number - 7],
+                period_start=None if name == "b:prepaid" else period.name,
+                day=day.name,
+                key_id=request.principal.key.id,
+                end_user=request.facts.end_user,
+                run_id=request.run.id if request.run else "",
+                expires_at=(day.end if number == 11 else period.end) + 40 * 86400,
+            ),
+        )
+
+
+def _short(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def _limit(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+class _Request:
+    """One admission's keys and arguments; the only place that knows the order `admit.lua` wants."""
+
+    def __init__(
+        self,
+        principal: Principal,
+        offers: Sequence[Offer],
+        request_id: str,
+        facts: Facts,
+        run: Run | None,
+        period: Span,
+        day: Span,
+    ) -> None:
+        policy, key = principal.policy, principal.key
+        self.principal, self.policy, self.offers, self.request_id = principal, policy, offers, request_id
+        self.facts, self.run, self.period, self.day = facts, run, period, day
+        user = _short(facts.end_user) if facts.end_user else ""
+        prepaid = policy.budget_mode is BudgetMode.PREPAID
+        self.budgets = (
+            None if policy.budget_mode is BudgetMode.SOFT else policy.monthly_budget_nano,
+            key.monthly_budget_nano,
+            policy.user_monthly_budget_nano if user else None,
+            run.budget_nano if run else None,
+        )
+        self.counters = (
+            "b:prepaid" if prepaid else f"b:{period.name}",
+            f"k:{key.id}:b:{period.name}" if key.monthly_budget_nano is not None else "",
+            f"u:{user}:b:{period.name}" if self.budgets[2] is not None else "",
+            f"r:{_short(run.id)}:b" if run and run.budget_nano is not None else "",
+        )
+        self.day_counter = f"d:{day.name}"
+        self.held_tokens = offers[0].max_tokens
+        budget = policy.monthly_budget_nano
+        self.alert_lines = (
+            ",".join(f"{percent}:{budget * percent // 100}" for percent in policy.alert_percents)
+            if budget
+            else ""
+        )
+        self.events = [self._event(offer) for offer in offers]
+        place = tenant_key(policy.tenant_id)
+        mark = tag(shard_of(policy.tenant_id))
+        limits_user = policy.user_requests_per_minute if user else None
+        self.keys = [
+            f"{mark}:shard",
+            place,
+            f"{place}:leases",
+            f"{place}:rpm",
+            f"{place}:u:{user}:rpm" if limits_user is not None else place,
+            f"{place}:k:{key.id}:rpm" if key.requests_per_minute is not None else place,
+            *(f"{place}:{name}" if name else place for name in self.counters),
+            f"{place}:{self.day_counter}",
+            f"{mark}:busy",
+        ]
+        self.arguments: list[bytes | str | int] = [
+            request_id,
+            policy.tenant_id,
+            policy.version.everyone,
+            policy.version.tenant,
+            period.start,
+            period.end,
+            day.start,
+            day.end,
+            _limit(policy.requests_per_minute),
+            _limit(limits_user),
+            _limit(key.requests_per_minute),
+            _limit(policy.concurrency),
+            _limit(policy.tokens_per_day),
+            *(_limit(value) for value in self.budgets),
+            _limit(self.budgets[0]),
+            self.held_tokens,
+            head(self.counters, self.day_counter),
+            stored(WORKER, self.events, self.alert_lines),
+        ]
+        for offer in offers:
+            self.arguments += (
+                _limit(offer.candidate.skip_from_percent),
+                offer.input_hold_nano,
+                offer.output_nano_per_token,
+                offer.max_tokens,
+                offer.min_output_tokens,
+            )
+
+    def _event(self, offer: Offer) -> UsageEvent:
+        facts = self.facts
+        return UsageEvent(
+            request_id=self.request_id,
+            tenant_id=self.policy.tenant_id,
+            key_id=self.principal.key.id,
+            day=self.day.name,
+            period_start=self.period.name,
+            wire=facts.wire,
+            model=offer.candidate.model.name,
+            route=offer.candidate.why,
+            price_id=offer.price_id,
+            end_user=facts.end_user,
+            session=facts.session,
+            run_id=self.run.id if self.run else "",
+            model_requested=facts.model_requested,
+            stream=facts.stream,
+            tags=facts.tags,
+        )
+
+    def admission(self, reply: list[int]) -> Admission:
+        _, index, max_tokens, hold, clamped, spent, held, requests_used, tokens_used, now_us = reply
+        offer, event = self.offers[index - 1], self.events[index - 1]
+        if clamped:
+            event.route = f"{event.route}+clamped"
+        budget = self.budgets[0]
+        lease = Lease(
+            request_id=self.request_id,
+            tenant_id=self.policy.tenant_id,
+            hold_nano=hold,
+            held_tokens=self.held_tokens,
+            counters=self.counters,
+            day_counter=self.day_counter,
+            offer=offer,
+            max_tokens=max_tokens,
+            clamped=bool(clamped),
+            event=event,
+            alert_lines=self.alert_lines,
+            worker=WORKER,
+        )
+        return Admission(
+            lease=lease,
+            route=event.route,
+            requests_limit=self.policy.requests_per_minute,
+            requests_used=requests_used,
+            tokens_limit=self.policy.tokens_per_day,
+            tokens_used=tokens_used,
+            day_ends=self.day.ends_at,
+            admitted_ms=now_us // 1000,
+            budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
+        )
+
+    def refusal(self, reply: list[bytes | int]) -> Exception:
+        policy = self.policy
+        match reply[1]:
+            case b"rate":
+                limit = policy.requests_per_minute
+                return RateLimited(
+                    f"The limit of {limit} requests a minute is reached.", retry_ms=int(reply[2])
+                )
+            case b"key_rate":
+                limit = self.principal.key.requests_per_minute
+                return RateLimited(
+                    f"This key's {limit} requests a minute are used up.", retry_ms=int(reply[2])
+                )
+            case b"user_rate":
+                limit = policy.user_requests_per_minute
+                return UserRateLimited(
+                    f"This end user's {limit} requests a minute are used up.", retry_ms=int(reply[2])
+                )
+            case b"concurrency":
+                return ConcurrencyLimited(f"{policy.concurrency} requests are already open.", retry_ms=1000)
+            case b"tokens":
+                seconds = max(1, int(self.day.end - time.time()))
+                return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)
+        number = int(reply[2]) - 7
+        forever = number == 3 or (number == 0 and policy.budget_mode is BudgetMode.PREPAID)
+        return BudgetExceeded(
+            scope=SCOPES[number],
+            spend_usd=to_usd(int(reply[3])),
+            budget_usd=to_usd(self.budgets[number] or 0),
+            resets_at=None if forever else self.period.ends_at,
+        )

@@ -1,0 +1,79 @@
+"""Why the meter says no, in the terms of the contract's error table."""
+
+from datetime import datetime
+from decimal import Decimal
+from math import ceil
+
+from gateway_project.errors import TenantryError
+
+
+class MeteringUnavailable(TenantryError):
+    """Redis is gone or cold: nothing is admitted unmetered."""
+
+    code = "metering_unavailable"
+    status = 503
+    type = "api_error"
+
+    def __init__(self, message: str = "Metering is not available; try again shortly.") -> None:
+        super().__init__(message, headers={"retry-after": "1"})
+
+
+class RateLimited(TenantryError):
+    """A sliding window is full. `retry_ms` until its oldest request leaves it."""
+
+    code = "rate_limited"
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_ms: int) -> None:
+        seconds = max(1, ceil(retry_ms / 1000))
+        super().__init__(
+            f"{message} Try again in {seconds} s.",
+            details={"retry_after": seconds},
+            headers={"retry-after": str(seconds)},
+        )
+
+
+class UserRateLimited(RateLimited):
+    code = "user_rate_limited"
+
+
+class ConcurrencyLimited(RateLimited):
+    code = "concurrency_limited"
+
+
+class DailyTokensExceeded(TenantryError):
+    """The day's tokens are used up. `seconds` until the tenant's day ends."""
+
+    code = "daily_tokens_exceeded"
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, *, limit: int, seconds: int) -> None:
+        super().__init__(
+            f"The daily limit of {limit} tokens is used up; it starts anew in {seconds} s.",
+            details={"retry_after": seconds},
+            headers={"retry-after": str(seconds), "x-should-retry": "false"},
+        )
+
+
+class BudgetExceeded(TenantryError):
+    """A budget cannot hold this call. `scope` is tenant, key, user or run."""
+
+    code = "budget_exceeded"
+    status = 402
+    type = "billing_error"
+
+    def __init__(
+        self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal, resets_at: datetime | None
+    ) -> None:
+        super().__init__(
+            f"The {scope}'s budget of ${budget_usd:f} does not cover this call; ${spend_usd:f} is spent.",
+            details={
+                "scope": scope,
+                "spend_usd": f"{spend_usd:f}",
+                "budget_usd": f"{budget_usd:f}",
+                "resets_at": resets_at.isoformat().replace("+00:00", "Z") if resets_at else None,
+            },
+            headers={"x-should-retry": "false"},
+        )
