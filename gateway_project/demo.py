@@ -3,20 +3,18 @@
 Rows that exist are left as staff have made them, so seeding again changes nothing.
 """
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from billing.models import ModelPrice
 from routing.choice import Complexity
 from routing.models import ComplexityRule, Model
 from routing.models.complexity_rule import RuleKind, Threshold
 from routing.models.model import Family
-from tenants.keys import issue_key
+from tenants.keys import digest_of, issue_key, revoke_key
 from tenants.models import AllowedModel, ApiKey, Tenant, Tier, TierRoute
 
 SONNET = "claude-sonnet-4-20250514"
@@ -135,9 +133,10 @@ def _seed_tenant(slug: str, *, tiers: Mapping[str, Tier], catalogue: Mapping[str
 def _demo_key(tenant: Tenant, *, stored_keys: Mapping[str, str] | None) -> str | None:
     live = ApiKey.objects.filter(tenant=tenant, name=DEMO_KEY, revoked_at=None)
     stored = (stored_keys or {}).get(tenant.slug, "")
-    if live.filter(digest=hashlib.sha256(stored.encode()).hexdigest()).exists():
+    if live.filter(digest=digest_of(stored)).exists():
         return stored
     if stored_keys is None and ApiKey.objects.filter(tenant=tenant, name=DEMO_KEY).exists():
         return None
-    live.update(revoked_at=timezone.now())
+    for lost in live:
+        revoke_key(api_key=lost)
     return issue_key(tenant=tenant, name=DEMO_KEY).key

@@ -5,6 +5,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gateway_project import env
+from gateway_project.console.site import UNFOLD as UNFOLD
+from gateway_project.console.trail import AUDITED_MODELS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -145,6 +147,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/admin/login/"
 X_FRAME_OPTIONS = "DENY"
+AUDITLOG_INCLUDE_TRACKING_MODELS = AUDITED_MODELS
 
 # --- The control API ---
 REST_FRAMEWORK = {
@@ -171,6 +174,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},

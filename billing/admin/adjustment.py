@@ -1,0 +1,91 @@
+"""Credits, corrections, grants and top-ups: booked, never edited."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.decorators import display
+
+from billing.models import Adjustment, AdjustmentKind
+from gateway_project.console import cells
+from gateway_project.console.pages import InsertOnlyPage
+from tenants.models import Tenant
+from tenants.spend import period_start
+
+COLOURS = {"Credit": "success", "Top-up": "success", "Budget grant": "info", "Correction": "warning"}
+
+
+class AdjustmentForm(forms.ModelForm):
+    """What staff may book; late settlements are booked by the meter."""
+
+    class Meta:
+        model = Adjustment
+        fields = ("tenant", "kind", "amount_usd", "reason", "reference", "expires_at")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "kind" in self.fields:
+            offered = [choice for choice in AdjustmentKind.choices if choice[0] != AdjustmentKind.LATE_SETTLE]
+            self.fields["kind"].choices = offered
+            self.fields["amount_usd"].help_text = (
+                "Credit, grant, top-up: a positive amount in the tenant's favour. "
+                "Correction: what is added to its bill, negative for a refund."
+            )
+
+
+@admin.register(Adjustment)
+class AdjustmentAdmin(InsertOnlyPage):
+    form = AdjustmentForm
+    list_display = (
+        "created_at",
+        "tenant",
+        "shown_kind",
+        "amount",
+        "reason",
+        "reference",
+        "period_start",
+        "created_by",
+    )
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("kind", ChoicesDropdownFilter),
+        ("created_at", RangeDateTimeFilter),
+    )
+    list_select_related = ("tenant", "created_by")
+    search_fields = ("reference", "reason", "tenant__slug")
+    autocomplete_fields = ("tenant",)
+    fieldsets = (
+        (None, {"fields": (("tenant", "kind"), ("amount_usd", "expires_at"), "reason", "reference")}),
+    )
+    view_fieldsets = (
+        (None, {"fields": (("tenant", "kind"), ("amount", "expires_at"), "reason", "reference")}),
+        (
+            "Booked",
+            {
+                "fields": (
+                    ("period_start", "statement", "request_id"),
+                    ("created_at", "created_by"),
+                    "details",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("amount",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Adjustment | None = None) -> Any:
+        return self.view_fieldsets if obj else self.fieldsets
+
+    def save_model(self, request: HttpRequest, obj: Adjustment, form: Any, change: bool) -> None:
+        obj.created_by = request.user
+        obj.period_start = Tenant.objects.annotate(period=period_start()).get(pk=obj.tenant_id).period
+        super().save_model(request, obj, form, change)
+
+    @display(description="Kind", ordering="kind", label=COLOURS)
+    def shown_kind(self, adjustment: Adjustment) -> str:
+        return adjustment.get_kind_display()
+
+    @display(description="Amount", ordering="amount_usd")
+    def amount(self, adjustment: Adjustment) -> str:
+        return cells.usd(adjustment.amount_usd)

@@ -1,0 +1,74 @@
+"""Whether the books agree: with each other, and with what upstream billed."""
+
+from django.contrib import admin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilter
+from unfold.decorators import display
+
+from billing.models import DriftReport, LedgerBatch, UpstreamUsage
+from gateway_project.console import cells
+from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+
+
+@admin.register(DriftReport)
+class DriftReportAdmin(ReadOnlyPage):
+    list_display = (
+        "when",
+        "tenant",
+        "verdict",
+        "redis",
+        "ledger",
+        "roll_up",
+        "reserved",
+        "undrained",
+        "drift",
+    )
+    list_filter = ("ok", ("tenant", AutocompleteSelectFilter))
+    list_select_related = ("tenant",)
+    paginator = CountlessPaginator
+
+    @display(description="Checked", ordering="checked_at")
+    def when(self, report: DriftReport) -> str:
+        return cells.ago(report.checked_at)
+
+    @display(description="Verdict", ordering="ok", label={"agree": "success", "drift": "danger"})
+    def verdict(self, report: DriftReport) -> str:
+        return "agree" if report.ok else "drift"
+
+    @display(description="Redis")
+    def redis(self, report: DriftReport) -> str:
+        return cells.usd(report.redis_usd)
+
+    @display(description="Ledger")
+    def ledger(self, report: DriftReport) -> str:
+        return cells.usd(report.ledger_usd)
+
+    @display(description="Roll-up")
+    def roll_up(self, report: DriftReport) -> str:
+        return cells.usd(report.rollup_usd)
+
+    @display(description="Reserved")
+    def reserved(self, report: DriftReport) -> str:
+        return cells.usd(report.reserved_usd)
+
+    @display(description="Drift", ordering="drift_usd")
+    def drift(self, report: DriftReport) -> str:
+        return cells.usd(report.drift_usd)
+
+
+@admin.register(UpstreamUsage)
+class UpstreamUsageAdmin(ReadOnlyPage):
+    list_display = ("day", "model", "requests", "input_tokens", "output_tokens", "billed", "source")
+    list_filter = (("day", RangeDateFilter),)
+    search_fields = ("model",)
+
+    @display(description="Billed", ordering="cost_usd")
+    def billed(self, line: UpstreamUsage) -> str:
+        return cells.usd(line.cost_usd)
+
+
+@admin.register(LedgerBatch)
+class LedgerBatchAdmin(ReadOnlyPage):
+    list_display = ("shard", "number", "rows", "hash", "previous_hash", "created_at")
+    list_filter = ("shard",)
+    search_fields = ("hash",)
+    paginator = CountlessPaginator

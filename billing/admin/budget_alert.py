@@ -1,0 +1,34 @@
+"""What tenants were told about their budgets."""
+
+from django.contrib import admin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.decorators import display
+
+from billing.models import BudgetAlert
+from gateway_project.console import cells
+from gateway_project.console.pages import ReadOnlyPage
+
+
+@admin.register(BudgetAlert)
+class BudgetAlertAdmin(ReadOnlyPage):
+    list_display = ("crossed", "tenant", "kind", "scope", "subject", "reached", "spend", "period_start")
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("kind", ChoicesDropdownFilter),
+        ("scope", ChoicesDropdownFilter),
+        ("crossed_at", RangeDateTimeFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("tenant__slug", "subject")
+
+    @display(description="Crossed", ordering="crossed_at")
+    def crossed(self, alert: BudgetAlert) -> str:
+        return cells.ago(alert.crossed_at)
+
+    @display(description="Threshold", ordering="threshold")
+    def reached(self, alert: BudgetAlert) -> str:
+        return f"{alert.threshold} %"
+
+    @display(description="Spent of budget", ordering="spent_usd")
+    def spend(self, alert: BudgetAlert) -> str:
+        return cells.budget_bar(spent=alert.spent_usd, budget=alert.budget_usd)

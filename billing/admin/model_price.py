@@ -1,0 +1,128 @@
+"""The price list: a new price supersedes, none is edited."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Case, CharField, F, QuerySet, Value, When, Window
+from django.db.models.functions import Lead, Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.decorators import action, display
+
+from billing.models import ModelPrice
+from gateway_project.console.pages import InsertOnlyPage
+
+COLUMNS = (
+    "input_usd", "output_usd", "cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd", "web_search_usd",
+)  # fmt: skip
+
+
+class StateFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("in force", "In force"), ("to come", "To come"), ("superseded", "Superseded")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ModelPrice]) -> QuerySet[ModelPrice]:
+        return queryset.filter(state=self.value()) if self.value() else queryset
+
+
+def with_state(prices: QuerySet[ModelPrice]) -> QuerySet[ModelPrice]:
+    """Add `state`: in force, to come or superseded."""
+    following = Window(
+        Lead("effective_from"), partition_by=[F("model"), F("context_over_tokens")], order_by="effective_from"
+    )
+    return prices.annotate(next_from=following).annotate(
+        state=Case(
+            When(effective_from__gt=Now(), then=Value("to come")),
+            When(next_from__lte=Now(), then=Value("superseded")),
+            default=Value("in force"),
+            output_field=CharField(),
+        )
+    )
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(InsertOnlyPage):
+    list_display = (
+        "heading", "shown_state", "effective_from", "input", "output", "cache_read", "cache_write_5m",
+        "cache_write_1h", "web_search", "source",
+    )  # fmt: skip
+    list_filter = (StateFilter, ("model", AutocompleteSelectFilter))
+    list_select_related = ("model",)
+    search_fields = ("model__name", "source")
+    autocomplete_fields = ("model",)
+    actions_detail = ("supersede",)
+    fieldsets = (
+        (None, {"fields": (("model", "effective_from"), ("context_over_tokens", "source"))}),
+        ("USD per 1M tokens", {"fields": (COLUMNS[:2], COLUMNS[2:5])}),
+        ("USD per 1000", {"fields": ("web_search_usd",)}),
+    )
+    view_fieldsets = (*fieldsets, ("Entered", {"fields": (("created_at", "created_by"),)}))
+
+    def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
+        return self.view_fieldsets if obj else self.fieldsets
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelPrice]:
+        return with_state(super().get_queryset(request))
+
+    def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
+        """A price that is not in force yet may be taken back; the database refuses the others."""
+        allowed = request.user.has_perm("billing.delete_modelprice")
+        return allowed and obj is not None and obj.effective_from > timezone.now()
+
+    def has_supersede_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return self.has_add_permission(request)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Superseding starts from the row it supersedes."""
+        initial = super().get_changeform_initial_data(request)
+        if (old := initial.pop("supersedes", None)) and str(old).isdigit():
+            fields = ("model", "context_over_tokens", *COLUMNS)
+            initial |= ModelPrice.objects.filter(pk=old).values(*fields).first() or {}
+        return initial
+
+    def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
+        obj.created_by = request.user
+        super().save_model(request, obj, form, change)
+
+    @action(description="Supersede", icon="add", url_path="supersede", permissions=["supersede"])
+    def supersede(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return redirect(f"{reverse('admin:billing_modelprice_add')}?supersedes={object_id}")
+
+    @display(description="Model", header=True, ordering="model__name")
+    def heading(self, price: ModelPrice) -> list[str]:
+        over = price.context_over_tokens
+        return [price.model.name if price.model else "Default", f"inputs over {over:,}" if over else ""]
+
+    @display(description="State", label={"in force": "success", "to come": "info", "superseded": "default"})
+    def shown_state(self, price: ModelPrice) -> str:
+        return price.state
+
+    @display(description="Input", ordering="input_usd")
+    def input(self, price: ModelPrice) -> str:
+        return f"{price.input_usd.normalize():f}"
+
+    @display(description="Output", ordering="output_usd")
+    def output(self, price: ModelPrice) -> str:
+        return f"{price.output_usd.normalize():f}"
+
+    @display(description="Cache read", ordering="cache_read_usd")
+    def cache_read(self, price: ModelPrice) -> str:
+        return f"{price.cache_read_usd.normalize():f}"
+
+    @display(description="Write 5 min", ordering="cache_write_5m_usd")
+    def cache_write_5m(self, price: ModelPrice) -> str:
+        return f"{price.cache_write_5m_usd.normalize():f}"
+
+    @display(description="Write 1 h", ordering="cache_write_1h_usd")
+    def cache_write_1h(self, price: ModelPrice) -> str:
+        return f"{price.cache_write_1h_usd.normalize():f}"
+
+    @display(description="1000 searches", ordering="web_search_usd")
+    def web_search(self, price: ModelPrice) -> str:
+        return f"{price.web_search_usd.normalize():f}"

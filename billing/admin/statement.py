@@ -1,0 +1,79 @@
+"""Closed months, frozen."""
+
+from django.contrib import admin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilter
+from unfold.decorators import display
+
+from billing.models import Statement
+from gateway_project.console import cells
+from gateway_project.console.pages import ReadOnlyPage
+
+
+@admin.register(Statement)
+class StatementAdmin(ReadOnlyPage):
+    list_display = (
+        "period_start",
+        "tenant",
+        "shown_requests",
+        "usage",
+        "adjustments",
+        "total",
+        "margin",
+        "closed_at",
+    )
+    list_filter = (("tenant", AutocompleteSelectFilter), ("period_start", RangeDateFilter))
+    list_select_related = ("tenant",)
+    search_fields = ("tenant__slug", "tenant__name")
+    date_hierarchy = "period_start"
+    fieldsets = (
+        (
+            None,
+            {"fields": (("tenant", "timezone"), ("period_start", "period_end"), ("starts_at", "ends_at"))},
+        ),
+        (
+            "Money",
+            {
+                "fields": (
+                    ("usage", "late", "adjustments"),
+                    ("total", "margin"),
+                    ("budget_usd", "budget_mode"),
+                )
+            },
+        ),
+        (
+            "Usage",
+            {
+                "fields": (
+                    ("requests", "input_tokens", "output_tokens"),
+                    ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "web_searches"),
+                )
+            },
+        ),
+        ("Lines", {"fields": ("lines", "late_lines", "adjustment_lines", "alerts")}),
+        ("Close", {"fields": (("recorded_until", "closed_at"),)}),
+    )
+    readonly_fields = ("usage", "late", "adjustments", "total", "margin")
+
+    @display(description="Requests", ordering="requests")
+    def shown_requests(self, statement: Statement) -> str:
+        return cells.count(statement.requests)
+
+    @display(description="Usage", ordering="usage_usd")
+    def usage(self, statement: Statement) -> str:
+        return cells.usd(statement.usage_usd)
+
+    @display(description="Late usage", ordering="late_usd")
+    def late(self, statement: Statement) -> str:
+        return cells.usd(statement.late_usd)
+
+    @display(description="Adjustments", ordering="adjustments_usd")
+    def adjustments(self, statement: Statement) -> str:
+        return cells.usd(statement.adjustments_usd)
+
+    @display(description="Total", ordering="total_usd")
+    def total(self, statement: Statement) -> str:
+        return cells.usd(statement.total_usd)
+
+    @display(description="Above cost price")
+    def margin(self, statement: Statement) -> str:
+        return cells.usd(statement.total_usd - statement.upstream_cost_usd)

@@ -1,0 +1,219 @@
+"""The ledger, its roll-up and the log of exports: all to be read only."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RangeDateFilter,
+    RangeDateTimeFilter,
+    TextFilter,
+)
+from unfold.decorators import display
+
+from billing.models import DailyUsage, UsageExport, UsageRecord
+from gateway_project.console import cells
+from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+from routing.models import Model
+
+STATUS_COLOURS = {"OK": "success", "Upstream error": "danger", "Cancelled": "warning", "Orphaned": "danger"}
+
+
+class ModelFilter(DropdownFilter):
+    """By model, offered from the catalogue: a SELECT DISTINCT over the ledger would read all of it."""
+
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Model.objects.order_by("name").values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
+class EndUserFilter(TextFilter):
+    title = "end user"
+    parameter_name = "end_user"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
+        return queryset.filter(end_user=self.value()) if self.value() else queryset
+
+
+def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:
+    """The row of a request id; its time, which the id carries, makes it one partition's index lookup."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=request_id.int >> 80)
+    return rows.filter(request_id=request_id, created_at=moment)
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnlyPage):
+    list_display = (
+        "when", "tenant", "api_key", "model", "route", "shown_status", "tokens_in", "tokens_out", "cost",
+        "latency", "end_user",
+    )  # fmt: skip
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("api_key", AutocompleteSelectFilter),
+        ModelFilter,
+        ("status", ChoicesDropdownFilter),
+        "estimated",
+        ("created_at", RangeDateTimeFilter),
+        EndUserFilter,
+    )
+    list_select_related = ("tenant", "api_key")
+    search_fields = ("request_id",)
+    search_help_text = "A whole request id"
+    paginator = CountlessPaginator
+    show_full_result_count = False
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("request_id", "created_at"),
+                    ("tenant", "api_key"),
+                    ("end_user", "session", "run_id"),
+                )
+            },
+        ),
+        (
+            "Request",
+            {
+                "fields": (
+                    ("wire", "stream"),
+                    ("model_requested", "model", "route"),
+                    ("upstream_request_id", "tags"),
+                )
+            },
+        ),
+        ("Outcome", {"fields": (("status", "http_status", "estimated"), ("latency_ms", "ttft_ms"), "note")}),
+        (
+            "Tokens",
+            {
+                "fields": (
+                    ("input_tokens", "output_tokens", "cache_read_tokens"),
+                    ("cache_write_5m_tokens", "cache_write_1h_tokens", "web_searches"),
+                )
+            },
+        ),
+        ("Money", {"fields": (("cost", "upstream_cost"), "price", ("day", "period_start", "recorded_at"))}),
+    )
+    readonly_fields = ("cost", "upstream_cost")
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """By request id only: any other search would read the whole ledger."""
+        if not search_term:
+            return queryset, False
+        try:
+            return of_request(queryset, UUID(search_term.strip())), False
+        except ValueError:
+            return queryset.none(), False
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> UsageRecord | None:
+        try:
+            return of_request(
+                self.get_queryset(request).select_related("price__model"), UUID(object_id)
+            ).first()
+        except ValueError:
+            return None
+
+    @display(description="Time (UTC)", ordering="created_at")
+    def when(self, row: UsageRecord) -> str:
+        return f"{row.created_at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    def shown_status(self, row: UsageRecord) -> str:
+        return row.get_status_display()
+
+    @display(description="Tokens in")
+    def tokens_in(self, row: UsageRecord) -> str:
+        written = row.cache_write_5m_tokens + row.cache_write_1h_tokens
+        return cells.count(row.input_tokens + row.cache_read_tokens + written)
+
+    @display(description="Tokens out")
+    def tokens_out(self, row: UsageRecord) -> str:
+        return cells.count(row.output_tokens)
+
+    @display(description="Cost")
+    def cost(self, row: UsageRecord) -> str:
+        return ("≈ " if row.estimated else "") + cells.usd(row.cost_usd)
+
+    @display(description="Cost price")
+    def upstream_cost(self, row: UsageRecord) -> str:
+        return cells.usd(row.upstream_cost_usd)
+
+    @display(description="Latency")
+    def latency(self, row: UsageRecord) -> str:
+        return cells.milliseconds(row.latency_ms)
+
+
+@admin.register(DailyUsage)
+class DailyUsageAdmin(ReadOnlyPage):
+    list_display = (
+        "day", "tenant", "api_key", "model", "shown_status", "shown_requests", "tokens_in", "tokens_out",
+        "cost",
+    )  # fmt: skip
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ModelFilter,
+        ("status", ChoicesDropdownFilter),
+        ("day", RangeDateFilter),
+    )
+    list_select_related = ("tenant", "api_key")
+    ordering = ("-day",)
+    paginator = CountlessPaginator
+    exclude = ("latency_buckets", "ttft_buckets")
+
+    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    def shown_status(self, row: DailyUsage) -> str:
+        return row.get_status_display()
+
+    @display(description="Requests")
+    def shown_requests(self, row: DailyUsage) -> str:
+        return cells.count(row.requests)
+
+    @display(description="Tokens in")
+    def tokens_in(self, row: DailyUsage) -> str:
+        written = row.cache_write_5m_tokens + row.cache_write_1h_tokens
+        return cells.count(row.input_tokens + row.cache_read_tokens + written)
+
+    @display(description="Tokens out")
+    def tokens_out(self, row: DailyUsage) -> str:
+        return cells.count(row.output_tokens)
+
+    @display(description="Cost")
+    def cost(self, row: DailyUsage) -> str:
+        return cells.usd(row.cost_usd)
+
+
+@admin.register(UsageExport)
+class UsageExportAdmin(ReadOnlyPage):
+    list_display = (
+        "id",
+        "created_by",
+        "created_at",
+        "shown_status",
+        "format",
+        "filters",
+        "shown_rows",
+        "digest",
+    )
+    list_filter = (("status", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
+    list_select_related = ("created_by",)
+
+    @display(description="Status", label={"Complete": "success", "Failed": "danger", "Running": "info"})
+    def shown_status(self, export: UsageExport) -> str:
+        return export.get_status_display()
+
+    @display(description="Rows", ordering="rows")
+    def shown_rows(self, export: UsageExport) -> str:
+        return cells.count(export.rows)

@@ -1,0 +1,153 @@
+"""Webhook endpoints and what was delivered to them."""
+
+import base64
+import secrets
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.decorators import action, display
+
+from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from gateway_project.console import cells
+from gateway_project.console.pages import ConsolePage, CountlessPaginator, ReadOnlyInline, ReadOnlyPage
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ConsolePage):
+    list_display = ("url", "owner", "state", "shown_events", "pending", "failed", "created_at")
+    list_filter = (("tenant", AutocompleteSelectFilter), "enabled")
+    list_select_related = ("tenant",)
+    search_fields = ("url", "description", "tenant__slug")
+    autocomplete_fields = ("tenant",)
+    readonly_fields = (
+        "disabled_at",
+        "disabled_reason",
+        "failing_since",
+        "slow_until",
+        "created_at",
+        "updated_at",
+    )
+    fieldsets = (
+        (None, {"fields": (("url", "tenant"), ("description", "enabled"), "events")}),
+        ("State", {"fields": (("failing_since", "slow_until"), ("disabled_at", "disabled_reason"))}),
+        ("Dates", {"fields": (("created_at", "updated_at"),)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                pending_count=Count("deliveries", filter=Q(deliveries__status=DeliveryStatus.PENDING)),
+                failed_count=Count("deliveries", filter=Q(deliveries__status=DeliveryStatus.FAILED)),
+            )
+        )
+
+    def get_fieldsets(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
+        return self.fieldsets if obj else self.fieldsets[:1]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
+        """Another tenant's events must never start to arrive at an address: the tenant stays."""
+        return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+        if not change:
+            obj.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The one page that ever shows the secret."""
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "endpoint": obj}
+        context["title"] = "The endpoint's secret"
+        return TemplateResponse(
+            request, "admin/secret_issued.html", context, headers={"Cache-Control": "no-store"}
+        )
+
+    @display(description="For", ordering="tenant__slug")
+    def owner(self, endpoint: WebhookEndpoint) -> str:
+        return str(endpoint.tenant or "Operator")
+
+    @display(description="State", label={"fine": "success", "failing": "warning", "disabled": "danger"})
+    def state(self, endpoint: WebhookEndpoint) -> str:
+        if not endpoint.enabled:
+            return "disabled"
+        return "failing" if endpoint.failing_since else "fine"
+
+    @display(description="Events")
+    def shown_events(self, endpoint: WebhookEndpoint) -> str:
+        return ", ".join(endpoint.events) or "all"
+
+    @display(description="Pending", ordering="pending_count")
+    def pending(self, endpoint: WebhookEndpoint) -> int:
+        return endpoint.pending_count
+
+    @display(description="Given up", ordering="failed_count")
+    def failed(self, endpoint: WebhookEndpoint) -> int:
+        return endpoint.failed_count
+
+
+class AttemptInline(ReadOnlyInline):
+    model = WebhookAttempt
+    fields = ("number", "attempted_at", "http_status", "duration_ms", "error", "response")
+    show_change_link = False
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyPage):
+    list_display = ("created", "event_type", "endpoint", "owner", "shown_status", "attempts", "last", "next")
+    list_filter = (
+        ("status", ChoicesDropdownFilter),
+        ("endpoint", AutocompleteSelectFilter),
+        ("created_at", RangeDateTimeFilter),
+    )
+    list_select_related = ("endpoint__tenant",)
+    search_fields = ("event_id", "event_type", "endpoint__url")
+    paginator = CountlessPaginator
+    inlines = (AttemptInline,)
+    actions = ("redeliver",)
+
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_webhookdelivery")
+
+    @action(description="Deliver again now", permissions=["redeliver"])
+    def redeliver(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        """The same event under the same id, with its schedule from the start; receivers know it by the id."""
+        count = WebhookDelivery.objects.filter(pk__in=queryset.values("pk")).update(
+            status=DeliveryStatus.PENDING, attempts=0, next_attempt_at=timezone.now()
+        )
+        messages.success(request, f"{count} deliveries are due now.")
+
+    @display(description="Created", ordering="created_at")
+    def created(self, delivery: WebhookDelivery) -> str:
+        return cells.ago(delivery.created_at)
+
+    @display(description="For")
+    def owner(self, delivery: WebhookDelivery) -> str:
+        return str(delivery.endpoint.tenant or "Operator")
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={"Delivered": "success", "Failed": "danger", "Pending": "info"},
+    )
+    def shown_status(self, delivery: WebhookDelivery) -> str:
+        return delivery.get_status_display()
+
+    @display(description="Last answer")
+    def last(self, delivery: WebhookDelivery) -> str:
+        return str(delivery.last_status or delivery.last_error or cells.NOTHING)
+
+    @display(description="Next attempt", ordering="next_attempt_at")
+    def next(self, delivery: WebhookDelivery) -> str:
+        return (
+            cells.ago(delivery.next_attempt_at)
+            if delivery.status == DeliveryStatus.PENDING
+            else cells.NOTHING
+        )

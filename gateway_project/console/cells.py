@@ -1,0 +1,104 @@
+"""How single values are shown: money, counts, shares of a budget, moments."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+NOTHING = "–"
+
+
+def usd(amount: Decimal | None) -> str:
+    """An amount in USD with as many places as say something: `$500.00`, `$0.00375`, `-$3.00`."""
+    if amount is None:
+        return NOTHING
+    sign, amount = ("-" if amount < 0 else ""), abs(amount)
+    cents = amount.quantize(Decimal("0.01"))
+    if amount == cents or amount >= 1000:
+        return f"{sign}${cents:,}"
+    return f"{sign}${amount.quantize(Decimal('0.000000001')).normalize():,f}"
+
+
+def short_usd(amount: Decimal | None) -> str:
+    """An amount for a headline: cents only, and below a cent `<$0.01`."""
+    if amount is None:
+        return NOTHING
+    if 0 < amount < Decimal("0.01"):
+        return "<$0.01"
+    return f"${amount.quantize(Decimal('0.01')):,}" if amount >= 0 else f"-{short_usd(-amount)}"
+
+
+def count(number: int | None) -> str:
+    return NOTHING if number is None else f"{number:,}"
+
+
+def short_count(number: int | None) -> str:
+    """A large number for a headline: `1.2M`."""
+    if number is None:
+        return NOTHING
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**4, "k")):
+        if number >= size:
+            return f"{number / (size if unit != 'k' else 1000):.1f}{unit}"
+    return f"{number:,}"
+
+
+def percent(spent: Decimal, budget: Decimal | None) -> int | None:
+    """`spent` as a share of `budget` in per cent, rounded down; `None` where there is no budget."""
+    if budget is None:
+        return None
+    return int(spent * 100 / budget) if budget else (100 if spent else 0)
+
+
+def budget_bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
+    """Spend against a budget: a bar and both numbers, or the spend alone where nothing limits it."""
+    share = percent(spent, budget)
+    if share is None:
+        return format_html('<span class="c-muted">{} · no budget</span>', short_usd(spent))
+    level = "high" if share >= 100 else "near" if share >= 80 else "fine"
+    return format_html(
+        '<div class="c-budget" title="{} of {}">'
+        '<div class="c-bar c-{}" role="img" aria-label="{} % of the budget">'
+        '<i style="width:{}%"></i></div><span>{} / {}</span><b>{} %</b></div>',
+        usd(spent),
+        usd(budget),
+        level,
+        share,
+        min(share, 100),
+        short_usd(spent),
+        short_usd(budget),
+        share,
+    )
+
+
+def inherited(*, own: object | None, default: object | None) -> SafeString:
+    """A limit of its own, or in grey the one its tier gives."""
+    if own is not None:
+        return format_html("<b>{}</b>", own)
+    return format_html(
+        '<span class="c-muted">{} from tier</span>', "unlimited" if default is None else default
+    )
+
+
+def ago(moment: datetime | None) -> SafeString | str:
+    """How long ago, with the exact time on hover."""
+    if moment is None:
+        return NOTHING
+    seconds = int((timezone.now() - moment).total_seconds())
+    words, seconds = ("in {}", -seconds) if seconds < 0 else ("{} ago", seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            said = words.format(f"{seconds // size} {unit}")
+            break
+    else:
+        said = "now"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S %Z}", said
+    )
+
+
+def milliseconds(value: int | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value} ms" if value < 1000 else f"{value / 1000:.1f} s"

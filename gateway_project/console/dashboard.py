@@ -1,0 +1,263 @@
+"""The first page: what is spent, by whom, and what needs a look. Reads roll-ups, never the ledger."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import Aggregate, BigIntegerField, Q, QuerySet, Sum
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from billing.histogram import percentile
+from billing.models import DailyUsage, DriftReport, UsageStatus, WebhookEndpoint
+from gateway_project.console import cells
+from gateway_project.console.charts import Point, bars_by_day
+from tenants.models import Tenant, TenantStatus
+from tenants.spend import near_budget, with_spend
+
+DAYS = 30  # drawn
+NEAR = 5  # tenants listed
+TOP = 5
+
+
+class SumCounts(Aggregate):
+    """The sum of histograms, bucket by bucket."""
+
+    function = "billing_sum_counts"
+    output_field = ArrayField(BigIntegerField())
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """One day of the whole installation; tenants' own days, summed by their date."""
+
+    day: date
+    cost_usd: Decimal = Decimal(0)
+    requests: int = 0
+    faults: int = 0
+    latency: list[int] | None = None
+    ttft: list[int] | None = None
+
+
+class Tile(msgspec.Struct, frozen=True):
+    """One number with its name. `level` is fine, near or high."""
+
+    title: str
+    value: str
+    note: str = ""
+    level: str = "fine"
+    link: str = ""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of a list of the biggest; `share` is per cent of the first."""
+
+    name: str
+    link: str
+    value: str
+    note: str
+    share: int
+
+
+class Near(msgspec.Struct, frozen=True):
+    """A tenant close to its budget."""
+
+    name: str
+    link: str
+    bar: SafeString
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Unfold's callback: add to the index page what this person may see."""
+    if not request.user.has_perm("billing.view_dailyusage"):
+        return context
+    today = datetime.now(UTC).date()
+    month = today.replace(day=1)
+    days = _totals(since=min(month, today - timedelta(days=DAYS - 1)), until=today)
+    drawn = days[-DAYS:]
+    context |= {
+        "dashboard": True,
+        "month": f"{today:%B %Y}",
+        "tiles": [*_usage_tiles(days, month=month), *_attention_tiles()],
+        "spend_chart": _chart(drawn, "cost_usd", title="Spend by day"),
+        "request_chart": _chart(drawn, "requests", title="Requests by day"),
+        "top_tenants": _top_tenants(since=month),
+        "top_models": _top_models(since=month),
+        "near_budget": _near_their_budget(),
+    }
+    return context
+
+
+def _served() -> QuerySet[Tenant]:
+    return Tenant.objects.filter(deleted_at=None)
+
+
+def _near_their_budget() -> list[Near]:
+    tenants = near_budget(with_spend(_served())).order_by("-spent_usd")[:NEAR]
+    return [
+        Near(
+            name=tenant.name,
+            link=reverse("admin:tenants_tenant_change", args=[tenant.pk]),
+            bar=cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd),
+        )
+        for tenant in tenants
+    ]
+
+
+def _totals(*, since: date, until: date) -> list[Totals]:
+    """Every day from `since` to `until`, those without usage too."""
+    rows = (
+        DailyUsage.objects.filter(day__gte=since, day__lte=until)
+        .order_by()
+        .values("day")
+        .annotate(
+            total_cost=Sum("cost_usd"),
+            total_requests=Sum("requests"),
+            faults=Sum("requests", filter=Q(status=UsageStatus.UPSTREAM_ERROR), default=0),
+            latency=SumCounts("latency_buckets"),
+            ttft=SumCounts("ttft_buckets"),
+        )
+    )
+    known = {
+        row["day"]: Totals(
+            day=row["day"],
+            cost_usd=row["total_cost"],
+            requests=row["total_requests"],
+            faults=row["faults"],
+            latency=row["latency"],
+            ttft=row["ttft"],
+        )
+        for row in rows
+    }
+    every = (since + timedelta(days=n) for n in range((until - since).days + 1))
+    return [known.get(day) or Totals(day=day) for day in every]
+
+
+def _usage_tiles(days: list[Totals], *, month: date) -> list[Tile]:
+    today, yesterday = days[-1], days[-2]
+    this_month = [day for day in days if day.day >= month]
+    spent = sum((day.cost_usd for day in this_month), Decimal(0))
+    week = days[-7:]
+    requests, faults = sum(day.requests for day in week), sum(day.faults for day in week)
+    fault_share = faults * 100 / requests if requests else 0
+    return [
+        Tile(
+            "Spend today", cells.short_usd(today.cost_usd), f"{cells.short_usd(yesterday.cost_usd)} yesterday"
+        ),
+        Tile("Spend this month", cells.short_usd(spent), _pace(spent, this_month[-1].day)),
+        Tile(
+            "Requests today",
+            cells.short_count(today.requests),
+            f"{cells.short_count(yesterday.requests)} yesterday",
+        ),
+        Tile(
+            "Upstream errors, 7 days",
+            f"{fault_share:.2f} %",
+            f"{cells.count(faults)} of {cells.count(requests)}",
+            level="high" if fault_share > 5 else "near" if fault_share > 1 else "fine",
+        ),
+        _latency_tile("Latency p50 · p95", (day.latency for day in week)),
+        _latency_tile("First token p50 · p95", (day.ttft for day in week)),
+    ]
+
+
+def _pace(spent: Decimal, today: date) -> str:
+    """The month's end at the pace so far."""
+    following = (today.replace(day=28) + timedelta(days=4)).replace(day=1)
+    length = (following - timedelta(days=1)).day
+    return f"at this pace {cells.short_usd(spent * length / today.day)}"
+
+
+def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
+    measured = [counts for counts in histograms if counts]
+    if not measured:
+        return Tile(title, cells.NOTHING, "nothing measured in 7 days")
+    summed = [sum(column) for column in zip(*measured, strict=True)]
+    values = " · ".join(cells.milliseconds(percentile(summed, share)) for share in (50, 95))
+    return Tile(title, values, "7 days")
+
+
+def _attention_tiles() -> list[Tile]:
+    near = near_budget(with_spend(_served())).count()
+    suspended = _served().filter(status=TenantStatus.SUSPENDED).count()
+    failing = WebhookEndpoint.objects.filter(Q(failing_since__isnull=False) | Q(enabled=False)).count()
+    drifted = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
+    tenants = reverse("admin:tenants_tenant_changelist")
+    return [
+        Tile(
+            "Tenants near their budget",
+            cells.count(near),
+            f"{suspended} suspended",
+            level="near" if near else "fine",
+            link=f"{tenants}?budget=80",
+        ),
+        Tile(
+            "Webhooks in trouble",
+            cells.count(failing),
+            "failing or disabled",
+            level="high" if failing else "fine",
+            link=reverse("admin:billing_webhookendpoint_changelist"),
+        ),
+        Tile(
+            "Books in drift, 24 h",
+            cells.count(drifted),
+            "ledger, roll-up and meter",
+            level="high" if drifted else "fine",
+            link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
+        ),
+    ]
+
+
+def _chart(days: list[Totals], field: str, *, title: str) -> SafeString:
+    read = cells.short_usd if field == "cost_usd" else cells.short_count
+    points = [
+        Point(day=day.day, value=Decimal(getattr(day, field)), shown=read(getattr(day, field)))
+        for day in days
+    ]
+    return bars_by_day(points, title=title, top=max(points, key=lambda point: point.value).shown)
+
+
+def _top_tenants(*, since: date) -> list[Row]:
+    rows = (
+        DailyUsage.objects.filter(day__gte=since)
+        .order_by()
+        .values("tenant", "tenant__name")
+        .annotate(cost=Sum("cost_usd"), calls=Sum("requests"))
+        .order_by("-cost")[:TOP]
+    )
+    return _ranked(
+        (
+            row["tenant__name"],
+            reverse("admin:tenants_tenant_change", args=[row["tenant"]]),
+            row["cost"],
+            row["calls"],
+        )
+        for row in rows
+    )
+
+
+def _top_models(*, since: date) -> list[Row]:
+    rows = (
+        DailyUsage.objects.filter(day__gte=since)
+        .order_by()
+        .values("model")
+        .annotate(cost=Sum("cost_usd"), calls=Sum("requests"))
+        .order_by("-cost")[:TOP]
+    )
+    usage = reverse("admin:billing_usagerecord_changelist")
+    return _ranked((row["model"], f"{usage}?model={row['model']}", row["cost"], row["calls"]) for row in rows)
+
+
+def _ranked(rows: Iterable[tuple[str, str, Decimal, int]]) -> list[Row]:
+    listed = list(rows)
+    first = (listed[0][2] if listed else Decimal(0)) or Decimal(1)
+    return [
+        Row(
+            name, link, cells.short_usd(cost), f"{cells.short_count(calls)} requests", int(cost * 100 / first)
+        )
+        for name, link, cost, calls in listed
+    ]

@@ -1,0 +1,122 @@
+"""The console's frame: its name, colours and the way around it."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from gateway_project import env
+
+
+def _page(title: str, icon: str, name: str) -> dict[str, Any]:
+    """A link to a changelist, for those who may view it. `name` is `app_model`."""
+    app, model = name.split("_", 1)
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{name}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
+
+
+def _group(title: str, *items: dict[str, Any], collapsible: bool = False) -> dict[str, Any]:
+    return {"title": title, "separator": True, "collapsible": collapsible, "items": list(items)}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar, without the pages this person may not see and without groups that are empty then."""
+    groups = [
+        {
+            "title": "",
+            "items": [{"title": "Dashboard", "icon": "space_dashboard", "link": reverse_lazy("admin:index")}],
+        },
+        _group(
+            "Customers",
+            _page("Tenants", "apartment", "tenants_tenant"),
+            _page("API keys", "key", "tenants_apikey"),
+            _page("Tiers", "layers", "tenants_tier"),
+            _page("Portal members", "group", "tenants_membership"),
+            _page("Invitations", "mail", "tenants_invitation"),
+        ),
+        _group(
+            "Models",
+            _page("Catalogue", "deployed_code", "routing_model"),
+            _page("Prices", "sell", "billing_modelprice"),
+            _page("Complexity rules", "alt_route", "routing_complexityrule"),
+        ),
+        _group(
+            "Usage",
+            _page("Ledger", "receipt_long", "billing_usagerecord"),
+            _page("Daily usage", "bar_chart", "billing_dailyusage"),
+            _page("Exports", "download", "billing_usageexport"),
+        ),
+        _group(
+            "Money",
+            _page("Statements", "description", "billing_statement"),
+            _page("Adjustments", "price_change", "billing_adjustment"),
+            _page("Budget alerts", "notifications", "billing_budgetalert"),
+        ),
+        _group(
+            "Webhooks",
+            _page("Endpoints", "webhook", "billing_webhookendpoint"),
+            _page("Deliveries", "outgoing_mail", "billing_webhookdelivery"),
+        ),
+        _group(
+            "Books",
+            _page("Reconciliation", "balance", "billing_driftreport"),
+            _page("Upstream bill", "request_quote", "billing_upstreamusage"),
+            _page("Ledger chain", "link", "billing_ledgerbatch"),
+            _page("Policy changes", "sync_alt", "tenants_policychange"),
+        ),
+        _group(
+            "People",
+            _page("Staff and members", "person", "auth_user"),
+            _page("Roles", "shield_person", "auth_group"),
+            _page("Audit trail", "history", "auditlog_logentry"),
+        ),
+    ]
+    for group in groups:
+        group["items"] = [item for item in group["items"] if item.get("permission", _anyone)(request)]
+    return [group for group in groups if group["items"]]
+
+
+def _anyone(request: HttpRequest) -> bool:
+    return True
+
+
+def environment(request: HttpRequest) -> list[str] | None:
+    """The badge in the header: loud while calls go to the sandbox."""
+    return None if env.text("EZAI_API_KEY") else ["Sandbox upstream", "warning"]
+
+
+UNFOLD = {
+    "SITE_TITLE": "Tenantry",
+    "SITE_HEADER": "Tenantry",
+    "SITE_SUBHEADER": "AI gateway console",
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "ENVIRONMENT": "gateway_project.console.site.environment",
+    "DASHBOARD_CALLBACK": "gateway_project.console.dashboard.dashboard",
+    "BORDER_RADIUS": "8px",
+    "STYLES": [lambda request: static("console/console.css")],
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.1% .013 190)",
+            "100": "oklch(94.4% .034 188)",
+            "200": "oklch(89.2% .066 187)",
+            "300": "oklch(82.4% .100 187)",
+            "400": "oklch(74.6% .118 188)",
+            "500": "oklch(64.0% .110 190)",
+            "600": "oklch(51.5% .088 193)",
+            "700": "oklch(44.6% .076 195)",
+            "800": "oklch(38.4% .063 197)",
+            "900": "oklch(33.6% .053 199)",
+            "950": "oklch(25.2% .042 202)",
+        },
+    },
+    "SIDEBAR": {"show_search": True, "command_search": False, "navigation": navigation},
+}

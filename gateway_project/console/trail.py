@@ -1,0 +1,28 @@
+"""What the audit trail keeps: who changed which row when, old → new.
+
+Ledger, roll-ups and deliveries are not in it: no person changes them.
+"""
+
+AUDITED_MODELS = (
+    {"model": "tenants.Tenant", "exclude_fields": ["updated_at"]},
+    "tenants.AllowedModel",
+    {"model": "tenants.ApiKey", "exclude_fields": ["digest", "last_used_at"]},
+    {"model": "tenants.Tier", "exclude_fields": ["updated_at"], "m2m_fields": {"default_models"}},
+    "tenants.TierRoute",
+    "tenants.Membership",
+    {"model": "tenants.Invitation", "exclude_fields": ["digest"]},
+    {"model": "routing.Model", "exclude_fields": ["updated_at"]},
+    "routing.ComplexityRule",
+    "billing.ModelPrice",
+    {"model": "billing.Adjustment", "exclude_fields": ["statement"]},
+    {
+        "model": "billing.WebhookEndpoint",
+        "include_fields": ["tenant", "url", "description", "events", "enabled", "disabled_reason"],
+    },
+    {
+        "model": "auth.User",
+        "exclude_fields": ["password", "last_login"],
+        "m2m_fields": {"groups", "user_permissions"},
+    },
+    {"model": "auth.Group", "m2m_fields": {"permissions"}},
+)

@@ -1,0 +1,5 @@
+"""Staff's pages of the catalogue and its rules."""
+
+from routing.admin import complexity_rule, model
+
+__all__ = ["complexity_rule", "model"]

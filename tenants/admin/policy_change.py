@@ -1,0 +1,38 @@
+"""The outbox of policy changes, to see that it is empty."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.decorators import display
+
+from gateway_project.console import cells
+from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+from tenants.models import PolicyChange
+
+
+class OpenFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        return [("open", "Redis not told yet")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
+        return queryset.filter(applied_at=None) if self.value() == "open" else queryset
+
+
+@admin.register(PolicyChange)
+class PolicyChangeAdmin(ReadOnlyPage):
+    list_display = ("id", "source", "tenant", "when", "told")
+    list_filter = (OpenFilter,)
+    list_select_related = ("tenant",)
+    paginator = CountlessPaginator
+
+    @display(description="Committed", ordering="created_at")
+    def when(self, change: PolicyChange) -> str:
+        return cells.ago(change.created_at)
+
+    @display(description="Redis told", label={"yes": "success", "not yet": "warning"})
+    def told(self, change: PolicyChange) -> str:
+        return "yes" if change.applied_at else "not yet"

@@ -1,0 +1,104 @@
+"""Tiers: default limits and the routing table."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, Prefetch, Q, QuerySet
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+from unfold.decorators import display
+
+from gateway_project.console import cells
+from gateway_project.console.pages import ConsolePage
+from routing.choice import Complexity
+from tenants.models import Tier, TierRoute
+
+
+class RouteInline(TabularInline):
+    model = TierRoute
+    fields = ("complexity", "model")
+    autocomplete_fields = ("model",)
+    extra = 0
+    max_num = len(Complexity)
+    verbose_name_plural = "routing table: what “auto” means"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TierRoute]:
+        return super().get_queryset(request).select_related("model", "tier")
+
+
+@admin.register(Tier)
+class TierAdmin(ConsolePage):
+    list_display = (
+        "name", "per_minute", "per_day", "budget", "margin_percent", "simple", "complex", "tenant_count",
+    )  # fmt: skip
+    search_fields = ("name", "description")
+    autocomplete_fields = ("default_models",)
+    readonly_fields = ("created_at", "updated_at")
+    inlines = (RouteInline,)
+    fieldsets = (
+        (None, {"fields": (("name", "description"), "default_models")}),
+        (
+            "Limits",
+            {
+                "description": "What its tenants have unless they have their own. Empty is unlimited.",
+                "fields": (
+                    ("max_requests_per_minute", "max_user_requests_per_minute"),
+                    ("max_concurrency", "max_tokens_per_day"),
+                ),
+            },
+        ),
+        (
+            "Money",
+            {
+                "fields": (
+                    ("monthly_budget_usd", "user_monthly_budget_usd"),
+                    ("downgrade_percent", "margin_percent"),
+                )
+            },
+        ),
+        ("Dates", {"fields": (("created_at", "updated_at"),)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tier]:
+        routes = Prefetch("routes", TierRoute.objects.select_related("model"))
+        live = Count("tenants", filter=Q(tenants__deleted_at=None))
+        return super().get_queryset(request).annotate(tenant_count=live).prefetch_related(routes)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tier | None = None) -> Any:
+        """The name is what the API calls the tier."""
+        return (*self.readonly_fields, "name") if obj else self.readonly_fields
+
+    @display(description="Requests/min", ordering="max_requests_per_minute")
+    def per_minute(self, tier: Tier) -> str:
+        return _limit(tier.max_requests_per_minute)
+
+    @display(description="Tokens/day", ordering="max_tokens_per_day")
+    def per_day(self, tier: Tier) -> str:
+        return _limit(tier.max_tokens_per_day)
+
+    @display(description="Monthly budget", ordering="monthly_budget_usd")
+    def budget(self, tier: Tier) -> str:
+        return "unlimited" if tier.monthly_budget_usd is None else cells.usd(tier.monthly_budget_usd)
+
+    @display(description="auto, simple")
+    def simple(self, tier: Tier) -> str:
+        return _route(tier, Complexity.SIMPLE)
+
+    @display(description="auto, complex")
+    def complex(self, tier: Tier) -> str:
+        return _route(tier, Complexity.COMPLEX)
+
+    @display(description="Tenants", ordering="tenant_count")
+    def tenant_count(self, tier: Tier) -> int:
+        return tier.tenant_count
+
+
+def _limit(number: int | None) -> str:
+    return "unlimited" if number is None else cells.count(number)
+
+
+def _route(tier: Tier, complexity: Complexity) -> str:
+    """From the prefetched routes, so that the grid costs one query."""
+    return next(
+        (route.model.name for route in tier.routes.all() if route.complexity == complexity), cells.NOTHING
+    )

@@ -1,0 +1,140 @@
+"""Every registered page answers, shows data, and asks the database a bounded number of questions."""
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+OURS = ("routing", "tenants", "billing")
+FACTORIES = {
+    factory._meta.model: factory
+    for factory in vars(factories).values()
+    if isinstance(factory, type) and issubclass(factory, factories.DjangoModelFactory) and factory._meta.model
+}
+PAGES = [model for model in admin.site._registry if model._meta.app_label in OURS]
+INLINE_ONLY = {"tierroute", "allowedmodel", "webhookattempt"}
+
+
+def url(model, page: str, *args) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def named(model) -> str:
+    return model._meta.label_lower
+
+
+def queries_of(client, address: str) -> int:
+    with CaptureQueriesContext(connection) as captured:
+        response = client.get(address)
+    assert response.status_code == 200, address
+    return len(captured)
+
+
+def test_every_model_is_registered():
+    missing = {
+        model._meta.model_name
+        for model in apps.get_models()
+        if model._meta.app_label in OURS
+        and model not in admin.site._registry
+        and not model._meta.auto_created
+    }
+
+    assert missing == INLINE_ONLY
+
+
+@pytest.mark.parametrize("model", PAGES, ids=named)
+def test_a_list_answers_without_a_query_for_each_row(staff, model):
+    FACTORIES[model]()
+    first = queries_of(staff, url(model, "changelist"))
+
+    for _ in range(8):
+        FACTORIES[model]()
+
+    assert queries_of(staff, url(model, "changelist")) <= first + 1
+    assert first <= 15
+
+
+@pytest.mark.parametrize("model", PAGES, ids=named)
+def test_a_row_opens(staff, model):
+    row = FACTORIES[model]()
+
+    assert queries_of(staff, url(model, "change", row.pk)) <= 20
+
+
+@pytest.mark.parametrize("model", PAGES, ids=named)
+def test_adding_is_offered_exactly_where_it_is_allowed(staff, model):
+    page = admin.site._registry[model]
+    response = staff.get(url(model, "add"))
+
+    assert response.status_code == (200 if page.has_add_permission(response.wsgi_request) else 403)
+
+
+@pytest.mark.parametrize("model", PAGES, ids=named)
+def test_a_search_answers(staff, model):
+    FACTORIES[model]()
+
+    assert staff.get(url(model, "changelist"), {"q": "acme"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UsageRecord",
+        "DailyUsage",
+        "Statement",
+        "BudgetAlert",
+        "DriftReport",
+        "LedgerBatch",
+        "ModelPrice",
+        "Adjustment",
+    ],
+)
+def test_money_and_ledger_are_shown_and_never_edited(staff, name):
+    model = apps.get_model("billing", name)
+    row = FACTORIES[model]()
+
+    page = staff.get(url(model, "change", row.pk))
+
+    assert 'name="_save"' not in page.content.decode()
+    assert staff.post(url(model, "change", row.pk), {"cost_usd": "0"}).status_code == 403
+
+
+def test_no_list_edits_anything_in_place():
+    assert not [page for page in admin.site._registry.values() if page.list_editable]
+
+
+@pytest.mark.parametrize(
+    "page", ["index", "auth_user_changelist", "auth_group_changelist", "auditlog_logentry_changelist"]
+)
+def test_the_other_pages_answer(staff, page):
+    assert staff.get(reverse(f"admin:{page}")).status_code == 200
+
+
+def test_the_ledger_is_never_counted(staff):
+    factories.UsageRecordFactory()
+
+    with CaptureQueriesContext(connection) as captured:
+        staff.get(reverse("admin:billing_usagerecord_changelist"))
+
+    assert not [
+        query["sql"] for query in captured if "COUNT(" in query["sql"] and "usagerecord" in query["sql"]
+    ]
+
+
+def test_a_ledger_row_is_found_by_its_request_id_in_one_partition(staff):
+    row = factories.UsageRecordFactory()
+    factories.UsageRecordFactory(end_user="somebody else")
+
+    page = staff.get(reverse("admin:billing_usagerecord_changelist"), {"q": str(row.request_id)})
+
+    assert [found.pk for found in page.context["cl"].result_list] == [row.pk]
+
+
+def test_api_tokens_are_on_no_page():
+    assert not [model for model in admin.site._registry if "token" in model._meta.model_name]

@@ -1,0 +1,181 @@
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from auditlog.models import LogEntry
+from django.urls import reverse
+from django.utils import timezone
+
+from tenants.models import ApiKey, Tenant
+from tests.factories import (
+    ApiKeyFactory,
+    DailyUsageFactory,
+    ModelFactory,
+    TenantFactory,
+    TierFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+LIST = "admin:tenants_tenant_changelist"
+
+
+def form_of(tenant: Tenant, **changes) -> dict[str, object]:
+    """What the tenant's page would send."""
+    fields = {
+        "name": tenant.name,
+        "tier": tenant.tier_id,
+        "status": tenant.status,
+        "budget_mode": tenant.budget_mode,
+        "alert_percents": "80,90,100",
+        "billing_day": tenant.billing_day,
+        "timezone": tenant.timezone,
+        "disconnect_policy": tenant.disconnect_policy,
+        "models": [model.pk for model in tenant.allowed_models.all()],
+        "keys-TOTAL_FORMS": 0,
+        "keys-INITIAL_FORMS": 0,
+        "memberships-TOTAL_FORMS": 0,
+        "memberships-INITIAL_FORMS": 0,
+    }
+    return fields | changes
+
+
+def save(client, tenant: Tenant, **changes):
+    response = client.post(
+        reverse("admin:tenants_tenant_change", args=[tenant.pk]), form_of(tenant, **changes)
+    )
+    if response.status_code == 200:
+        pytest.fail(str(response.context["adminform"].form.errors))
+    tenant.refresh_from_db()
+    return response
+
+
+def test_the_list_shows_spend_against_the_own_or_the_tiers_budget(staff):
+    tier = TierFactory(monthly_budget_usd=Decimal(200))
+    tenant = TenantFactory(tier=tier)
+    DailyUsageFactory(tenant=tenant, cost_usd=Decimal(50), period_start=timezone.now().date().replace(day=1))
+
+    page = staff.get(reverse(LIST)).content.decode()
+
+    assert "$50.00 / $200.00" in page
+    assert "25 %" in page
+
+
+def test_tenants_near_their_budget_are_filtered(staff):
+    near, _ = TenantFactory(monthly_budget_usd=10), TenantFactory(monthly_budget_usd=10)
+    DailyUsageFactory(tenant=near, cost_usd=Decimal(8), period_start=timezone.now().date().replace(day=1))
+
+    page = staff.get(reverse(LIST), {"budget": "80"})
+
+    assert [tenant.pk for tenant in page.context["cl"].result_list] == [near.pk]
+
+
+def test_deleted_tenants_are_out_of_sight_until_asked_for(staff):
+    TenantFactory(deleted_at=timezone.now())
+
+    assert not staff.get(reverse(LIST)).context["cl"].result_list
+    assert len(staff.get(reverse(LIST), {"deleted": "yes"}).context["cl"].result_list) == 1
+
+
+def test_models_are_added_and_removed_in_one_picker(staff):
+    old, new = ModelFactory(), ModelFactory()
+    tenant = TenantFactory(models=[old])
+
+    save(staff, tenant, models=[new.pk])
+
+    assert list(tenant.allowed_models.all()) == [new]
+
+
+def test_a_default_model_has_to_be_allowed(staff):
+    tenant, model = TenantFactory(), ModelFactory()
+
+    page = staff.post(
+        reverse("admin:tenants_tenant_change", args=[tenant.pk]), form_of(tenant, default_model=model.pk)
+    )
+
+    assert "has to be one of the allowed models" in page.content.decode()
+
+
+def test_an_empty_limit_shows_what_the_tier_gives(staff):
+    tenant = TenantFactory(tier=TierFactory(name="gold", max_requests_per_minute=777))
+
+    page = staff.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
+
+    assert 'placeholder="777 (tier gold)"' in page
+
+
+def test_a_slug_stays(staff):
+    tenant = TenantFactory(slug="acme")
+
+    save(staff, tenant, slug="other")
+
+    assert tenant.slug == "acme"
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after"), [("suspend", "active", "suspended"), ("resume", "suspended", "active")]
+)
+def test_suspending_and_resuming_is_one_action(staff, action, before, after):
+    tenant = TenantFactory(status=before)
+
+    staff.post(reverse(LIST), {"action": action, "_selected_action": [tenant.pk]})
+
+    tenant.refresh_from_db()
+    assert tenant.status == after
+
+
+def test_the_audit_trail_says_who_changed_what_from_what_to_what(staff):
+    tenant = TenantFactory(name="Before")
+
+    save(staff, tenant, name="After")
+
+    entry = LogEntry.objects.get_for_object(tenant).first()
+    assert entry.changes["name"] == ["Before", "After"]
+    assert entry.actor.is_staff
+
+
+def test_the_audit_trail_is_exported_with_formulas_defused(staff):
+    TenantFactory(name="=HYPERLINK(1)")
+
+    page = staff.get(reverse("admin:auditlog_logentry_export"))
+    text = b"".join(page.streaming_content).decode()
+
+    assert text.startswith("time,who,from,action,kind,what,field,old,new")
+    assert "'=HYPERLINK(1)" in text
+
+
+def test_an_issued_key_is_shown_once(staff):
+    tenant = TenantFactory()
+
+    page = staff.post(reverse("admin:tenants_apikey_add"), {"tenant": tenant.pk, "name": "production"})
+
+    key = ApiKey.objects.get(tenant=tenant)
+    assert "no-store" in page.headers["Cache-Control"]
+    assert page.context["key"].startswith(key.prefix)
+    assert page.context["key"] in page.content.decode()
+    again = staff.get(reverse("admin:tenants_apikey_change", args=[key.pk]))
+    assert page.context["key"] not in again.content.decode()
+
+
+def test_a_rotated_key_works_on_for_the_overlap(staff):
+    key = ApiKeyFactory()
+
+    page = staff.post(reverse("admin:tenants_apikey_rotate", args=[key.pk]), {"overlap": 24})
+
+    key.refresh_from_db()
+    assert page.context["key"] != key.plain
+    assert key.replaced_by.state == "live"
+    assert timedelta(hours=23) < key.expires_at - timezone.now() <= timedelta(hours=24)
+
+
+def test_a_key_is_revoked_after_a_question(staff):
+    key = ApiKeyFactory()
+    address = reverse("admin:tenants_apikey_revoke", args=[key.pk])
+
+    staff.get(address)
+    key.refresh_from_db()
+    assert key.state == "live"
+
+    staff.post(address)
+    key.refresh_from_db()
+    assert key.state == "revoked"
