@@ -27,8 +27,8 @@ from billing.refusals import (
     UserRateLimited,
 )
 from billing.usage import Usage
+from gateway_project.shards import shard_of, tag, tenant_key
 from tenants.policy import BudgetMode, Policy, Principal
-from tenants.shards import shard_of, tag, tenant_key
 
 WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 TOMBSTONE_SECONDS = 60
@@ -129,6 +129,16 @@ async def admit(
             case _:
                 await _heat(request, reply[1:])
     raise MeteringUnavailable("Counters could not be rebuilt; try again shortly.")
+
+
+async def is_current(principal: Principal) -> bool:
+    """Whether the snapshot is the policy in force: asked before a refusal that needs no admission."""
+    policy = principal.policy
+    everyone, tenant = await asyncio.gather(
+        pipe().call("HGET", f"{tag(shard_of(policy.tenant_id))}:shard", "policy"),
+        pipe().call("HGET", tenant_key(policy.tenant_id), "policy"),
+    )
+    return (everyone, tenant) == (policy.version.everyone.encode(), policy.version.tenant.encode())
 
 
 async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Settled:

@@ -15,7 +15,7 @@ from billing.models import DailyUsage, UsageRecord
 from billing.money import to_nano
 from billing.redis_pipe import RedisPipe, Script
 from billing.refusals import MeteringUnavailable
-from tenants.shards import shard_of, tag, tenant_key
+from gateway_project.shards import shard_of, tag, tenant_key
 
 _SEED = Script("seed")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from gateway_project.policy_changes import PolicyModel
 from routing.models import Model
 
 
@@ -24,7 +25,7 @@ class PriceIsImmutable(ValidationError):
     """A price row was to be changed. Add a later one instead."""
 
 
-class ModelPrice(models.Model):
+class ModelPrice(PolicyModel):
     """What upstream charges for a model from `effective_from` on, in USD per 1M tokens.
 
     Without a model it is the explicit default for models that have no price. A row with `context_over_tokens`

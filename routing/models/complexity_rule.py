@@ -3,6 +3,8 @@
 from django.db import models
 from django.db.models import Q
 
+from gateway_project.policy_changes import PolicyModel
+
 
 class RuleKind(models.TextChoices):
     THRESHOLD = "threshold", "Threshold"
@@ -17,7 +19,7 @@ class Threshold(models.TextChoices):
     TOOLS = "max_simple_tools", "Tools"
 
 
-class ComplexityRule(models.Model):
+class ComplexityRule(PolicyModel):
     """One rule. A threshold's `subject` is what is counted and `value` the most a simple request has of it;
     a keyword's `subject` is the lower-case phrase looked for in the system prompt.
     """

@@ -5,6 +5,8 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
+from gateway_project.policy_changes import PolicyModel
+
 
 class Family(models.TextChoices):
     CLAUDE = "claude", "Claude"
@@ -14,7 +16,7 @@ class Family(models.TextChoices):
     OTHER = "other", "Other"
 
 
-class Model(models.Model):
+class Model(PolicyModel):
     """One model tenants may be given. Windows are in tokens.
 
     `downgrade_to` takes over when a budget runs low, `fallback_to` when upstream cannot serve this one.

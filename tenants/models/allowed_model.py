@@ -2,10 +2,11 @@
 
 from django.db import models
 
+from gateway_project.policy_changes import PolicyModel
 from routing.models import Model
 
 
-class AllowedModel(models.Model):
+class AllowedModel(PolicyModel):
     """One model a tenant may use."""
 
     tenant = models.ForeignKey("tenants.Tenant", models.CASCADE, related_name="allowances")
@@ -20,3 +21,6 @@ class AllowedModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant} may use {self.model}"
+
+    def concerns(self) -> set[int] | None:
+        return {self.tenant_id}

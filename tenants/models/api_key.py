@@ -5,11 +5,12 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from gateway_project.policy_changes import PolicyModel
 from tenants.models.limits import BUDGET_VALIDATORS, within_budget_bounds
 from tenants.models.tenant import Tenant
 
 
-class ApiKey(models.Model):
+class ApiKey(PolicyModel):
     """One key. `prefix` is its visible start, `digest` the hex SHA-256 of the whole."""
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="keys")
@@ -59,3 +60,6 @@ class ApiKey(models.Model):
         if self.revoked_at:
             return "revoked"
         return "expired" if self.expires_at and self.expires_at <= timezone.now() else "live"
+
+    def concerns(self) -> set[int] | None:
+        return {self.tenant_id}

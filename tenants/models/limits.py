@@ -6,6 +6,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from gateway_project.policy_changes import PolicyModel
+
 # What Lua counts exactly, see `billing.money.LARGEST_BUDGET_USD` (a test holds the two together).
 LARGEST_BUDGET_USD = Decimal("9000000")
 BUDGET_VALIDATORS = [MinValueValidator(Decimal(0)), MaxValueValidator(LARGEST_BUDGET_USD)]
@@ -16,7 +18,7 @@ def within_budget_bounds(field: str) -> Q:
     return Q(**{field: None}) | Q(**{f"{field}__gte": 0, f"{field}__lte": LARGEST_BUDGET_USD})
 
 
-class Limits(models.Model):
+class Limits(PolicyModel):
     """Limits on requests, tokens and money. NULL inherits on a tenant and is unlimited on a tier."""
 
     max_requests_per_minute = models.PositiveIntegerField("requests/min", null=True, blank=True)

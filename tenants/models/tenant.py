@@ -114,3 +114,6 @@ class Tenant(Limits):
 
     def __str__(self) -> str:
         return self.slug
+
+    def concerns(self) -> set[int] | None:
+        return {self.pk} if self.pk else set()

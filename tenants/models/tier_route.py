@@ -3,12 +3,13 @@
 from django.db import models
 from django.db.models import Q
 
+from gateway_project.policy_changes import PolicyModel
 from routing.choice import Complexity
 from routing.models import Model
 from tenants.models.tier import Tier
 
 
-class TierRoute(models.Model):
+class TierRoute(PolicyModel):
     """The model a tier's tenants get for requests of one complexity."""
 
     tier = models.ForeignKey(Tier, models.CASCADE, related_name="routes")

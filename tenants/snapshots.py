@@ -1,0 +1,146 @@
+"""Policy snapshots: a tenant's rows, its tier's and the catalogue's, read from PostgreSQL into one value.
+
+The tokens are read from Redis before the rows. A change that commits in between puts a new token, so the
+snapshot is found stale at its first use; the other way round it could be stale for ever.
+"""
+
+import threading
+import uuid
+from decimal import Decimal
+
+import msgspec
+
+from gateway_project.policy_changes import store
+from gateway_project.shards import shard_of, tag, tenant_key
+from routing.choice import CatalogueModel, Complexity, ComplexityRules
+from routing.models import ComplexityRule, Model
+from tenants.models import AllowedModel, ApiKey, Tenant, TenantStatus, TierRoute
+from tenants.policy import BudgetMode, DisconnectPolicy, KeyPolicy, Policy, PolicyVersion, Principal
+
+NANO = Decimal(1_000_000_000)
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """What is the same for every tenant, and the token it was read under."""
+
+    token: str
+    models: dict[int, CatalogueModel]
+    rules: ComplexityRules
+
+
+_catalogue: Catalogue | None = None
+_catalogue_lock = threading.Lock()
+
+
+def load_principal(digest: str) -> Principal | None:
+    """The key with this digest and its tenant's policy; `None` where there is no such key.
+
+    Raises DatabaseError or RedisError when either is away.
+    """
+    tenant_id = ApiKey.objects.filter(digest=digest).values_list("tenant_id", flat=True).first()
+    if tenant_id is None:
+        return None
+    version = read_version(tenant_id)
+    row = ApiKey.objects.select_related("tenant__tier", "tenant__default_model").filter(digest=digest).first()
+    if row is None:
+        return None
+    key = KeyPolicy(
+        id=row.pk,
+        name=row.name,
+        prefix=row.prefix,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        requests_per_minute=row.max_requests_per_minute,
+        monthly_budget_nano=_nano(row.monthly_budget_usd),
+    )
+    return Principal(policy=policy_of(row.tenant, version=version), key=key)
+
+
+def read_version(tenant_id: int) -> PolicyVersion:
+    """The tokens in force; a token that is missing (new tenant, flushed Redis) is put first."""
+    with store().pipeline(transaction=False) as pipeline:
+        for key in (f"{tag(shard_of(tenant_id))}:shard", tenant_key(tenant_id)):
+            pipeline.hsetnx(key, "policy", uuid.uuid4().hex)
+            pipeline.hget(key, "policy")
+        _, everyone, _, tenant = pipeline.execute()
+    return PolicyVersion(everyone=everyone.decode(), tenant=tenant.decode())
+
+
+def policy_of(tenant: Tenant, *, version: PolicyVersion) -> Policy:
+    """The policy of `tenant` with its tier's defaults applied."""
+    tier = tenant.tier
+    catalogue = _current_catalogue(version.everyone)
+    allowed = AllowedModel.objects.filter(tenant=tenant).values_list("model_id", flat=True)
+    models = [catalogue.models[pk] for pk in allowed if pk in catalogue.models]
+    routes = TierRoute.objects.filter(tier=tier).values_list("complexity", "model__name")
+
+    def own(field: str) -> int | None:
+        value = getattr(tenant, field)
+        return getattr(tier, field) if value is None else value
+
+    return Policy(
+        version=version,
+        tenant_id=tenant.pk,
+        slug=tenant.slug,
+        tier=tier.name,
+        suspended=tenant.status != TenantStatus.ACTIVE or tenant.deleted_at is not None,
+        models={model.name: model for model in models if model.enabled},
+        routes={Complexity(complexity): name for complexity, name in routes},
+        rules=catalogue.rules,
+        default_model=tenant.default_model.name if tenant.default_model else None,
+        requests_per_minute=own("max_requests_per_minute"),
+        user_requests_per_minute=own("max_user_requests_per_minute"),
+        concurrency=own("max_concurrency"),
+        tokens_per_day=own("max_tokens_per_day"),
+        monthly_budget_nano=_nano(own("monthly_budget_usd")),  # type: ignore[arg-type]  # a Decimal field
+        user_monthly_budget_nano=_nano(own("user_monthly_budget_usd")),  # type: ignore[arg-type]
+        budget_mode=BudgetMode(tenant.budget_mode),
+        downgrade_percent=own("downgrade_percent") or 0,
+        alert_percents=tuple(sorted(set(tenant.alert_percents))),
+        margin_percent=str(own("margin_percent") or 0),
+        timezone=tenant.timezone,
+        billing_day=tenant.billing_day,
+        disconnect=DisconnectPolicy(tenant.disconnect_policy),
+    )
+
+
+def _nano(usd: Decimal | None) -> int | None:
+    return None if usd is None else int(usd * NANO)
+
+
+def _current_catalogue(token: str) -> Catalogue:
+    global _catalogue
+    with _catalogue_lock:
+        if _catalogue is None or _catalogue.token != token:
+            _catalogue = Catalogue(token=token, models=_models(), rules=_rules())
+        return _catalogue
+
+
+def _models() -> dict[int, CatalogueModel]:
+    rows = Model.objects.select_related("downgrade_to", "fallback_to")
+    return {
+        row.pk: CatalogueModel(
+            id=row.pk,
+            name=row.name,
+            upstream_name=row.upstream_name,
+            family=row.family,
+            context_window=row.context_window,
+            max_output_tokens=row.max_output_tokens,
+            downgrade_to=row.downgrade_to.name if row.downgrade_to else None,
+            fallback_to=row.fallback_to.name if row.fallback_to else None,
+            enabled=row.enabled,
+        )
+        for row in rows
+    }
+
+
+def _rules() -> ComplexityRules:
+    rows = ComplexityRule.objects.filter(enabled=True).values_list("kind", "subject", "value")
+    thresholds = {subject: value for kind, subject, value in rows if kind == "threshold"}
+    unlimited = 2**53
+    return ComplexityRules(
+        max_simple_bytes=thresholds.get("max_simple_bytes") or unlimited,
+        max_simple_messages=thresholds.get("max_simple_messages") or unlimited,
+        max_simple_tools=thresholds.get("max_simple_tools", unlimited) or 0,
+        keywords=tuple(subject for kind, subject, _ in rows if kind == "keyword"),
+    )
