@@ -36,7 +36,7 @@ def trigger(table: str, column: str) -> migrations.RunSQL:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0001_initial"), ("routing", "0001_initial")]
+    dependencies = [("tenants", "0003_roles"), ("routing", "0001_initial")]
     operations = [
         migrations.RunSQL(FUNCTION, "DROP FUNCTION tenants_note_policy_change()"),
         *(trigger(table, column) for table, column in TABLES.items()),
