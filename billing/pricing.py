@@ -1,0 +1,150 @@
+"""What a call costs: integer nano-USD, rounded up once."""
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+from django.utils import timezone
+
+from billing.models import ModelPrice
+from billing.money import NanoUSD
+from billing.usage import Usage
+from gateway_project.errors import TenantryError
+
+MILLION = 1_000_000
+NANO = 1_000_000_000
+
+
+class ModelNotPriced(TenantryError):
+    """Nothing says what this model costs: it is refused rather than given away."""
+
+    code = "model_not_allowed"
+    status = 403
+    type = "permission_error"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"Model {model!r} has no price yet. Ask your provider to add one.", details={"allowed": []}
+        )
+
+
+class Price(msgspec.Struct, frozen=True):
+    """One price row: nano-USD per 1M tokens, per web search for `web_search`. `default`: no model's own."""
+
+    id: int
+    effective_from: datetime
+    context_over_tokens: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write_5m: int
+    cache_write_1h: int
+    web_search: int
+    default: bool = False
+
+    @property
+    def dearest_input(self) -> int:
+        """The most one prompt token can cost: it may be read, or written to a cache."""
+        return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
+
+
+def cost(usage: Usage, price: Price) -> NanoUSD:
+    """What `usage` costs under `price`, rounded up to the nano-dollar."""
+    millionths = (
+        usage.input_tokens * price.input
+        + usage.output_tokens * price.output
+        + usage.cache_read_tokens * price.cache_read
+        + usage.cache_write_5m_tokens * price.cache_write_5m
+        + usage.cache_write_1h_tokens * price.cache_write_1h
+    )
+    return NanoUSD(-(-millionths // MILLION) + usage.web_searches * price.web_search)
+
+
+def with_margin(nano: int, percent: str | Decimal) -> NanoUSD:
+    """The sell price of what costs `nano`: `percent` on top, rounded up to the nano-dollar."""
+    margin = Decimal(percent)
+    if not margin:
+        return NanoUSD(nano)
+    thousandths = int(margin * 1000)
+    return NanoUSD(-(-nano * (100_000 + thousandths) // 100_000))
+
+
+class PriceBook(msgspec.Struct, frozen=True):
+    """Every price in force or to come, by model name; each list is sorted by its start."""
+
+    token: str
+    prices: dict[str, list[Price]]
+    default: list[Price]
+
+    def price_of(self, model: str, *, at: datetime | None = None, context: int = 0) -> Price:
+        """The price of `model` at `at` (now) for a prompt of `context` tokens. Raises ModelNotPriced."""
+        moment = at or timezone.now()
+        found = _in_force(self.prices.get(model, ()), moment, context) or _in_force(
+            self.default, moment, context
+        )
+        if found is None:
+            raise ModelNotPriced(model)
+        return found
+
+
+def _in_force(prices: Sequence[Price], moment: datetime, context: int) -> Price | None:
+    """The latest plain price in force, or the long-context one of the same date that `context` reaches."""
+    started = [price for price in prices if price.effective_from <= moment]
+    if not started:
+        return None
+    latest = max(price.effective_from for price in started)
+    fitting = [
+        price for price in started if price.effective_from == latest and price.context_over_tokens <= context
+    ]
+    return max(fitting, key=lambda price: price.context_over_tokens, default=None)
+
+
+_book: PriceBook | None = None
+_lock = threading.Lock()
+
+
+def price_book(token: str) -> PriceBook:
+    """The price list under the token `PolicyVersion.everyone`; read anew when that changed."""
+    global _book
+    with _lock:
+        if _book is None or _book.token != token:
+            _book = _read(token)
+        return _book
+
+
+def known_price_book(token: str) -> PriceBook | None:
+    """The price list if it is in memory under `token`: the hot path asks this first."""
+    return _book if _book is not None and _book.token == token else None
+
+
+def _read(token: str) -> PriceBook:
+    prices: dict[str, list[Price]] = {}
+    default: list[Price] = []
+    for row in ModelPrice.objects.select_related("model").order_by("effective_from"):
+        price = _price(row)
+        if row.model is None:
+            default.append(price)
+        else:
+            for name in (row.model.name, *row.model.aliases):
+                prices.setdefault(name, []).append(price)
+    return PriceBook(token=token, prices=prices, default=default)
+
+
+def _price(row: ModelPrice) -> Price:
+    def nano(usd: Decimal) -> int:
+        return int(usd * NANO)
+
+    return Price(
+        id=row.pk,
+        effective_from=row.effective_from,
+        context_over_tokens=row.context_over_tokens or 0,
+        input=nano(row.input_usd),
+        output=nano(row.output_usd),
+        cache_read=nano(row.cache_read_usd),
+        cache_write_5m=nano(row.cache_write_5m_usd),
+        cache_write_1h=nano(row.cache_write_1h_usd),
+        web_search=nano(row.web_search_usd) // 1000,
+        default=row.model_id is None,
+    )

@@ -1,0 +1,70 @@
+"""Which models a request may be served by, best first. Pure: values in, candidates out."""
+
+from collections.abc import Mapping
+
+from gateway_project.errors import TenantryError
+from routing.choice import Ask, Candidate, CatalogueModel, Complexity, ComplexityRules
+from routing.complexity import complexity_of
+
+AUTO = "auto"
+
+
+class ModelNotAllowed(TenantryError):
+    """The tenant may not use this model, or there is none such: the answer is the same, by intent."""
+
+    code = "model_not_allowed"
+    status = 403
+    type = "permission_error"
+
+    def __init__(self, model: str, allowed: list[str]) -> None:
+        names = ", ".join(allowed) or "none"
+        super().__init__(
+            f"Model {model!r} is not available to you. Use: {names}.", details={"allowed": allowed}
+        )
+
+
+def candidates_for(
+    ask: Ask,
+    *,
+    models: Mapping[str, CatalogueModel],
+    routes: Mapping[Complexity, str],
+    rules: ComplexityRules,
+    default_model: str | None,
+    downgrade_percent: int,
+    may_downgrade: bool = True,
+) -> list[Candidate]:
+    """The model asked for (or the default, or the one complexity chooses), then what it may be downgraded to.
+
+    `models` are those the tenant may use. Raises ModelNotAllowed where the first of them isn't among these.
+    """
+    name, why = _chosen(ask, routes=routes, rules=rules, default_model=default_model)
+    model = models.get(name)
+    if model is None:
+        raise ModelNotAllowed(name, sorted(models))
+    ladder, seen = [model], {name}
+    while may_downgrade and (cheaper := ladder[-1].downgrade_to) and cheaper not in seen:
+        seen.add(cheaper)
+        if cheaper not in models:
+            break
+        ladder.append(models[cheaper])
+    last = len(ladder) - 1
+    return [
+        Candidate(
+            model=rung,
+            why=why if position == 0 else f"{why}+downgraded",
+            skip_from_percent=downgrade_percent if position < last else None,
+        )
+        for position, rung in enumerate(ladder)
+    ]
+
+
+def _chosen(
+    ask: Ask, *, routes: Mapping[Complexity, str], rules: ComplexityRules, default_model: str | None
+) -> tuple[str, str]:
+    """The name to start from and the reason for it."""
+    if ask.model and ask.model != AUTO:
+        return ask.model, "requested"
+    if not ask.model and default_model:
+        return default_model, "default"
+    complexity = complexity_of(ask, rules)
+    return routes.get(complexity, AUTO), f"auto:{complexity.value}"

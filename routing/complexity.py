@@ -1,0 +1,23 @@
+"""Simple or complex: a rule of thumb that staff can edit, applied to what a request asks."""
+
+from routing.choice import Ask, Complexity, ComplexityRules
+
+
+def complexity_of(ask: Ask, rules: ComplexityRules) -> Complexity:
+    """Complex where any size passes its threshold or the system prompt holds a keyword."""
+    return Complexity.COMPLEX if why_complex(ask, rules) else Complexity.SIMPLE
+
+
+def why_complex(ask: Ask, rules: ComplexityRules) -> str:
+    """The rule that makes `ask` complex, for people; empty where none does."""
+    if ask.text_bytes > rules.max_simple_bytes:
+        return f"{ask.text_bytes} bytes of text, more than {rules.max_simple_bytes}"
+    if ask.message_count > rules.max_simple_messages:
+        return f"{ask.message_count} messages, more than {rules.max_simple_messages}"
+    if ask.tool_count > rules.max_simple_tools:
+        return f"{ask.tool_count} tools, more than {rules.max_simple_tools}"
+    system = ask.system_text.lower()
+    for keyword in rules.keywords:
+        if keyword in system:
+            return f"the system prompt says “{keyword}”"
+    return ""
