@@ -170,6 +170,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Language, time, files ---
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = ["gateway_project.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"

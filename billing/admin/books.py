@@ -6,11 +6,11 @@ from unfold.decorators import display
 
 from billing.models import DriftReport, LedgerBatch, UpstreamUsage
 from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+from gateway_project.console.pages import CountlessPage, ReadOnlyPage
 
 
 @admin.register(DriftReport)
-class DriftReportAdmin(ReadOnlyPage):
+class DriftReportAdmin(CountlessPage):
     list_display = (
         "when",
         "tenant",
@@ -24,7 +24,6 @@ class DriftReportAdmin(ReadOnlyPage):
     )
     list_filter = ("ok", ("tenant", AutocompleteSelectFilter))
     list_select_related = ("tenant",)
-    paginator = CountlessPaginator
 
     @display(description="Checked", ordering="checked_at")
     def when(self, report: DriftReport) -> str:
@@ -67,8 +66,7 @@ class UpstreamUsageAdmin(ReadOnlyPage):
 
 
 @admin.register(LedgerBatch)
-class LedgerBatchAdmin(ReadOnlyPage):
+class LedgerBatchAdmin(CountlessPage):
     list_display = ("shard", "number", "rows", "hash", "previous_hash", "created_at")
     list_filter = ("shard",)
     search_fields = ("hash",)
-    paginator = CountlessPaginator

@@ -1,6 +1,5 @@
 """The ledger, its roll-up and the log of exports: all to be read only."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +17,9 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 
 from billing.models import DailyUsage, UsageExport, UsageRecord
+from billing.request_ids import created_at
 from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+from gateway_project.console.pages import CountlessPage, ReadOnlyPage
 from routing.models import Model
 
 STATUS_COLOURS = {"OK": "success", "Upstream error": "danger", "Cancelled": "warning", "Orphaned": "danger"}
@@ -48,14 +48,13 @@ class EndUserFilter(TextFilter):
 
 def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:
     """The row of a request id; its time, which the id carries, makes it one partition's index lookup."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=request_id.int >> 80)
-    return rows.filter(request_id=request_id, created_at=moment)
+    return rows.filter(request_id=request_id, created_at=created_at(str(request_id)))
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnlyPage):
+class UsageRecordAdmin(CountlessPage):
     list_display = (
-        "when", "tenant", "api_key", "model", "route", "shown_status", "tokens_in", "tokens_out", "cost",
+        "when", "tenant", "key", "model", "route", "shown_status", "tokens_in", "tokens_out", "cost",
         "latency", "end_user",
     )  # fmt: skip
     list_filter = (
@@ -70,8 +69,6 @@ class UsageRecordAdmin(ReadOnlyPage):
     list_select_related = ("tenant", "api_key")
     search_fields = ("request_id",)
     search_help_text = "A whole request id"
-    paginator = CountlessPaginator
-    show_full_result_count = False
     fieldsets = (
         (
             None,
@@ -126,6 +123,10 @@ class UsageRecordAdmin(ReadOnlyPage):
         except ValueError:
             return None
 
+    @display(description="Key", ordering="api_key__name")
+    def key(self, row: UsageRecord) -> str:
+        return row.api_key.name if row.api_key else cells.NOTHING
+
     @display(description="Time (UTC)", ordering="created_at")
     def when(self, row: UsageRecord) -> str:
         return f"{row.created_at:%Y-%m-%d %H:%M:%S}"
@@ -157,7 +158,7 @@ class UsageRecordAdmin(ReadOnlyPage):
 
 
 @admin.register(DailyUsage)
-class DailyUsageAdmin(ReadOnlyPage):
+class DailyUsageAdmin(CountlessPage):
     list_display = (
         "day", "tenant", "api_key", "model", "shown_status", "shown_requests", "tokens_in", "tokens_out",
         "cost",
@@ -170,7 +171,6 @@ class DailyUsageAdmin(ReadOnlyPage):
     )
     list_select_related = ("tenant", "api_key")
     ordering = ("-day",)
-    paginator = CountlessPaginator
     exclude = ("latency_buckets", "ttft_buckets")
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)

@@ -14,7 +14,7 @@ from unfold.decorators import action, display
 
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from gateway_project.console import cells
-from gateway_project.console.pages import ConsolePage, CountlessPaginator, ReadOnlyInline, ReadOnlyPage
+from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyInline
 
 
 @admin.register(WebhookEndpoint)
@@ -100,7 +100,7 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnlyPage):
+class WebhookDeliveryAdmin(CountlessPage):
     list_display = ("created", "event_type", "endpoint", "owner", "shown_status", "attempts", "last", "next")
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -109,7 +109,6 @@ class WebhookDeliveryAdmin(ReadOnlyPage):
     )
     list_select_related = ("endpoint__tenant",)
     search_fields = ("event_id", "event_type", "endpoint__url")
-    paginator = CountlessPaginator
     inlines = (AttemptInline,)
     actions = ("redeliver",)
 

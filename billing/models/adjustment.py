@@ -95,7 +95,7 @@ class Adjustment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.amount_usd.normalize():f} USD"
+        return f"{self.get_kind_display()} {Decimal(self.amount_usd).normalize():f} USD"
 
     @property
     def charge_usd(self) -> Decimal:

@@ -82,7 +82,8 @@ class ModelPrice(PolicyModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model or 'default'} {self.input_usd.normalize():f}/{self.output_usd.normalize():f}"
+        prices = "/".join(f"{Decimal(price).normalize():f}" for price in (self.input_usd, self.output_usd))
+        return f"{self.model or 'default'} {prices}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert; a row that exists is refused (a trigger refuses it for raw SQL too)."""

@@ -69,6 +69,8 @@ class UsageRecord(models.Model):
     note = models.CharField(max_length=500, db_default="", help_text="Why it was estimated or quarantined.")
 
     class Meta:
+        verbose_name = "ledger row"
+        verbose_name_plural = "ledger"
         ordering = ["-created_at"]
         default_permissions = ("view",)
         # `created_at desc` first in none but the first: filters are on one tenant, key, model or fault.

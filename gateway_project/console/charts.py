@@ -18,9 +18,10 @@ class Bar(msgspec.Struct, frozen=True):
     y: float
     width: float
     height: float
-    middle: float
+    tick_x: float
     label: str
     tick: str
+    anchor: str
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -46,8 +47,9 @@ def bars_by_day(points: Sequence[Point], *, title: str, top: str) -> SafeString:
                 y=round(HEIGHT - FLOOR - height, 2),
                 width=round(step * 0.72, 2),
                 height=round(height, 2),
-                middle=round((position + 0.5) * step, 2),
+                tick_x=WIDTH if position == len(points) - 1 else round((position + 0.5) * step, 2),
                 label=f"{point.day:%a %d %b}: {point.shown}",
+                anchor="end" if position == len(points) - 1 else "middle",
                 tick=f"{point.day.day} {point.day:%b}" if position % 7 == (len(points) - 1) % 7 else "",
             )
         )

@@ -80,9 +80,11 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     days = _totals(since=min(month, today - timedelta(days=DAYS - 1)), until=today)
     drawn = days[-DAYS:]
     context |= {
+        "title": "Dashboard",
         "dashboard": True,
         "month": f"{today:%B %Y}",
-        "tiles": [*_usage_tiles(days, month=month), *_attention_tiles()],
+        "usage_tiles": _usage_tiles(days, month=month),
+        "attention_tiles": _attention_tiles(),
         "spend_chart": _chart(drawn, "cost_usd", title="Spend by day"),
         "request_chart": _chart(drawn, "requests", title="Requests by day"),
         "top_tenants": _top_tenants(since=month),
@@ -155,9 +157,9 @@ def _usage_tiles(days: list[Totals], *, month: date) -> list[Tile]:
             f"{cells.short_count(yesterday.requests)} yesterday",
         ),
         Tile(
-            "Upstream errors, 7 days",
+            "Errors, 7 days",
             f"{fault_share:.2f} %",
-            f"{cells.count(faults)} of {cells.count(requests)}",
+            f"{cells.short_count(faults)} of {cells.short_count(requests)} calls",
             level="high" if fault_share > 5 else "near" if fault_share > 1 else "fine",
         ),
         _latency_tile("Latency p50 · p95", (day.latency for day in week)),

@@ -1,20 +1,30 @@
 """Base classes of the admin: what every page has in common, and pages nobody may write to."""
 
+from decimal import Decimal
 from typing import Any
 
+from django import forms
+from django.db import models
 from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
 
+class PlainDecimalField(forms.DecimalField):
+    """A decimal without the places that say nothing: 500, not 500.000000000."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{value.normalize():f}" if isinstance(value, Decimal) else value
+
+
 class ConsolePage(ModelAdmin):
-    """A page of ours: filters with a button, no count of the unfiltered table, a warning before leaving."""
+    """A page of ours: filters with a button, plain decimals, a warning before leaving a changed form."""
 
     list_filter_submit = True
     list_per_page = 50
-    show_full_result_count = False
     warn_unsaved_form = True
+    formfield_overrides = {models.DecimalField: {"form_class": PlainDecimalField}}
 
 
 class ReadOnlyPage(ConsolePage):
@@ -42,8 +52,11 @@ class InsertOnlyPage(ConsolePage):
         return False
 
 
-class CountlessPaginator(InfinitePaginator):
-    """Previous and next, without a COUNT(*) over a table of millions."""
+class CountlessPage(ReadOnlyPage):
+    """A read-only page with previous and next, without a COUNT(*) over a table of millions."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
 
 
 class ReadOnlyInline(TabularInline):

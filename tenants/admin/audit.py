@@ -20,7 +20,7 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import action, display
 
-from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+from gateway_project.console.pages import CountlessPage
 
 admin.site.unregister(LogEntry)
 
@@ -53,7 +53,7 @@ class _Echo:
 
 
 @admin.register(LogEntry)
-class TrailAdmin(ReadOnlyPage):
+class TrailAdmin(CountlessPage):
     list_display = ("when", "actor", "shown_action", "kind", "what", "changed")
     list_display_links = ("when",)
     list_filter = (
@@ -65,7 +65,6 @@ class TrailAdmin(ReadOnlyPage):
     list_select_related = ("actor", "content_type")
     search_fields = ("object_repr", "actor__username")
     search_help_text = "Search by what was changed or by whom"
-    paginator = CountlessPaginator
     ordering = ("-timestamp",)
     fields = (("timestamp", "actor", "remote_addr"), ("shown_action", "kind", "what"), "changed")
     readonly_fields = ("shown_action", "kind", "what", "changed")
@@ -111,11 +110,19 @@ class TrailAdmin(ReadOnlyPage):
 
 
 def _changes(entry: LogEntry) -> Iterator[tuple[str, str, str]]:
+    """Field, old, new. What was empty and stayed so is left out, and so are the row's reverse relations."""
+    model = entry.content_type.model_class()
+    columns = (
+        {field.name for field in (*model._meta.concrete_fields, *model._meta.many_to_many)} if model else ()
+    )
     for field, change in (entry.changes or {}).items():
+        if field not in columns:
+            continue
         if isinstance(change, dict):  # many-to-many: {"operation": "add", "objects": [...]}
             yield field, str(change.get("operation", "")), ", ".join(map(str, change.get("objects", ())))
-        else:
-            old, new = ("–" if value in ("None", "") else str(value) for value in change)
+            continue
+        old, new = ("–" if value in ("None", "", None) else str(value) for value in change)
+        if old != new:
             yield field, old, new
 
 

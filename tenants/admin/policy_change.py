@@ -7,7 +7,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
 
 from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPaginator, ReadOnlyPage
+from gateway_project.console.pages import CountlessPage
 from tenants.models import PolicyChange
 
 
@@ -23,11 +23,10 @@ class OpenFilter(DropdownFilter):
 
 
 @admin.register(PolicyChange)
-class PolicyChangeAdmin(ReadOnlyPage):
+class PolicyChangeAdmin(CountlessPage):
     list_display = ("id", "source", "tenant", "when", "told")
     list_filter = (OpenFilter,)
     list_select_related = ("tenant",)
-    paginator = CountlessPaginator
 
     @display(description="Committed", ordering="created_at")
     def when(self, change: PolicyChange) -> str:

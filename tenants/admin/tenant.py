@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminSelect2MultipleWidget
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextInputWidget
 
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, ReadOnlyInline
@@ -50,6 +50,10 @@ class TenantForm(forms.ModelForm):
             "name", "slug", "tier", "status", "default_model", *INHERITED, "budget_mode", "alert_percents",
             "billing_day", "timezone", "disconnect_policy", "alert_emails", "note",
         )  # fmt: skip
+        widgets = {
+            "alert_percents": UnfoldAdminTextInputWidget,
+            "alert_emails": UnfoldAdminTextInputWidget,
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -142,9 +146,9 @@ class TenantAdmin(ConsolePage):
         "shown_status",
         "spend",
         "requests",
-        "budget_mode",
+        "mode",
         "live_keys",
-        "created_at",
+        "created",
     )
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -252,9 +256,17 @@ class TenantAdmin(ConsolePage):
     def spend(self, tenant: Tenant) -> SafeString:
         return cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd)
 
-    @display(description="Requests this period", ordering="period_requests")
+    @display(description="Requests", ordering="period_requests")
     def requests(self, tenant: Tenant) -> str:
         return cells.count(tenant.period_requests)
+
+    @display(description="Budget", ordering="budget_mode")
+    def mode(self, tenant: Tenant) -> str:
+        return tenant.budget_mode.capitalize()
+
+    @display(description="Since", ordering="created_at")
+    def created(self, tenant: Tenant) -> str:
+        return f"{tenant.created_at:%Y-%m-%d}"
 
     @display(description="Live keys", ordering="key_count")
     def live_keys(self, tenant: Tenant) -> SafeString:

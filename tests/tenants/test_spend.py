@@ -7,6 +7,8 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from billing.periods import period_of
+
 pytestmark = pytest.mark.django_db
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati", "Asia/Kathmandu"]
@@ -49,3 +51,15 @@ def test_a_period_starts_on_the_last_billing_day(moment, zone, billing_day):
 )
 def test_short_months_and_zones(moment, zone, billing_day, start):
     assert in_sql(moment, zone, billing_day) == start
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1_672_531_200, 1_988_150_400).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
+    st.sampled_from(ZONES),
+    st.integers(1, 31),
+)
+def test_lists_and_the_meter_name_the_same_period(moment, zone, billing_day):
+    assert (
+        in_sql(moment, zone, billing_day).isoformat() == period_of(moment.timestamp(), zone, billing_day).name
+    )
