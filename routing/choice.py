@@ -51,6 +51,7 @@ class Ask(msgspec.Struct, frozen=True):
     system_text: str
     end_user: str = ""
     session: str = ""
+    answers: int = 1  # how many answers of `max_tokens` each (the `n` of some formats)
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -1,0 +1,69 @@
+"""Changing one member of a client's JSON body and nothing else: its other bytes go upstream as they came."""
+
+import json
+import re
+
+from proxy.errors import InvalidRequest
+
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+_SCALAR = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*"|[^\s,}\]]+)', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+WATCHED = tuple(
+    b'"%b"' % name
+    for name in (b"model", b"max_tokens", b"max_completion_tokens", b"stream", b"stream_options", b"n")
+)
+Span = tuple[int, int]
+
+
+def refuse_ambiguity(body: bytes) -> None:
+    """Raise InvalidRequest where a member that decides cost stands twice: readers differ on which one counts."""
+    if b"\\u00" in body or any(body.count(name) > 1 for name in WATCHED):
+        members(body)
+
+
+def members(body: bytes) -> dict[str, Span]:
+    """The byte span of each top-level member's value. Raises InvalidRequest for a name that stands twice."""
+    spans: dict[str, Span] = {}
+    depth, name, start, end, expecting = 0, None, 0, 0, True
+    for token in _TOKEN.finditer(body):
+        text = token.group()
+        if depth == 1 and text in (b",", b"}"):
+            if name is not None:
+                spans[name] = (start, end)
+            name, expecting = None, True
+        if text in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1 and expecting and text[:1] == b'"':
+            name, expecting, start = json.loads(text), False, 0
+            if name in spans:
+                raise InvalidRequest(f"{name!r} stands twice in the body; send it once.", field=name)
+        elif depth == 1 and not expecting and text != b":" and not start:
+            start = token.start()
+        if text in (b"{", b"["):
+            depth += 1
+        end = token.end()
+    return spans
+
+
+def put(body: bytes, name: str, value: str | int | bool | dict[str, object]) -> bytes:
+    """`body` with its top-level member `name` set to `value`, added in front where it is missing."""
+    span = _only_scalar(body, name) or members(body).get(name)
+    text = json.dumps(value, separators=(",", ":")).encode()
+    if span is not None:
+        return body[: span[0]] + text + body[span[1] :]
+    at = body.index(b"{") + 1
+    comma = b"" if body[at:].lstrip().startswith(b"}") else b","
+    return body[:at] + json.dumps(name).encode() + b":" + text + comma + body[at:]
+
+
+def _only_scalar(body: bytes, name: str) -> Span | None:
+    """The span of a member whose quoted name occurs once in the whole body, right before a scalar.
+
+    Saves reading all tokens of a body; where a name could also be nested the tokens are read after all.
+    """
+    quoted = json.dumps(name).encode()
+    at = body.find(quoted)
+    if at < 0 or body.find(quoted, at + 1) >= 0 or body.count(b"{", 0, at) != 1 or b"\\u00" in body:
+        return None
+    found = _SCALAR.match(body, at + len(quoted))
+    return found.span(1) if found and found.group(1)[:1] not in b"{[" else None

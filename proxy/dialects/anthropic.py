@@ -1,0 +1,271 @@
+"""Anthropic's Messages format."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from billing.usage import Usage
+from gateway_project.errors import TenantryError
+from proxy import bodies, bounds
+from proxy.dialects.base import (
+    Limits,
+    ParsedRequest,
+    UsageReading,
+    count,
+    decode,
+    error_body,
+    error_headers,
+    iso,
+    person,
+    tags_of,
+)
+from proxy.errors import InvalidRequest
+from proxy.sse import EventReader
+from routing.choice import Ask, CatalogueModel
+
+MOST_OUTPUT = 10_000_000
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _Thinking(msgspec.Struct):
+    type: str = ""
+    budget_tokens: int = 0
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[Any]
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+    max_uses: int | None = None
+
+
+class _Body(msgspec.Struct):
+    max_tokens: int
+    messages: list[_Message]
+    model: str | None = None
+    system: str | list[Any] | None = None
+    stream: bool | None = None
+    tools: list[_Tool] | None = None
+    metadata: _Metadata | None = None
+    thinking: _Thinking | None = None
+
+
+class _CountBody(msgspec.Struct):
+    messages: list[_Message]
+    max_tokens: int = 0
+    model: str | None = None
+    system: str | list[Any] | None = None
+    stream: bool | None = None
+    tools: list[_Tool] | None = None
+    metadata: _Metadata | None = None
+    thinking: _Thinking | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_count_decoder = msgspec.json.Decoder(_CountBody)
+
+
+def _system_text(system: str | list[Any] | None) -> str:
+    if isinstance(system, str):
+        return system
+    return " ".join(str(block.get("text", "")) for block in system or () if isinstance(block, dict))
+
+
+class Anthropic:
+    """`/v1/messages`."""
+
+    name = "anthropic"
+    upstream_path = "/v1/messages"
+
+    def parse(self, body: bytes, headers: Mapping[str, str], *, counting: bool = False) -> ParsedRequest:
+        """Raises InvalidRequest, naming the field."""
+        bodies.refuse_ambiguity(body)
+        read = decode(_count_decoder if counting else _decoder, body)
+        if not read.messages:
+            raise InvalidRequest("messages: at least one message is needed.", field="messages")
+        if not 0 <= read.max_tokens <= MOST_OUTPUT:
+            raise InvalidRequest(f"max_tokens: must be 0 to {MOST_OUTPUT}.", field="max_tokens")
+        tokens, data = bounds.heavy_blocks([message.content for message in read.messages])
+        tools = read.tools or []
+        thinking = read.thinking.budget_tokens + 1 if read.thinking and read.thinking.type == "enabled" else 1
+        end_user, session = person(read.metadata.user_id if read.metadata else None)
+        size = max(0, len(body) - data)
+        tokens += bounds.text_bound(size) + bounds.MESSAGE_TOKENS * len(read.messages)
+        tokens += bounds.TOOLS_TOKENS if tools else 0
+        ask = Ask(
+            model=read.model or None,
+            max_tokens=read.max_tokens,
+            min_output_tokens=thinking,
+            stream=bool(read.stream),
+            input_bound_tokens=tokens,
+            text_bytes=size,
+            message_count=len(read.messages),
+            tool_count=len(tools),
+            system_text=_system_text(read.system),
+            end_user=end_user,
+            session=headers.get("x-claude-code-session-id", session)[:200],
+        )
+        searches = sum(
+            tool.max_uses or 5 for tool in tools if tool.type and tool.type.startswith("web_search")
+        )
+        return ParsedRequest(
+            ask=ask,
+            wants_usage=True,
+            caches=b'"cache_control"' in body,
+            tags=tags_of(headers.get("x-tenantry-tags", "")),
+            extra_hold_searches=searches,
+        )
+
+    def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
+        if parsed.ask.model != upstream_model:
+            body = bodies.put(body, "model", upstream_model)
+        if parsed.ask.max_tokens != max_tokens:
+            body = bodies.put(body, "max_tokens", max_tokens)
+        return body
+
+    def usage_of(self, body: bytes) -> UsageReading:
+        """The usage in a JSON answer."""
+        try:
+            answer = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return UsageReading(Usage(), problem="the answer is not JSON")
+        if not isinstance(answer, dict):
+            return UsageReading(Usage(), problem="the answer is no JSON object")
+        return _reading(answer.get("usage"), str(answer.get("model") or ""), complete=True)
+
+    def stream_meter(self, parsed: ParsedRequest) -> "AnthropicStream":
+        return AnthropicStream()
+
+    def credentials(self, key: str) -> dict[str, str]:
+        return {"x-api-key": key}
+
+    def render_error(self, error: TenantryError, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        return error.status, error_headers(error, request_id), self._envelope(error, request_id)
+
+    def error_event(self, error: TenantryError, request_id: str) -> bytes:
+        return b"event: error\ndata: " + self._envelope(error, request_id) + b"\n\n"
+
+    def _envelope(self, error: TenantryError, request_id: str) -> bytes:
+        return msgspec.json.encode({"type": "error", "error": error_body(error), "request_id": request_id})
+
+    def rate_limit_headers(self, limits: Limits) -> dict[str, str]:
+        headers = {}
+        for kind, limit, used, reset in (
+            ("requests", limits.requests_limit, limits.requests_used, limits.requests_reset),
+            ("tokens", limits.tokens_limit, limits.tokens_used, limits.tokens_reset),
+        ):
+            if limit is not None:
+                headers[f"anthropic-ratelimit-{kind}-limit"] = str(limit)
+                headers[f"anthropic-ratelimit-{kind}-remaining"] = str(max(0, limit - used))
+                headers[f"anthropic-ratelimit-{kind}-reset"] = iso(reset)
+        return headers
+
+    def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]:
+        return {
+            "data": [self.model_card(model) for model in models],
+            "has_more": False,
+            "first_id": models[0].name if models else None,
+            "last_id": models[-1].name if models else None,
+        }
+
+    def model_card(self, model: CatalogueModel) -> dict[str, Any]:
+        return {
+            "type": "model",
+            "id": model.name,
+            "display_name": model.name,
+            "created_at": "1970-01-01T00:00:00Z",
+        }
+
+
+def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
+    """The ledger's token kinds out of upstream's usage object, checked."""
+    if not isinstance(usage, dict):
+        return UsageReading(Usage(), model=model, complete=complete, problem="the answer names no usage")
+    try:
+        iterations = usage.get("iterations")
+        parts = iterations if isinstance(iterations, list) and iterations else [usage]
+        counted = [_counts(part) for part in parts if isinstance(part, dict)]
+        tools = usage.get("server_tool_use")
+        searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
+    except ValueError as error:
+        return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
+    sums = [sum(column) for column in zip(*counted, strict=True)]
+    return UsageReading(Usage(*sums, web_searches=searches), model=model, complete=complete)
+
+
+def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
+    written = count(usage.get("cache_creation_input_tokens"))
+    split = usage.get("cache_creation")
+    split = split if isinstance(split, dict) else {}
+    short, long = count(split.get("ephemeral_5m_input_tokens")), count(split.get("ephemeral_1h_input_tokens"))
+    # What the total has beyond the two is billed as 5-minute writes.
+    short += max(0, written - short - long)
+    return (
+        count(usage.get("input_tokens")),
+        count(usage.get("output_tokens")),
+        count(usage.get("cache_read_input_tokens")),
+        short,
+        long,
+    )
+
+
+class AnthropicStream:
+    """Usage off a Messages stream: of each field the last value that was not null, never a sum."""
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self._usage: dict[str, Any] = {}
+        self._model = ""
+        self._text_bytes = 0
+        self.finished = self.error_seen = self.first_token_seen = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Read on; the bytes to pass on are the bytes that came."""
+        for _, data in self._events.feed(chunk):
+            self._read(data)
+        return chunk
+
+    def _read(self, data: bytes) -> None:
+        # Most events are text deltas; their size is all that counts, so they are not decoded.
+        if b'"content_block_delta"' in data[:80]:
+            self.first_token_seen = True
+            self._text_bytes += max(0, len(data) - 90)
+            return
+        try:
+            event = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            return
+        if not isinstance(event, dict):
+            return
+        kind = event.get("type")
+        if kind == "message_start" and isinstance(event.get("message"), dict):
+            self._model = str(event["message"].get("model") or "")
+            self._merge(event["message"].get("usage"))
+        elif kind == "message_delta":
+            self._merge(event.get("usage"))
+        elif kind == "message_stop":
+            self.finished = True
+        elif kind == "error":
+            self.error_seen = True
+
+    def _merge(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            self._usage.update({name: value for name, value in usage.items() if value is not None})
+
+    @property
+    def output_so_far(self) -> int:
+        """Output tokens generated, at least one for every three bytes of deltas seen."""
+        return max(self._text_bytes // 3, int(self._usage.get("output_tokens") or 0))
+
+    def reading(self) -> UsageReading:
+        reading = _reading(self._usage or None, self._model, complete=self.finished)
+        if self._events.lost and not reading.problem:
+            return msgspec.structs.replace(reading, problem="an event was too large to read")
+        return reading

@@ -1,0 +1,163 @@
+"""What a wire format must tell the pipeline, and no more. A third dialect is one more file beside this."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from billing.usage import Usage
+from gateway_project.errors import TenantryError
+from proxy.errors import InvalidRequest
+from routing.choice import Ask, CatalogueModel
+
+LONGEST_NAME = 200
+MOST_TAGS = 10
+_TAG = re.compile(r"[A-Za-z0-9_.:/-]{1,64}\Z")
+_CODING_AGENT = re.compile(r"user_([0-9a-zA-Z]+)_account_([0-9a-fA-F-]*)_session_([0-9a-fA-F-]+)\Z")
+
+
+class ParsedRequest(msgspec.Struct, frozen=True):
+    """A body understood as far as needed. `caches`: it asks for prompt caching, whose writes cost more."""
+
+    ask: Ask
+    wants_usage: bool
+    caches: bool
+    tags: dict[str, str]
+    max_tokens_field: str = "max_tokens"
+    extra_hold_searches: int = 0
+
+
+class UsageReading(msgspec.Struct, frozen=True):
+    """What an answer says it used. `problem` names why the numbers can't be trusted; empty: they can."""
+
+    usage: Usage
+    model: str = ""
+    complete: bool = True
+    problem: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The numbers rate-limit headers are made of; `None` where nothing is limited."""
+
+    requests_limit: int | None
+    requests_used: int
+    tokens_limit: int | None
+    tokens_used: int
+    requests_reset: datetime
+    tokens_reset: datetime
+
+
+class StreamMeter(Protocol):
+    """Reads usage off a stream while its bytes pass."""
+
+    finished: bool
+    error_seen: bool
+    first_token_seen: bool
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def reading(self) -> UsageReading: ...
+    @property
+    def output_so_far(self) -> int: ...
+
+
+class Dialect(Protocol):
+    """One wire format."""
+
+    name: str
+    upstream_path: str
+
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest: ...
+    def rewrite(
+        self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int
+    ) -> bytes: ...
+    def usage_of(self, body: bytes) -> UsageReading: ...
+    def stream_meter(self, parsed: ParsedRequest) -> StreamMeter: ...
+    def credentials(self, key: str) -> dict[str, str]: ...
+    def render_error(
+        self, error: TenantryError, request_id: str
+    ) -> tuple[int, list[tuple[str, str]], bytes]: ...
+    def error_event(self, error: TenantryError, request_id: str) -> bytes: ...
+    def rate_limit_headers(self, limits: Limits) -> dict[str, str]: ...
+    def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]: ...
+    def model_card(self, model: CatalogueModel) -> dict[str, Any]: ...
+
+
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """The body by `decoder`. Raises InvalidRequest in words a caller can act on."""
+    if not body:
+        raise InvalidRequest("The request body is empty; send a JSON object.")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at ")
+        field = path.strip("`").removeprefix("$").lstrip(".")
+        if not field and "missing required field" in reason:
+            field = reason.rsplit("`", 2)[-2]
+        raise InvalidRequest(f"{field + ': ' if field else ''}{reason}.", field=field) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+
+
+def person(user: str | None) -> tuple[str, str]:
+    """The end user and the session in what a client calls the user.
+
+    Coding agents pack their session into it; taken whole, every session would be a person with a budget.
+    """
+    text = (user or "")[:2000]
+    if found := _CODING_AGENT.match(text):
+        return (found.group(2) or found.group(1))[:LONGEST_NAME], found.group(3)[:LONGEST_NAME]
+    if text.startswith("{"):
+        try:
+            packed = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            packed = None
+        if isinstance(packed, dict):
+            who = packed.get("account_uuid") or packed.get("user_id") or packed.get("device_id") or ""
+            return str(who)[:LONGEST_NAME], str(packed.get("session_id") or "")[:LONGEST_NAME]
+    return text[:LONGEST_NAME], ""
+
+
+def tags_of(header: str, metadata: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """`x-tenantry-tags: feature=summarize,team=a`, over OpenAI's metadata. Raises InvalidRequest."""
+    tags = {str(name): str(value) for name, value in (metadata or {}).items()}
+    for pair in filter(None, (part.strip() for part in header.split(","))):
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidRequest(f"x-tenantry-tags: {pair!r} is not name=value.", field="x-tenantry-tags")
+        tags[name.strip()] = value.strip()
+    if len(tags) > MOST_TAGS:
+        raise InvalidRequest(f"At most {MOST_TAGS} tags are kept; {len(tags)} came.", field="x-tenantry-tags")
+    for name, value in tags.items():
+        if not _TAG.match(name) or not _TAG.match(value):
+            raise InvalidRequest(
+                f"Tag {name[:64]!r}: names and values are 1 to 64 letters, digits or _ . : / -",
+                field="x-tenantry-tags",
+            )
+    return tags
+
+
+def count(value: Any) -> int:
+    """A token count from upstream. Raises ValueError for what is none."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100_000_000:
+        raise ValueError(f"{value!r} is no token count")
+    return value
+
+
+def iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def error_body(error: TenantryError) -> dict[str, Any]:
+    """`error` as both dialects nest it: type, message, our code, and the case's details."""
+    return {"type": error.type, "message": error.message, "code": error.code, **error.details}
+
+
+ALWAYS_JSON = ("content-type", "application/json")
+
+
+def error_headers(error: TenantryError, request_id: str) -> list[tuple[str, str]]:
+    return [ALWAYS_JSON, ("request-id", request_id), *error.headers.items()]

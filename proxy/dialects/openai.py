@@ -1,0 +1,231 @@
+"""OpenAI's Chat Completions format."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from billing.usage import Usage
+from gateway_project.errors import TenantryError
+from proxy import bodies, bounds
+from proxy.dialects.base import (
+    Limits,
+    ParsedRequest,
+    UsageReading,
+    count,
+    decode,
+    error_body,
+    error_headers,
+    person,
+    tags_of,
+)
+from proxy.errors import InvalidRequest
+from proxy.sse import EventReader
+from routing.choice import Ask, CatalogueModel
+
+UNSET_OUTPUT = -1
+MOST_OUTPUT = 10_000_000
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[Any] | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Body(msgspec.Struct):
+    messages: list[_Message]
+    model: str | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    tools: list[Any] | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+def _text(content: str | list[Any] | None) -> str:
+    if isinstance(content, str):
+        return content
+    return " ".join(str(part.get("text", "")) for part in content or () if isinstance(part, dict))
+
+
+class OpenAI:
+    """`/v1/chat/completions`. An absent `max_tokens` is `UNSET_OUTPUT`: the model's own limit."""
+
+    name = "openai"
+    upstream_path = "/v1/chat/completions"
+
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
+        """Raises InvalidRequest, naming the field."""
+        bodies.refuse_ambiguity(body)
+        read = decode(_decoder, body)
+        if not read.messages:
+            raise InvalidRequest("messages: at least one message is needed.", field="messages")
+        field = "max_tokens" if read.max_completion_tokens is None else "max_completion_tokens"
+        wanted = read.max_tokens if read.max_completion_tokens is None else read.max_completion_tokens
+        if wanted is not None and not 1 <= wanted <= MOST_OUTPUT:
+            raise InvalidRequest(f"{field}: must be 1 to {MOST_OUTPUT}.", field=field)
+        if read.n is not None and not 1 <= read.n <= 128:
+            raise InvalidRequest("n: must be 1 to 128.", field="n")
+        tokens, data = bounds.heavy_blocks([message.content for message in read.messages])
+        size = max(0, len(body) - data)
+        tokens += bounds.text_bound(size) + bounds.MESSAGE_TOKENS * len(read.messages)
+        end_user, session = person(read.user)
+        system = " ".join(
+            _text(each.content) for each in read.messages if each.role in ("system", "developer")
+        )
+        ask = Ask(
+            model=read.model or None,
+            max_tokens=UNSET_OUTPUT if wanted is None else wanted,
+            min_output_tokens=1,
+            stream=bool(read.stream),
+            input_bound_tokens=tokens,
+            text_bytes=size,
+            message_count=len(read.messages),
+            tool_count=len(read.tools or ()),
+            system_text=system,
+            end_user=end_user,
+            session=session,
+            answers=read.n or 1,
+        )
+        return ParsedRequest(
+            ask=ask,
+            wants_usage=bool(read.stream_options and read.stream_options.include_usage),
+            caches=False,
+            tags=tags_of(headers.get("x-tenantry-tags", ""), read.metadata),
+            max_tokens_field=field,
+        )
+
+    def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
+        if parsed.ask.model != upstream_model:
+            body = bodies.put(body, "model", upstream_model)
+        if parsed.ask.max_tokens != max_tokens:
+            body = bodies.put(body, parsed.max_tokens_field, max_tokens)
+        if parsed.ask.stream and not parsed.wants_usage:
+            body = bodies.put(body, "stream_options", {"include_usage": True})
+        return body
+
+    def usage_of(self, body: bytes) -> UsageReading:
+        """The usage in a JSON answer."""
+        try:
+            answer = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return UsageReading(Usage(), problem="the answer is not JSON")
+        if not isinstance(answer, dict):
+            return UsageReading(Usage(), problem="the answer is no JSON object")
+        return _reading(answer.get("usage"), str(answer.get("model") or ""), complete=True)
+
+    def stream_meter(self, parsed: ParsedRequest) -> "OpenAIStream":
+        return OpenAIStream(pass_usage=parsed.wants_usage)
+
+    def credentials(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {key}"}
+
+    def render_error(self, error: TenantryError, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        return error.status, error_headers(error, request_id), self._envelope(error)
+
+    def error_event(self, error: TenantryError, request_id: str) -> bytes:
+        return b"data: " + self._envelope(error) + b"\n\n"
+
+    def _envelope(self, error: TenantryError) -> bytes:
+        return msgspec.json.encode({"error": {"param": None, **error_body(error)}})
+
+    def rate_limit_headers(self, limits: Limits) -> dict[str, str]:
+        headers = {}
+        now = limits.requests_reset.timestamp() - 60
+        for kind, limit, used, reset in (
+            ("requests", limits.requests_limit, limits.requests_used, limits.requests_reset),
+            ("tokens", limits.tokens_limit, limits.tokens_used, limits.tokens_reset),
+        ):
+            if limit is not None:
+                headers[f"x-ratelimit-limit-{kind}"] = str(limit)
+                headers[f"x-ratelimit-remaining-{kind}"] = str(max(0, limit - used))
+                headers[f"x-ratelimit-reset-{kind}"] = f"{max(0, int(reset.timestamp() - now))}s"
+        return headers
+
+    def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]:
+        return {"object": "list", "data": [self.model_card(model) for model in models]}
+
+    def model_card(self, model: CatalogueModel) -> dict[str, Any]:
+        return {"id": model.name, "object": "model", "created": 0, "owned_by": model.family}
+
+
+def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
+    """The ledger's token kinds: cached tokens, which OpenAI counts into the prompt, are taken out of it."""
+    if not isinstance(usage, dict):
+        return UsageReading(Usage(), model=model, complete=complete, problem="the answer names no usage")
+    try:
+        details = usage.get("prompt_tokens_details")
+        cached = count(details.get("cached_tokens")) if isinstance(details, dict) else 0
+        prompt, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+        if cached > prompt:
+            raise ValueError(f"{cached} cached tokens in a prompt of {prompt}")
+    except ValueError as error:
+        return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
+    used = Usage(input_tokens=prompt - cached, output_tokens=output, cache_read_tokens=cached)
+    return UsageReading(used, model=model, complete=complete)
+
+
+class OpenAIStream:
+    """Usage off a chunk stream; the chunk that carries only usage is kept back unless it was asked for."""
+
+    def __init__(self, *, pass_usage: bool) -> None:
+        self._events = EventReader()
+        self._pass_usage = pass_usage
+        self._usage: Any = None
+        self._model = ""
+        self._text_bytes = 0
+        self.finished = self.error_seen = self.first_token_seen = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Read on. Asked for usage, bytes pass as they came; else whole events do, less the usage chunk."""
+        out = b""
+        for raw, data in self._events.feed(chunk):
+            if self._read(data) or self._pass_usage:
+                out += raw
+        return chunk if self._pass_usage else out
+
+    def _read(self, data: bytes) -> bool:
+        """Whether the event is the caller's business."""
+        if data == b"[DONE]":
+            self.finished = True
+            return True
+        if not data:
+            return True
+        try:
+            event = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            return True
+        if not isinstance(event, dict):
+            return True
+        self._model = str(event.get("model") or self._model)
+        if event.get("error"):
+            self.error_seen = True
+        if event.get("choices"):
+            self.first_token_seen = True
+            self._text_bytes += max(0, len(data) - 200)
+        if event.get("usage") is not None:
+            self._usage = event["usage"]
+            return bool(event.get("choices"))
+        return True
+
+    @property
+    def output_so_far(self) -> int:
+        """Output tokens generated, at least one for every three bytes of deltas seen."""
+        told = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else 0
+        return max(self._text_bytes // 3, int(told or 0))
+
+    def reading(self) -> UsageReading:
+        reading = _reading(self._usage, self._model, complete=self.finished)
+        if self._events.lost and not reading.problem:
+            return msgspec.structs.replace(reading, problem="an event was too large to read")
+        return reading

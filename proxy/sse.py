@@ -1,0 +1,49 @@
+"""Server-sent events cut out of a byte stream, wherever its chunks end."""
+
+import re
+from collections.abc import Iterator
+
+LARGEST_EVENT = 8 * 1024 * 1024
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n")
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+class EventReader:
+    """Feed chunks, get whole events as (raw bytes with their blank line, data).
+
+    An event over `LARGEST_EVENT` bytes is passed over: `lost` says that one was.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skipping = False
+        self.lost = False
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[bytes, bytes]]:
+        searched = max(0, len(self._buffer) - 3)
+        self._buffer += chunk
+        while found := _BLANK_LINE.search(self._buffer, searched):
+            raw = bytes(self._buffer[: found.end()])
+            del self._buffer[: found.end()]
+            searched = 0
+            if self._skipping:
+                self._skipping = False
+                continue
+            yield raw, data_of(raw)
+        if len(self._buffer) > LARGEST_EVENT:
+            self.lost = self._skipping = True
+            del self._buffer[:-3]
+
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        return bytes(self._buffer)
+
+
+def data_of(raw: bytes) -> bytes:
+    """The event's data lines joined; comments and other fields left out."""
+    lines = []
+    for line in _LINE.split(raw):
+        if line.startswith(b"data:"):
+            value = line[5:]
+            lines.append(value[1:] if value.startswith(b" ") else value)
+    return b"\n".join(lines)
