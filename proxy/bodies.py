@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 
 def refuse_ambiguity(body: bytes) -> None:
-    """Raise InvalidRequest where a member that decides cost stands twice: readers differ on which one counts."""
+    """Refuse a body in which a member that decides cost stands twice: readers differ on which counts."""
     if b"\\u00" in body or any(body.count(name) > 1 for name in WATCHED):
         members(body)
 
