@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import msgspec
 from django.db import connection, transaction
 
 from billing.models import ModelPrice
@@ -16,6 +17,18 @@ from routing.models.complexity_rule import RuleKind, Threshold
 from routing.models.model import Family
 from tenants.keys import digest_of, issue_key, revoke_key
 from tenants.models import AllowedModel, ApiKey, Tenant, Tier, TierRoute
+
+
+class DemoTenant(msgspec.Struct, frozen=True):
+    """A tenant of the demo. `rpm` is requests/min, `budget` USD a month."""
+
+    slug: str
+    name: str
+    tier: str
+    models: tuple[str, ...]
+    rpm: int
+    budget: str
+
 
 SONNET = "claude-sonnet-4-20250514"
 OPUS = "claude-opus-4-20250514"
@@ -46,10 +59,10 @@ KEYWORDS = (
     "analyze", "analyse", "compare", "generate code", "write code",
     "refactor", "debug", "prove", "step by step",
 )  # fmt: skip
-TENANTS = {
-    "acme-corp": {"name": "Acme Corp", "tier": "pro", "models": (SONNET, OPUS), "rpm": 120, "budget": "500"},
-    "startup-xyz": {"name": "Startup XYZ", "tier": "free", "models": (SONNET,), "rpm": 30, "budget": "50"},
-}
+TENANTS = (
+    DemoTenant("acme-corp", name="Acme Corp", tier="pro", models=(SONNET, OPUS), rpm=120, budget="500"),
+    DemoTenant("startup-xyz", name="Startup XYZ", tier="free", models=(SONNET,), rpm=30, budget="50"),
+)
 
 
 @transaction.atomic
@@ -65,11 +78,11 @@ def seed_demo(stored_keys: Mapping[str, str] | None = None) -> dict[str, str]:
     tiers = _seed_tiers(catalogue)
     _seed_rules()
     keys = {}
-    for slug in TENANTS:
-        tenant = _seed_tenant(slug, tiers=tiers, catalogue=catalogue)
+    for demo in TENANTS:
+        tenant = _seed_tenant(demo, tiers=tiers, catalogue=catalogue)
         key = _demo_key(tenant, stored_keys=stored_keys)
         if key:
-            keys[slug] = key
+            keys[demo.slug] = key
     return keys
 
 
@@ -113,19 +126,18 @@ def _seed_rules() -> None:
         ComplexityRule.objects.create(kind=RuleKind.KEYWORD, subject=word)
 
 
-def _seed_tenant(slug: str, *, tiers: Mapping[str, Tier], catalogue: Mapping[str, Model]) -> Tenant:
-    facts = TENANTS[slug]
+def _seed_tenant(demo: DemoTenant, *, tiers: Mapping[str, Tier], catalogue: Mapping[str, Model]) -> Tenant:
     tenant, created = Tenant.objects.get_or_create(
-        slug=slug,
+        slug=demo.slug,
         defaults={
-            "name": facts["name"],
-            "tier": tiers[str(facts["tier"])],
-            "max_requests_per_minute": facts["rpm"],
-            "monthly_budget_usd": Decimal(str(facts["budget"])),
+            "name": demo.name,
+            "tier": tiers[demo.tier],
+            "max_requests_per_minute": demo.rpm,
+            "monthly_budget_usd": Decimal(demo.budget),
         },
     )
     if created:
-        for name in facts["models"]:
+        for name in demo.models:
             AllowedModel.objects.create(tenant=tenant, model=catalogue[name])
     return tenant
 

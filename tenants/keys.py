@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import msgspec
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -36,7 +36,7 @@ def issue_key(
     expires_at: datetime | None = None,
     max_requests_per_minute: int | None = None,
     monthly_budget_usd: Decimal | None = None,
-    created_by: AbstractBaseUser | None = None,
+    created_by: User | None = None,
 ) -> IssuedKey:
     """Make a key for `tenant`. What is answered as `key` can never be read again."""
     key = KEY_START + secrets.token_urlsafe(RANDOM_BYTES)
@@ -55,7 +55,7 @@ def issue_key(
 
 @transaction.atomic
 def rotate_key(
-    *, api_key: ApiKey, overlap: timedelta = timedelta(0), created_by: AbstractBaseUser | None = None
+    *, api_key: ApiKey, overlap: timedelta = timedelta(0), created_by: User | None = None
 ) -> IssuedKey:
     """Make a key with the same name and limits; the old one works on for `overlap`, then no more.
 

@@ -1,7 +1,8 @@
 """What tenants have spent in their current period, as annotations for lists; from the roll-up only."""
 
+from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import (
     BigIntegerField,
@@ -20,6 +21,17 @@ from django.db.models.functions import Cast, Coalesce, Now
 
 from tenants.models import Tenant
 
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    class Spend(TypedDict):
+        period: date
+        budget_usd: Decimal | None
+        spent_usd: Decimal
+        period_requests: int
+
+    SpendingTenant = WithAnnotations[Tenant, Spend]
+
 MONEY = DecimalField(max_digits=24, decimal_places=9)
 
 
@@ -34,11 +46,11 @@ def period_start(moment: Any = None) -> Func:
     )
 
 
-def with_spend(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
+def with_spend(tenants: QuerySet[Tenant]) -> "QuerySet[SpendingTenant]":
     """Add `period`, `budget_usd` (NULL is unlimited), `spent_usd` and `period_requests`."""
+    roll_up: Any = Tenant._meta.get_field("daily_usage").related_model  # it stands in billing, above us
     usage = (
-        Tenant._meta.get_field("daily_usage")  # the roll-up stands in billing, which may import us
-        .related_model.objects.filter(tenant=OuterRef("pk"), period_start=OuterRef("period"))
+        roll_up.objects.filter(tenant=OuterRef("pk"), period_start=OuterRef("period"))
         .order_by()
         .values("tenant")
     )
@@ -56,6 +68,6 @@ def with_spend(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
     )
 
 
-def near_budget(tenants: QuerySet[Tenant], *, percent: int = 80) -> QuerySet[Tenant]:
+def near_budget(tenants: "QuerySet[SpendingTenant]", *, percent: int = 80) -> "QuerySet[SpendingTenant]":
     """Those of `tenants` (annotated by `with_spend`) that have spent `percent` % of their budget or more."""
-    return tenants.filter(budget_usd__gt=0, spent_usd__gte=F("budget_usd") * Decimal(percent) / 100)
+    return tenants.filter(budget_usd__gt=Decimal(0), spent_usd__gte=F("budget_usd") * Decimal(percent) / 100)

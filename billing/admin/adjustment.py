@@ -10,7 +10,7 @@ from unfold.decorators import display
 
 from billing.models import Adjustment, AdjustmentKind
 from gateway_project.console import cells
-from gateway_project.console.pages import InsertOnlyPage
+from gateway_project.console.pages import InsertOnlyPage, staff_of
 from tenants.models import Tenant
 from tenants.spend import period_start
 
@@ -28,7 +28,7 @@ class AdjustmentForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if "kind" in self.fields:
             offered = [choice for choice in AdjustmentKind.choices if choice[0] != AdjustmentKind.LATE_SETTLE]
-            self.fields["kind"].choices = offered
+            self.fields["kind"] = forms.ChoiceField(choices=offered, widget=self.fields["kind"].widget)
             self.fields["amount_usd"].help_text = (
                 "Credit, grant, top-up: a positive amount in the tenant's favour. "
                 "Correction: what is added to its bill, negative for a refund."
@@ -78,7 +78,7 @@ class AdjustmentAdmin(InsertOnlyPage):
         return self.view_fieldsets if obj else self.fieldsets
 
     def save_model(self, request: HttpRequest, obj: Adjustment, form: Any, change: bool) -> None:
-        obj.created_by = request.user
+        obj.created_by = staff_of(request)
         obj.period_start = Tenant.objects.annotate(period=period_start()).get(pk=obj.tenant_id).period
         super().save_model(request, obj, form, change)
 

@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilte
 from unfold.decorators import action, display
 
 from billing.models import ModelPrice
-from gateway_project.console.pages import InsertOnlyPage
+from gateway_project.console.pages import InsertOnlyPage, staff_of
 
 COLUMNS = (
     "input_usd", "output_usd", "cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd", "web_search_usd",
@@ -27,11 +27,11 @@ class StateFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("in force", "In force"), ("to come", "To come"), ("superseded", "Superseded")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ModelPrice]) -> QuerySet[ModelPrice]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
-def with_state(prices: QuerySet[ModelPrice]) -> QuerySet[ModelPrice]:
+def with_state(prices: QuerySet[ModelPrice]) -> QuerySet[Any]:
     """Add `state`: in force, to come or superseded."""
     following = Window(
         Lead("effective_from"), partition_by=[F("model"), F("context_over_tokens")], order_by="effective_from"
@@ -67,10 +67,10 @@ class ModelPriceAdmin(InsertOnlyPage):
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
         return self.view_fieldsets if obj else self.fieldsets
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelPrice]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_state(super().get_queryset(request))
 
-    def has_delete_permission(self, request: HttpRequest, obj: ModelPrice | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A price that is not in force yet may be taken back; the database refuses the others."""
         allowed = request.user.has_perm("billing.delete_modelprice")
         return allowed and obj is not None and obj.effective_from > timezone.now()
@@ -87,7 +87,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         return initial
 
     def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
-        obj.created_by = request.user
+        obj.created_by = staff_of(request)
         super().save_model(request, obj, form, change)
 
     @action(description="Supersede", icon="add", url_path="supersede", permissions=["supersede"])
@@ -100,7 +100,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         return [price.model.name if price.model else "Default", f"inputs over {over:,}" if over else ""]
 
     @display(description="State", label={"in force": "success", "to come": "info", "superseded": "default"})
-    def shown_state(self, price: ModelPrice) -> str:
+    def shown_state(self, price: Any) -> str:
         return price.state
 
     @display(description="Input", ordering="input_usd")

@@ -85,11 +85,11 @@ class WebhookEndpointAdmin(ConsolePage):
         return ", ".join(endpoint.events) or "all"
 
     @display(description="Pending", ordering="pending_count")
-    def pending(self, endpoint: WebhookEndpoint) -> int:
+    def pending(self, endpoint: Any) -> int:
         return endpoint.pending_count
 
     @display(description="Given up", ordering="failed_count")
-    def failed(self, endpoint: WebhookEndpoint) -> int:
+    def failed(self, endpoint: Any) -> int:
         return endpoint.failed_count
 
 

@@ -59,6 +59,8 @@ class Migration(migrations.Migration):
                         ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='usage', to='tenants.tenant')),
                     ],
                     options={
+                        'verbose_name': 'ledger row',
+                        'verbose_name_plural': 'ledger',
                         'ordering': ['-created_at'],
                         'default_permissions': ('view',),
                     },

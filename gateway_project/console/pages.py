@@ -4,11 +4,20 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
+
+
+def staff_of(request: HttpRequest) -> User:
+    """Who is logged in; the admin lets nobody else this far."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
 
 
 class PlainDecimalField(forms.DecimalField):
@@ -24,7 +33,7 @@ class ConsolePage(ModelAdmin):
     list_filter_submit = True
     list_per_page = 50
     warn_unsaved_form = True
-    formfield_overrides = {models.DecimalField: {"form_class": PlainDecimalField}}
+    formfield_overrides: Any = {models.DecimalField: {"form_class": PlainDecimalField}}
 
 
 class ReadOnlyPage(ConsolePage):

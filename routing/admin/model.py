@@ -52,5 +52,5 @@ class ModelAdmin(ConsolePage):
         return cells.short_count(model.max_output_tokens)
 
     @display(description="Tenants", ordering="tenant_count")
-    def used_by(self, model: Model) -> int:
+    def used_by(self, model: Any) -> int:
         return model.tenant_count

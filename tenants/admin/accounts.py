@@ -73,5 +73,5 @@ class GroupAdmin(DjangoGroupAdmin, ConsolePage):
         return super().get_queryset(request).annotate(people=Count("user"))
 
     @display(description="People", ordering="people")
-    def people(self, group: Group) -> int:
+    def people(self, group: Any) -> int:
         return group.people

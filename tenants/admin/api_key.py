@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from gateway_project.console import cells
-from gateway_project.console.pages import ConsolePage
+from gateway_project.console.pages import ConsolePage, staff_of
 from tenants.keys import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey
 
@@ -114,7 +114,7 @@ class ApiKeyAdmin(ConsolePage):
             expires_at=obj.expires_at,
             max_requests_per_minute=obj.max_requests_per_minute,
             monthly_budget_usd=obj.monthly_budget_usd,
-            created_by=request.user,
+            created_by=staff_of(request),
         )
         obj.__dict__.update(issued.api_key.__dict__)
         request.issued_key = issued.key  # type: ignore[attr-defined]
@@ -139,7 +139,7 @@ class ApiKeyAdmin(ConsolePage):
         if request.method == "POST" and form.is_valid():
             overlap = timedelta(hours=form.cleaned_data["overlap"])
             try:
-                issued = rotate_key(api_key=key, overlap=overlap, created_by=request.user)
+                issued = rotate_key(api_key=key, overlap=overlap, created_by=staff_of(request))
             except ValueError as refusal:
                 messages.error(request, str(refusal))
                 return redirect(reverse("admin:tenants_apikey_change", args=[key.pk]))

@@ -1,6 +1,6 @@
 """Tenants: who they are, what limits them, what they spend."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -20,6 +20,9 @@ from routing.models import Model
 from tenants.admin.api_key import STATE_COLOURS
 from tenants.models import AllowedModel, ApiKey, Membership, Tenant, TenantStatus
 from tenants.spend import near_budget, with_spend
+
+if TYPE_CHECKING:
+    from tenants.spend import SpendingTenant
 
 INHERITED = (
     "max_requests_per_minute",
@@ -88,7 +91,7 @@ class NearBudgetFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("80", "80 % spent or more"), ("100", "used up")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> QuerySet[Tenant]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return near_budget(queryset, percent=int(self.value())) if self.value() in {"80", "100"} else queryset
 
 
@@ -99,7 +102,7 @@ class DeletedFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("yes", "Deleted ones")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> QuerySet[Tenant]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(deleted_at__isnull=self.value() != "yes")
 
 
@@ -194,7 +197,7 @@ class TenantAdmin(ConsolePage):
         ("Dates", {"fields": (("created_at", "updated_at", "deleted_at"),)}),
     )
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         live = Count("keys", filter=Q(keys__revoked_at=None), distinct=True)
         return with_spend(super().get_queryset(request).select_related("tier")).annotate(key_count=live)
 
@@ -253,11 +256,11 @@ class TenantAdmin(ConsolePage):
         return tenant.get_status_display()
 
     @display(description="Spend this period", ordering="spent_usd")
-    def spend(self, tenant: Tenant) -> SafeString:
+    def spend(self, tenant: "SpendingTenant") -> SafeString:
         return cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd)
 
     @display(description="Requests", ordering="period_requests")
-    def requests(self, tenant: Tenant) -> str:
+    def requests(self, tenant: "SpendingTenant") -> str:
         return cells.count(tenant.period_requests)
 
     @display(description="Budget", ordering="budget_mode")
@@ -269,7 +272,7 @@ class TenantAdmin(ConsolePage):
         return f"{tenant.created_at:%Y-%m-%d}"
 
     @display(description="Live keys", ordering="key_count")
-    def live_keys(self, tenant: Tenant) -> SafeString:
+    def live_keys(self, tenant: Any) -> SafeString:
         url = reverse("admin:tenants_apikey_changelist")
         return format_html('<a href="{}?tenant__id__exact={}">{}</a>', url, tenant.pk, tenant.key_count)
 

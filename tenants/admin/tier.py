@@ -89,7 +89,7 @@ class TierAdmin(ConsolePage):
         return _route(tier, Complexity.COMPLEX)
 
     @display(description="Tenants", ordering="tenant_count")
-    def tenant_count(self, tier: Tier) -> int:
+    def tenant_count(self, tier: Any) -> int:
         return tier.tenant_count
 
 
