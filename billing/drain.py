@@ -1,0 +1,106 @@
+"""The loop around the ledger: read the streams, post, acknowledge. Any number of these may run."""
+
+import logging
+import os
+import time
+import uuid
+from typing import Any
+
+import msgspec
+import redis
+from django.db import DatabaseError, close_old_connections
+
+from billing.ledger import Batch, Entry, post, read_entry
+from gateway_project.policy_changes import store
+from gateway_project.shards import every_tag
+
+logger = logging.getLogger(__name__)
+GROUP = "ledger"
+BATCH = 2000
+CLAIM_AFTER_MS = 10_000
+
+
+class Drain:
+    """One consumer of every shard's stream. `step` drains what is there and says how many that were."""
+
+    def __init__(self) -> None:
+        self.consumer = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+        self._store = store()
+        self._claimed_at = 0.0
+        for tag in every_tag():
+            self._make_group(f"{tag}:usage")
+
+    def step(self) -> int:
+        """One round over all shards; what a dead consumer left behind is taken over now and then."""
+        close_old_connections()
+        done = 0
+        claim = time.monotonic() - self._claimed_at > CLAIM_AFTER_MS / 2000
+        for tag in every_tag():
+            stream = f"{tag}:usage"
+            if claim:
+                _, entries, *_ = self._store.xautoclaim(
+                    stream, GROUP, self.consumer, CLAIM_AFTER_MS, count=BATCH
+                )
+                done += self._post(stream, entries)
+            done += self._post(stream, self._read(stream, "0"))
+            done += self._post(stream, self._read(stream, ">"))
+        if claim:
+            self._claimed_at = time.monotonic()
+        return done
+
+    def _read(self, stream: str, since: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """`>`: entries nobody has read; `0`: our own that we read and did not acknowledge."""
+        try:
+            answer: Any = self._store.xreadgroup(GROUP, self.consumer, {stream: since}, count=BATCH)
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            self._make_group(stream)
+            return []
+        if not answer:
+            return []
+        [(_, entries)] = answer.items() if isinstance(answer, dict) else answer
+        if entries and isinstance(entries[0], list):
+            [entries] = entries
+        return list(entries)
+
+    def _post(self, stream: str, raw: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
+        if not raw:
+            return 0
+        entries: list[Entry] = []
+        with self._store.pipeline(transaction=True) as pipeline:
+            for entry_id, fields in raw:
+                try:
+                    entries.append(read_entry(entry_id, fields))
+                except (msgspec.MsgspecError, KeyError, ValueError, TypeError):
+                    # Set aside whole, counted and shown; it must neither block the others nor be lost.
+                    logger.exception("usage event %s cannot be read; kept in %s:poison", entry_id, stream)
+                    pipeline.xadd(f"{stream}:poison", fields or {"empty": "1"})
+            batch = post(entries) if entries else Batch(inserted=0, repeated=0, late=0)
+            ids = [entry_id for entry_id, _ in raw]
+            pipeline.xack(stream, GROUP, *ids)
+            pipeline.xdel(stream, *ids)
+            pipeline.execute()
+        if batch.repeated:
+            logger.info("%d entries of %s were in the ledger already", batch.repeated, stream)
+        return len(raw)
+
+    def _make_group(self, stream: str) -> None:
+        try:
+            self._store.xgroup_create(stream, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+
+def drain_all() -> int:
+    """Drain until nothing is left; how many entries that were. For tests and for a clean stop."""
+    drain, total = Drain(), 0
+    while done := drain.step():
+        total += done
+    return total
+
+
+def recoverable() -> tuple[type[Exception], ...]:
+    """What a drain survives by waiting: either store being away."""
+    return (DatabaseError, redis.RedisError, OSError, LookupError)

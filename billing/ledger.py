@@ -1,0 +1,302 @@
+"""The drain: usage events from the meter's streams into PostgreSQL, each exactly once.
+
+A batch is one transaction: ledger rows, roll-ups, alerts, adjustments, last-used times. Rows that are there
+already (a batch that died between commit and acknowledgement) are skipped by their request id, and everything
+else is computed from the rows that were really inserted.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import OperationalError, connection, transaction
+from psycopg.types.json import Jsonb
+
+from billing.events import UsageEvent, decode
+from billing.models import Adjustment, BudgetAlert, UsageRecord
+from billing.models.adjustment import AdjustmentKind
+from billing.money import to_usd
+from billing.request_ids import created_at
+from tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    "request_id",
+    "created_at",
+    "tenant_id",
+    "api_key_id",
+    "day",
+    "period_start",
+    "end_user",
+    "session",
+    "run_id",
+    "wire",
+    "model_requested",
+    "model",
+    "route",
+    "stream",
+    "status",
+    "http_status",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_searches",
+    "cost_usd",
+    "upstream_cost_usd",
+    "price_id",
+    "estimated",
+    "latency_ms",
+    "ttft_ms",
+    "upstream_request_id",
+    "tags",
+    "note",
+)
+SUMS = (
+    "requests",
+    "estimated_requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_searches",
+    "cost_usd",
+    "upstream_cost_usd",
+    "latency_ms_sum",
+    "latency_count",
+    "ttft_ms_sum",
+    "ttft_count",
+)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One stream entry: its id, the event, and what the meter added."""
+
+    id: str
+    event: UsageEvent
+    crossed: tuple[int, ...] = ()
+    spent_nano: int = 0
+    late: bool = False
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one batch did, in entries."""
+
+    inserted: int
+    repeated: int
+    late: int
+
+
+def read_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    """A stream entry. Raises msgspec.DecodeError or KeyError for one that can't be read."""
+    crossed = fields.get(b"crossed", b"").decode()
+    return Entry(
+        id=entry_id.decode(),
+        event=decode(fields[b"e"]),
+        crossed=tuple(int(percent) for percent in crossed.split(",") if percent),
+        spent_nano=int(fields.get(b"spent", b"0")),
+        late=b"late" in fields,
+    )
+
+
+def post(entries: Sequence[Entry]) -> Batch:
+    """Write a batch. Deadlocks and serialization failures are tried again, other database errors raised."""
+    for attempt in range(5):
+        try:
+            with transaction.atomic():
+                return _post(entries)
+        except OperationalError as error:
+            state = getattr(error.__cause__, "sqlstate", "")
+            if attempt == 4 or state not in ("40001", "40P01"):
+                raise
+            logger.warning("ledger batch tried again after %s", state)
+    raise AssertionError("unreachable")
+
+
+def _post(entries: Sequence[Entry]) -> Batch:
+    rows = [entry for entry in entries if not entry.late]
+    new_ids = _insert(rows)
+    # By id, since a replay may have put the same call into the stream twice.
+    by_id = {entry.event.request_id: entry for entry in rows}
+    new = [entry for request_id, entry in by_id.items() if request_id in new_ids]
+    _roll_up(each.event for each in new)
+    _alert(new)
+    _touch_keys(new)
+    late = [entry for entry in entries if entry.late]
+    for entry in late:
+        _adjust(entry.event)
+    return Batch(inserted=len(new), repeated=len(rows) - len(new), late=len(late))
+
+
+def _insert(entries: Sequence[Entry]) -> set[str]:
+    """Insert rows that are not there yet; the ids of those that went in."""
+    if not entries:
+        return set()
+    names = ", ".join(COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS ledger_batch (LIKE billing_usagerecord) ON COMMIT DELETE ROWS"
+        )
+        cursor.execute("ALTER TABLE ledger_batch ALTER recorded_at SET DEFAULT now()")
+        with cursor.copy(f"COPY ledger_batch ({names}) FROM STDIN") as copy:
+            for entry in entries:
+                copy.write_row(_row(entry.event))
+        cursor.execute(
+            f"INSERT INTO billing_usagerecord ({names}) SELECT {names} FROM ledger_batch "  # noqa: S608 - our own names
+            "ORDER BY request_id ON CONFLICT DO NOTHING RETURNING request_id"
+        )
+        return {str(request_id) for (request_id,) in cursor.fetchall()}
+
+
+def _row(event: UsageEvent) -> tuple[Any, ...]:
+    usage = event.usage
+    return (
+        UUID(event.request_id),
+        created_at(event.request_id),
+        event.tenant_id,
+        event.key_id,
+        date.fromisoformat(event.day),
+        date.fromisoformat(event.period_start),
+        _clean(event.end_user),
+        _clean(event.session),
+        _clean(event.run_id),
+        event.wire,
+        _clean(event.model_requested)[:100],
+        _clean(event.model)[:100],
+        event.route[:100],
+        event.stream,
+        event.status,
+        event.http_status,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_5m_tokens,
+        usage.cache_write_1h_tokens,
+        usage.web_searches,
+        to_usd(event.cost_nano),
+        to_usd(event.upstream_cost_nano),
+        event.price_id,
+        event.estimated,
+        event.latency_ms,
+        event.ttft_ms,
+        _clean(event.upstream_request_id)[:128],
+        Jsonb(event.tags),
+        event.note[:500],
+    )
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL keeps no NUL, and a row is never refused because of one."""
+    return text.replace("\0", "")[:256]
+
+
+def _roll_up(events: Iterable[UsageEvent]) -> None:
+    """Add to `DailyUsage`, its rows in one order so that two drains cannot deadlock."""
+    sums: dict[tuple[int, str, int, str, str, str], list[Any]] = defaultdict(
+        lambda: [0] * 8 + [Decimal(0)] * 2 + [0] * 4
+    )
+    for event in events:
+        key = (
+            event.tenant_id,
+            event.day,
+            event.key_id or 0,
+            event.model[:100],
+            event.status,
+            event.period_start,
+        )
+        usage = event.usage
+        values = (
+            1,
+            int(event.estimated),
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_5m_tokens,
+            usage.cache_write_1h_tokens,
+            usage.web_searches,
+            to_usd(event.cost_nano),
+            to_usd(event.upstream_cost_nano),
+            event.latency_ms or 0,
+            int(event.latency_ms is not None),
+            event.ttft_ms or 0,
+            int(event.ttft_ms is not None),
+        )
+        sums[key] = [total + value for total, value in zip(sums[key], values, strict=True)]
+    if not sums:
+        return
+    names = ", ".join(("tenant_id", "day", "api_key_id", "model", "status", "period_start", *SUMS))
+    added = ", ".join(f"{name} = billing_dailyusage.{name} + excluded.{name}" for name in SUMS)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO billing_dailyusage ({names}) "  # noqa: S608 - our own names
+            f"VALUES (%s, %s, NULLIF(%s, 0), %s, %s, %s, {', '.join(['%s'] * len(SUMS))}) "
+            f"ON CONFLICT (tenant_id, day, api_key_id, model, status) DO UPDATE SET {added}",
+            [(*key, *values) for key, values in sorted(sums.items())],
+        )
+
+
+def _alert(entries: Iterable[Entry]) -> None:
+    """One `BudgetAlert` for each threshold crossed; the constraint keeps a second one out."""
+    crossed = [entry for entry in entries if entry.crossed]
+    if not crossed:
+        return
+    tenants = Tenant.objects.select_related("tier").in_bulk([entry.event.tenant_id for entry in crossed])
+    for entry in crossed:
+        tenant = tenants.get(entry.event.tenant_id)
+        if tenant is None:
+            continue
+        budget = tenant.monthly_budget_usd
+        budget = tenant.tier.monthly_budget_usd if budget is None else budget
+        for percent in entry.crossed:
+            BudgetAlert.objects.get_or_create(
+                tenant=tenant,
+                period_start=date.fromisoformat(entry.event.period_start),
+                threshold=percent,
+                budget_usd=budget,
+                defaults={
+                    "spent_usd": to_usd(entry.spent_nano),
+                    "request_id": entry.event.request_id,
+                    "crossed_at": created_at(entry.event.request_id),
+                },
+            )
+
+
+def _touch_keys(entries: Sequence[Entry]) -> None:
+    """Keep each key's last use here, once a batch, instead of with a write per request."""
+    used: dict[int, Any] = {}
+    for entry in entries:
+        if entry.event.key_id is not None:
+            moment = created_at(entry.event.request_id)
+            used[entry.event.key_id] = max(used.get(entry.event.key_id, moment), moment)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE tenants_apikey SET last_used_at = greatest(last_used_at, %s) WHERE id = %s",
+            [(moment, key_id) for key_id, moment in sorted(used.items())],
+        )
+
+
+def _adjust(event: UsageEvent) -> None:
+    """A call that settled after the reaper had: the difference to what was booked, once."""
+    booked = (
+        UsageRecord.objects.filter(request_id=event.request_id).values_list("cost_usd", flat=True).first()
+    )
+    if booked is None:
+        raise LookupError(f"orphan {event.request_id} is not in the ledger yet")
+    Adjustment.objects.get_or_create(
+        tenant_id=event.tenant_id,
+        kind=AdjustmentKind.LATE_SETTLE,
+        request_id=event.request_id,
+        defaults={
+            "period_start": date.fromisoformat(event.period_start),
+            "amount_usd": to_usd(event.cost_nano) - booked,
+            "reason": "The call ended after it had been settled at its reserved cost.",
+        },
+    )

@@ -1,0 +1,70 @@
+"""`manage.py ledger`: the process that keeps the books."""
+
+import asyncio
+import logging
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from billing import meter, reaper
+from billing.drain import Drain, recoverable
+from gateway_project.errors import TenantryError
+from gateway_project.policy_changes import replay_policy_changes
+
+logger = logging.getLogger(__name__)
+IDLE_SECONDS = 0.05
+CHORES_EVERY_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    help = "Drains usage into the ledger, settles the leases of dead processes, replays policy changes."
+    stopping = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="Drain what is there and stop.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self.drain: Drain | None = None
+        self.runner = asyncio.Runner()
+        chores_at, wait = 0.0, IDLE_SECONDS
+        while not self.stopping:
+            try:
+                if time.monotonic() >= chores_at:
+                    self.runner.run(chores())
+                    replay_policy_changes()
+                    chores_at = time.monotonic() + CHORES_EVERY_SECONDS
+                self.drain = self.drain or Drain()
+                drained, wait = self.drain.step(), IDLE_SECONDS
+                if options["once"] and not drained:
+                    return
+                if drained:
+                    continue
+            except (*recoverable(), TenantryError) as error:
+                # Both stores come back; what is in the stream stays there until then.
+                self.drain, wait = None, min(5.0, wait * 2)
+                logger.warning("ledger waits %.1f s: %s", wait, error)
+            time.sleep(wait)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+
+async def chores() -> None:
+    """Open the meter where it was never opened, and settle what the dead left."""
+    try:
+        await open_meter()
+        await reaper.reap()
+    finally:
+        await meter.pipe().close()
+
+
+async def open_meter() -> None:
+    """On a first start there is nothing to put back, so nobody has to wait for it."""
+    for shard in range(settings.METER_SHARDS):
+        await meter.open_epoch(shard)

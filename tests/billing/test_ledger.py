@@ -1,0 +1,155 @@
+"""From a settled call to the three books, exactly once."""
+
+import json
+from decimal import Decimal
+from io import StringIO
+
+import msgspec
+import pytest
+from django.core.management import call_command
+
+from billing import meter, reaper
+from billing.drain import Drain, drain_all
+from billing.events import UsageEvent, encode
+from billing.ledger import Entry, post
+from billing.models import Adjustment, BudgetAlert, DailyUsage, UsageRecord
+from billing.request_ids import new_request_id
+from billing.usage import Usage
+from tests.billing.test_meter import DOLLAR, a_principal, admit, an_offer, costing
+from tests.factories import TenantFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def tenant(redis_server):
+    tenant = TenantFactory()
+    mark = f"{{s{tenant.pk % 4}}}"
+    redis_server.hset(f"{mark}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
+    redis_server.hset(f"{mark}:t:{tenant.pk}", "policy", "tenant")
+    return tenant
+
+
+def an_event(tenant_id, **values):
+    defaults = {
+        "key_id": 1,
+        "day": "2026-11-23",
+        "period_start": "2026-11-01",
+        "wire": "anthropic",
+        "model": "m",
+    }
+    return UsageEvent(request_id=new_request_id(), tenant_id=tenant_id, **{**defaults, **values})
+
+
+def put(redis_server, event, **fields):
+    redis_server.xadd(f"{{s{event.tenant_id % 4}}}:usage", {"e": encode(event), **fields})
+
+
+def test_a_thousand_events_at_once_all_arrive(tenant, redis_server):
+    for _ in range(1000):
+        put(redis_server, an_event(tenant.pk, cost_nano=3, usage=Usage(output_tokens=2)))
+
+    drain_all()
+
+    assert UsageRecord.objects.count() == 1000
+    [day] = DailyUsage.objects.all()
+    assert (day.requests, day.output_tokens, day.cost_usd) == (1000, 2000, Decimal("0.000003"))
+    assert redis_server.xlen(f"{{s{tenant.pk % 4}}}:usage") == 0
+
+
+def test_a_batch_that_is_posted_twice_counts_once(tenant):
+    entries = [Entry(id="1-0", event=an_event(tenant.pk, cost_nano=5))]
+    post(entries)
+
+    again = post(entries)
+
+    assert (again.inserted, again.repeated) == (0, 1)
+    assert DailyUsage.objects.get().requests == 1
+
+
+def test_what_a_dead_drain_has_read_is_taken_over(tenant, redis_server, monkeypatch):
+    put(redis_server, an_event(tenant.pk))
+    dead = Drain()
+    monkeypatch.setattr(dead, "_post", lambda *_: 0)
+    dead.step()
+    monkeypatch.setattr("billing.drain.CLAIM_AFTER_MS", 0)
+
+    drain_all()
+
+    assert UsageRecord.objects.count() == 1
+
+
+def test_an_event_that_cannot_be_read_is_set_aside_and_blocks_nobody(tenant, redis_server):
+    stream = f"{{s{tenant.pk % 4}}}:usage"
+    redis_server.xadd(stream, {"e": b"\xc1 not an event"})
+    put(redis_server, an_event(tenant.pk))
+
+    drain_all()
+
+    assert UsageRecord.objects.count() == 1
+    assert redis_server.xlen(f"{stream}:poison") == 1
+
+
+def test_a_crossed_threshold_is_alerted_once(tenant, redis_server):
+    event = an_event(tenant.pk)
+    put(redis_server, event, crossed="80,90", spent=95)
+    put(redis_server, msgspec.structs.replace(event, request_id=new_request_id()), crossed="90", spent=96)
+
+    drain_all()
+
+    assert list(BudgetAlert.objects.order_by("threshold").values_list("threshold", flat=True)) == [80, 90]
+
+
+async def books_of(principal, offer, nano):
+    admission = await admit(principal, offer)
+    await meter.settle(admission.lease, costing(nano))
+    await meter.pipe().close()
+
+
+def check(*arguments):
+    out = StringIO()
+    code = 0
+    try:
+        call_command("check_books", "--json", *arguments, stdout=out)
+    except SystemExit as stop:
+        code = stop.code
+    return code, json.loads(out.getvalue())
+
+
+def test_the_books_agree_before_and_after_the_drain_and_drift_is_said(tenant, redis_server):
+    import asyncio
+
+    principal = a_principal(tenant_id=tenant.pk, monthly_budget_nano=DOLLAR)
+    asyncio.run(books_of(principal, an_offer(hold=100), 3_750_000))
+    code, report = check()
+    assert (code, report["tenants"][0]["undrained"]) == (0, 1)
+
+    drain_all()
+    code, report = check("--tenant", tenant.slug)
+    assert code == 0
+    assert report["tenants"][0]["ledger_usd"] == report["tenants"][0]["redis_usd"] == "0.003750000"
+
+    [counter] = redis_server.keys("*:b:20*")
+    redis_server.hincrby(counter, "spent", 1)
+    assert check()[0] == 1
+
+
+def test_a_dead_workers_lease_is_booked_at_its_hold_and_a_late_settle_adjusts(tenant, redis_server):
+    import asyncio
+
+    async def story():
+        admission = await admit(
+            a_principal(tenant_id=tenant.pk, monthly_budget_nano=DOLLAR), an_offer(hold=1000)
+        )
+        assert await reaper.reap(dead_after=0) == 1
+        late = await meter.settle(admission.lease, costing(400))
+        assert not late.first
+        await meter.pipe().close()
+
+    asyncio.run(story())
+    drain_all()
+
+    [row] = UsageRecord.objects.all()
+    assert (row.status, row.estimated, row.cost_usd) == ("orphaned", True, Decimal("0.000001"))
+    assert Adjustment.objects.get().amount_usd == Decimal("-0.0000006")
+    assert check()[0] == 0
