@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0003_ledger_wording"), ("tenants", "0004_policy_outbox")]
+    dependencies = [("billing", "0002_ledger"), ("tenants", "0004_policy_outbox")]
     operations = [
         migrations.RunSQL(
             "CREATE TRIGGER billing_modelprice_policy AFTER INSERT OR UPDATE OR DELETE ON billing_modelprice "
