@@ -8,7 +8,24 @@ import msgspec
 
 from proxy.sandbox.directives import Directives
 
-WORDS = "The sandbox answers the same words every time so that a test can be run again".split()
+WORDS = [
+    "The",
+    "sandbox",
+    "answers",
+    "the",
+    "same",
+    "words",
+    "every",
+    "time",
+    "so",
+    "that",
+    "a",
+    "test",
+    "can",
+    "be",
+    "run",
+    "again",
+]
 BYTES_A_TOKEN = 4
 
 
