@@ -78,6 +78,10 @@ class PriceBook(msgspec.Struct, frozen=True):
     prices: dict[str, list[Price]]
     default: list[Price]
 
+    def knows(self, model: str) -> bool:
+        """Whether `model` has a price of its own."""
+        return model in self.prices
+
     def price_of(self, model: str, *, at: datetime | None = None, context: int = 0) -> Price:
         """The price of `model` at `at` (now) for a prompt of `context` tokens. Raises ModelNotPriced."""
         moment = at or timezone.now()

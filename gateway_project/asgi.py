@@ -1,8 +1,29 @@
-"""The ASGI entry of both planes."""
+"""The ASGI entry of both planes: `/v1/*` by the data plane's own handler, everything else by Django's."""
 
 import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
-application = get_asgi_application()
+control_plane = get_asgi_application()
+
+from proxy.handler import DataPlaneHandler  # noqa: E402 - Django must be set up first
+from proxy.lifespan import lifespan  # noqa: E402
+
+data_plane = DataPlaneHandler()
+Message = MutableMapping[str, Any]
+
+
+async def application(
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[Message]],
+    send: Callable[[Message], Awaitable[None]],
+) -> None:
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        await data_plane(scope, receive, send)
+    else:
+        await control_plane(scope, receive, send)

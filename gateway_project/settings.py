@@ -134,6 +134,12 @@ EZAI_API_KEY = env.text("EZAI_API_KEY")
 UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
 UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
 UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)
+# Header -> template of {tenant} and {request_id}, both opaque: `x-customer={tenant},x-call={request_id}`.
+UPSTREAM_TRACKING_HEADERS = dict(
+    pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair
+)
+# Further headers of the caller that the upstream is given; the sandbox understands `x-sandbox`.
+UPSTREAM_EXTRA_HEADERS = tuple(env.words("UPSTREAM_EXTRA_HEADERS"))
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
 BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
 

@@ -1,0 +1,171 @@
+"""An admitted call until it is settled: exactly once, whatever becomes of the task that serves it."""
+
+import asyncio
+import logging
+
+import msgspec
+
+from billing import meter
+from billing.lease import Lease
+from billing.meter import Admission, Outcome
+from billing.money import NanoUSD
+from billing.pricing import PriceBook, cost, with_margin
+from billing.refusals import MeteringUnavailable
+from billing.usage import Usage
+from proxy.background import keep
+from proxy.call import Call
+from proxy.dialects.base import ParsedRequest, UsageReading
+from tenants.policy import DisconnectPolicy, Principal
+
+logger = logging.getLogger("tenantry.proxy")
+
+# What a model writes at most in a second: the estimate for a JSON call whose answer nobody waited for.
+FASTEST_TOKENS_PER_SECOND = 80
+# Bytes of prompt a token covers at least, for estimates. (Prose, code and JSON: 2.5 to 5.)
+BYTES_PER_TOKEN = 3
+RETRY_SECONDS = (0.1, 0.3, 1, 3, 5, 10, 10, 10, 10, 10)
+
+
+class Charge:
+    """The lease of one call, what it may cost and what it did cost."""
+
+    def __init__(
+        self,
+        *,
+        call: Call,
+        parsed: ParsedRequest,
+        principal: Principal,
+        prices: PriceBook,
+        admission: Admission,
+    ) -> None:
+        self.call = call
+        self.parsed = parsed
+        self.principal = principal
+        self.admission = admission
+        self.cost_nano = NanoUSD(0)
+        self.settled = False
+        self.ttft_ms: int | None = None
+        self.upstream_request_id = ""
+        self._prices = prices
+
+    @property
+    def lease(self) -> Lease:
+        return self.admission.lease
+
+    @property
+    def drains(self) -> bool:
+        """Whether the call is read to its end although its caller has left."""
+        return self.principal.policy.disconnect is DisconnectPolicy.DRAIN
+
+    def complete(self, reading: UsageReading, *, http_status: int, written: int) -> None:
+        """Settle an answer that came to its end. `written`: tokens of output, where the answer is silent."""
+        usage, note = self._trusted(reading, written=written)
+        status = "cancelled" if self.call.client.left else "ok"
+        self._settle(usage, status=status, http_status=http_status, model=reading.model, note=note)
+
+    def broken_off(
+        self, reading: UsageReading, *, http_status: int, written: int, status: str, note: str
+    ) -> None:
+        """Settle a stream that ended early at what is known of it; flagged as an estimate."""
+        usage, doubt = self._trusted(reading, written=written)
+        if usage.output_tokens < written:
+            usage = msgspec.structs.replace(usage, output_tokens=written)
+        note = f"{note}; {doubt}" if doubt else note
+        self._settle(usage, status=status, http_status=http_status, model=reading.model, note=note)
+
+    def unanswered(self) -> None:
+        """Settle a call whose caller left before anything came back: prompt, and output by the clock."""
+        written = int(self.call.elapsed_ms() * FASTEST_TOKENS_PER_SECOND / 1000)
+        usage = Usage(input_tokens=self._prompt_tokens(), output_tokens=min(written, self._most_output()))
+        self._settle(usage, status="cancelled", http_status=None, note="caller left before the answer")
+
+    def free(self, *, http_status: int | None, status: str = "upstream_error", note: str = "") -> None:
+        """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
+        self._settle(Usage(), status=status, http_status=http_status, note=note)
+
+    async def written(self) -> None:
+        """Return once the settling is on its way to Redis: only then may the answer's last bytes go.
+
+        One turn of the loop starts the task, which writes its command; the next one flushes it.
+        """
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def _settle(
+        self, usage: Usage, *, status: str, http_status: int | None, model: str = "", note: str = ""
+    ) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        served = self._served(model)
+        context = usage.total_tokens - usage.output_tokens
+        price = self._prices.price_of(served, context=context)
+        upstream_cost = cost(usage, price)
+        self.cost_nano = with_margin(upstream_cost, self.principal.policy.margin_percent)
+        outcome = Outcome(
+            usage=usage,
+            cost_nano=self.cost_nano,
+            upstream_cost_nano=upstream_cost,
+            status=status,
+            http_status=http_status,
+            model=served,
+            price_id=price.id,
+            estimated=bool(note),
+            latency_ms=self.call.elapsed_ms(),
+            ttft_ms=self.ttft_ms,
+            upstream_request_id=self.upstream_request_id[:128],
+            note=note[:500],
+        )
+        keep(_post(self.lease, outcome))
+
+    def _served(self, model: str) -> str:
+        """The model to price: the one that served where the price list knows it, else the one admitted."""
+        admitted = self.lease.offer.candidate.model
+        if model and model not in (admitted.name, admitted.upstream_name) and self._prices.knows(model):
+            return model
+        return admitted.name
+
+    def _trusted(self, reading: UsageReading, *, written: int) -> tuple[Usage, str]:
+        """Usage to charge for, and why it is not simply what the upstream said (empty: it is)."""
+        usage = reading.usage
+        if reading.problem:
+            usage = Usage(input_tokens=self._prompt_tokens(), output_tokens=min(written, self._most_output()))
+            return usage, reading.problem
+        notes = []
+        prompt = usage.total_tokens - usage.output_tokens
+        if not prompt:
+            usage = msgspec.structs.replace(usage, input_tokens=self._prompt_tokens())
+            notes.append("no input usage")
+        # Each search the upstream makes by itself reads the whole conversation once more.
+        window = self.lease.offer.candidate.model.context_window * (1 + usage.web_searches)
+        if prompt > window:
+            usage = Usage(
+                input_tokens=window, output_tokens=usage.output_tokens, web_searches=usage.web_searches
+            )
+            notes.append(f"{prompt} input tokens are more than fit")
+        most = self._most_output() * (1 + usage.web_searches)
+        if usage.output_tokens > most:
+            notes.append(f"{usage.output_tokens} output tokens are more than were asked for")
+            usage = msgspec.structs.replace(usage, output_tokens=most)
+        return usage, "; ".join(notes)
+
+    def _prompt_tokens(self) -> int:
+        """An estimate of the prompt, where nothing better is known."""
+        ask = self.parsed.ask
+        media = max(0, ask.input_bound_tokens - ask.text_bytes)
+        return max(1, -(-ask.text_bytes // BYTES_PER_TOKEN) + media)
+
+    def _most_output(self) -> int:
+        return self.lease.max_tokens * self.parsed.ask.answers
+
+
+async def _post(lease: Lease, outcome: Outcome) -> None:
+    """Settle, and try again while Redis is away: settling is idempotent. After that the reaper does it."""
+    for seconds in RETRY_SECONDS:
+        try:
+            await meter.settle(lease, outcome)
+        except MeteringUnavailable:
+            await asyncio.sleep(seconds)
+        else:
+            return
+    logger.error("Not settled; the reaper will", extra={"request_id": lease.request_id})

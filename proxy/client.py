@@ -1,0 +1,65 @@
+"""The caller's connection, watched while its request is served."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from proxy.body import Receive
+
+
+class Client:
+    """Cancels the request's task when the caller leaves, and swallows that cancellation at the end.
+
+    One task watches; the work stays in the server's own (two tasks, as Django has them, cost 25 µs more).
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._uncut = 0
+        self._cancelled = False
+        self.left = False
+        self.answered = False
+
+    async def __aenter__(self) -> "Client":
+        self._work = cast("asyncio.Task[None]", asyncio.current_task())
+        self._watch = asyncio.create_task(self._watch_connection())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
+        self._watch.cancel()
+        if kind is asyncio.CancelledError and self._cancelled:
+            # Ours to swallow, unless the server, too, has asked the task to stop.
+            return self._work.uncancel() == 0
+        return False
+
+    @contextmanager
+    def uncut(self) -> Iterator[None]:
+        """A section that a leaving caller does not interrupt; the cancellation waits for its end.
+
+        For admission: a lease must not get lost between Redis and us.
+        """
+        self._uncut += 1
+        try:
+            yield
+        finally:
+            self._uncut -= 1
+            if self.left and not self._uncut:
+                self._cancel()
+
+    def outstay(self) -> None:
+        """Serve on to the end whether the caller waits or not, for tenants that drain."""
+        self._uncut += 1
+
+    async def _watch_connection(self) -> None:
+        message = await self._receive()
+        # Servers also report a disconnect once the answer is complete.
+        if message["type"] == "http.disconnect" and not self.answered:
+            self.left = True
+            if not self._uncut:
+                self._cancel()
+
+    def _cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._work.cancel()

@@ -1,0 +1,73 @@
+"""Candidates with their price: what the meter is asked to reserve for."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+
+from billing.lease import Offer, Run
+from billing.money import LARGEST_BUDGET_USD, to_nano
+from billing.pricing import MILLION, PriceBook, with_margin
+from proxy.dialects.base import ParsedRequest
+from proxy.errors import InvalidRequest
+from routing.choice import Candidate
+from tenants.policy import Policy
+
+LONGEST_RUN_ID = 200
+
+
+def offers_for(
+    parsed: ParsedRequest, candidates: Sequence[Candidate], *, policy: Policy, prices: PriceBook
+) -> list[Offer]:
+    """An offer for each candidate, at the sell price and at the worst the request can cost.
+
+    Raises InvalidRequest when the first cannot write as much as was asked, ModelNotPriced without a price.
+    """
+    first = candidates[0]
+    wanted = parsed.ask.max_tokens
+    if first.why == "requested" and wanted > first.model.max_output_tokens:
+        raise InvalidRequest(
+            f"{parsed.max_tokens_field}: {wanted} is more than {first.model.name} can write "
+            f"({first.model.max_output_tokens}).",
+            field=parsed.max_tokens_field,
+        )
+    return [_offer(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
+
+
+def _offer(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:
+    ask = parsed.ask
+    price = prices.price_of(candidate.model.name, context=ask.input_bound_tokens)
+    per_million = price.dearest_input if parsed.caches else price.input
+    prompt = -(-ask.input_bound_tokens * per_million // MILLION)
+    searches = parsed.extra_hold_searches * price.web_search
+    output = -(-ask.answers * price.output // MILLION)
+    most = candidate.model.max_output_tokens
+    return Offer(
+        candidate=candidate,
+        price_id=price.id,
+        input_hold_nano=with_margin(prompt + searches, policy.margin_percent),
+        output_nano_per_token=with_margin(output, policy.margin_percent),
+        max_tokens=most if ask.max_tokens < 0 else min(ask.max_tokens, most),
+        min_output_tokens=ask.min_output_tokens,
+    )
+
+
+def run_of(headers: Mapping[str, str]) -> Run | None:
+    """The run the caller names, with the most it may spend. Raises InvalidRequest."""
+    run_id = headers.get("x-tenantry-run-id", "").strip()
+    most = headers.get("x-tenantry-run-max-usd", "").strip()
+    if len(run_id) > LONGEST_RUN_ID:
+        raise InvalidRequest(
+            f"x-tenantry-run-id: at most {LONGEST_RUN_ID} characters.", field="x-tenantry-run-id"
+        )
+    if not most:
+        return Run(id=run_id) if run_id else None
+    if not run_id:
+        raise InvalidRequest("x-tenantry-run-max-usd: needs x-tenantry-run-id.", field="x-tenantry-run-id")
+    try:
+        usd = Decimal(most)
+    except InvalidOperation:
+        usd = Decimal(-1)
+    if not (usd.is_finite() and 0 <= usd <= LARGEST_BUDGET_USD):
+        raise InvalidRequest(
+            f"x-tenantry-run-max-usd: {most[:40]!r} is not an amount of USD.", field="x-tenantry-run-max-usd"
+        )
+    return Run(id=run_id, budget_nano=to_nano(usd))

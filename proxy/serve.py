@@ -1,0 +1,183 @@
+"""The way of a request: authenticate, parse, route, admit, forward, settle, answer."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+from django.http import HttpResponse, HttpResponseBase
+
+from billing import meter
+from billing.lease import Facts
+from billing.meter import Admission, StalePolicy
+from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
+from proxy import headers as header_lists
+from proxy.answers import passed_on, usd_text
+from proxy.call import Call
+from proxy.charge import Charge
+from proxy.dialects.base import ParsedRequest
+from proxy.offers import offers_for, run_of
+from proxy.streaming import Relay
+from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable, default_upstream
+from routing.candidates import ModelNotAllowed, candidates_for
+from tenants.authentication import PolicyUnavailable, authenticate, refresh
+from tenants.policy import Policy, Principal
+
+logger = logging.getLogger("tenantry.proxy")
+
+# Policies that change faster than they can be read would otherwise be reloaded for ever.
+MOST_RELOADS = 4
+_GATEWAY_TIMEOUTS = {408, 504, 522, 524}
+_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prices")
+
+
+async def serve(call: Call) -> HttpResponseBase:
+    """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
+    principal = await authenticate(call.headers)
+    parsed = call.dialect.parse(call.body, call.headers)
+    charge = await admitted(call, parsed, principal)
+    if charge.drains:
+        call.client.outstay()
+    try:
+        answer = await forward(call, parsed, charge)
+        if answer.header("content-type").startswith("text/event-stream") and answer.status < 400:
+            return Relay(answer, charge).response()
+        return await whole(answer, charge)
+    except UpstreamUnavailable as error:
+        charge.free(http_status=error.status, note="no answer" if error.reached else "")
+        await charge.written()
+        raise
+    except BaseException:
+        # The caller left, or a fault of ours: the upstream was called, so it is neither free nor forgotten.
+        charge.unanswered()
+        raise
+
+
+async def admitted(call: Call, parsed: ParsedRequest, principal: Principal) -> Charge:
+    """The call with a lease, under the policy in force now; a policy found stale is read again."""
+    for _ in range(MOST_RELOADS):
+        try:
+            prices = await prices_of(principal.policy)
+            admission = await _admit(call, parsed, principal, prices)
+        except StalePolicy:
+            principal = await refresh(principal, call.headers)
+        except (ModelNotAllowed, ModelNotPriced):
+            # A no that no admission has confirmed may be out of date.
+            if await meter.is_current(principal):
+                raise
+            principal = await refresh(principal, call.headers)
+        else:
+            return Charge(call=call, parsed=parsed, principal=principal, prices=prices, admission=admission)
+    raise PolicyUnavailable
+
+
+async def _admit(call: Call, parsed: ParsedRequest, principal: Principal, prices: PriceBook) -> Admission:
+    policy, ask = principal.policy, parsed.ask
+    candidates = candidates_for(
+        ask,
+        models=policy.models,
+        routes=policy.routes,
+        rules=policy.rules,
+        default_model=policy.default_model,
+        downgrade_percent=policy.downgrade_percent,
+        may_downgrade=call.headers.get("x-tenantry-no-downgrade") != "1",
+    )
+    offers = offers_for(parsed, candidates, policy=policy, prices=prices)
+    facts = Facts(
+        wire=call.dialect.name,
+        model_requested=(ask.model or "")[:100],
+        stream=ask.stream,
+        end_user=ask.end_user,
+        session=ask.session,
+        tags=parsed.tags,
+    )
+    # A caller who leaves now must not leave a lease behind that nobody knows of.
+    with call.client.uncut():
+        return await meter.admit(
+            principal, offers, request_id=call.request_id, facts=facts, run=run_of(call.headers)
+        )
+
+
+async def prices_of(policy: Policy) -> PriceBook:
+    """The price list in force under `policy`; read in a thread where this process does not have it."""
+    token = policy.version.everyone
+    return known_price_book(token) or await asyncio.get_running_loop().run_in_executor(
+        _threads, _read_prices, token
+    )
+
+
+def _read_prices(token: str) -> PriceBook:
+    close_old_connections()
+    try:
+        return price_book(token)
+    except DatabaseError as error:
+        raise PolicyUnavailable from error
+    finally:
+        close_old_connections()
+
+
+async def forward(call: Call, parsed: ParsedRequest, charge: Charge) -> UpstreamAnswer:
+    """The upstream's answer to the caller's own bytes, with only model and max_tokens as admitted."""
+    lease = charge.lease
+    body = call.dialect.rewrite(
+        call.body,
+        parsed,
+        upstream_model=lease.offer.candidate.model.upstream_name,
+        max_tokens=lease.max_tokens,
+    )
+    fields = header_lists.to_upstream(
+        call.headers,
+        credentials=call.dialect.credentials(settings.EZAI_API_KEY),
+        tracking={
+            name: template.format(tenant=lease.tenant_id, request_id=lease.request_id)
+            for name, template in settings.UPSTREAM_TRACKING_HEADERS.items()
+        },
+        extra=settings.UPSTREAM_EXTRA_HEADERS,
+    )
+    target = call.dialect.upstream_path + (f"?{call.query}" if call.query else "")
+    answer = await default_upstream().send(target=target, headers=fields, body=body, stream=parsed.ask.stream)
+    charge.upstream_request_id = answer.header("request-id") or answer.header("x-request-id")
+    return answer
+
+
+async def whole(answer: UpstreamAnswer, charge: Charge) -> HttpResponseBase:
+    """A JSON answer: read, settled, passed on as it is."""
+    try:
+        body = await answer.read()
+    finally:
+        await answer.close()
+    if answer.status >= 400:
+        refused(answer, body, charge)
+    else:
+        reading = charge.call.dialect.usage_of(body)
+        if not _is_json(body):
+            raise UpstreamUnavailable("The upstream answered something that is not JSON.", reached=True)
+        charge.ttft_ms = charge.call.elapsed_ms()
+        charge.complete(reading, http_status=answer.status, written=len(body) // 3)
+    await charge.written()
+    response = passed_on(HttpResponse(body, status=answer.status), answer, charge)
+    response.headers["x-tenantry-cost-usd"] = usd_text(charge.cost_nano)
+    return response
+
+
+def refused(answer: UpstreamAnswer, body: bytes, charge: Charge) -> None:
+    """Settle a call that the upstream refused: free. Raises where its answer is not the caller's to see."""
+    charge.free(http_status=answer.status)
+    if answer.status == 401:
+        # The gateway's own key: as it is, it would read as if the caller's were wrong.
+        logger.error("The upstream refused the gateway's key", extra={"request_id": charge.call.request_id})
+        raise UpstreamUnavailable("The gateway is not authorised upstream; we have been told.", reached=True)
+    if not _is_json(body):
+        logger.warning("The upstream answered %s without JSON", answer.status)
+        kind = UpstreamTimeout if answer.status in _GATEWAY_TIMEOUTS else UpstreamUnavailable
+        raise kind(f"The upstream is not available right now ({answer.status}).", reached=True)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

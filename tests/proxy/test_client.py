@@ -1,0 +1,73 @@
+import asyncio
+
+import pytest
+
+from proxy.client import Client
+
+
+class Caller:
+    """A caller on a connection that it can leave."""
+
+    def __init__(self):
+        self._gone = asyncio.Event()
+
+    def leave(self):
+        self._gone.set()
+
+    async def receive(self):
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+
+async def test_work_is_cancelled_when_its_caller_leaves():
+    caller, reached = Caller(), []
+
+    async with Client(caller.receive):
+        caller.leave()
+        await asyncio.sleep(1)
+        reached.append("the end")
+
+    assert reached == []
+    assert not asyncio.current_task().cancelling()
+
+
+async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled():
+    caller, reached = Caller(), []
+
+    async with Client(caller.receive) as client:
+        with client.uncut():
+            caller.leave()
+            await asyncio.sleep(0.02)
+            reached.append("end of section")
+        await asyncio.sleep(0)
+        reached.append("after it")
+
+    assert client.left
+    assert reached == ["end of section"]
+
+
+async def test_a_disconnect_after_the_answer_cancels_nothing():
+    caller, reached = Caller(), []
+
+    async with Client(caller.receive) as client:
+        client.answered = True
+        caller.leave()
+        await asyncio.sleep(0.01)
+        reached.append("the end")
+
+    assert reached == ["the end"]
+
+
+async def test_a_cancellation_by_the_server_is_not_swallowed():
+    caller = Caller()
+
+    async def serve():
+        async with Client(caller.receive):
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
