@@ -1,22 +1,31 @@
 """Settings by topic. Every value an installation may change is read from the environment here."""
 
-import hashlib
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project import env
 from gateway_project.console.site import UNFOLD as UNFOLD
 from gateway_project.console.trail import AUDITED_MODELS
+from gateway_project.sockets import socket_below
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- The installation ---
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.text("SECRET_KEY", "insecure-for-development-only")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
 PORT = env.integer("PORT", 8000)
+_secret_file = DATA_DIR / "secret_key"  # written by `make up`
+SECRET_KEY = env.text("SECRET_KEY") or (_secret_file.read_text() if _secret_file.exists() else "")
+if DEBUG:
+    SECRET_KEY = SECRET_KEY or "insecure-for-development-only"
+elif len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("SECRET_KEY must be set to 32 random characters or more (or DEBUG=1).")
+if not DEBUG and "*" in ALLOWED_HOSTS:
+    raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
 WEB_WORKERS = env.integer("WEB_WORKERS", 1)
 
 INSTALLED_APPS = [
@@ -71,14 +80,6 @@ TEMPLATES = [
 
 
 # --- PostgreSQL and Redis: given, or the embedded ones below DATA_DIR ---
-def _socket(name: str) -> Path:
-    """A socket below DATA_DIR, or below /tmp where that path is too long for the kernel (107 bytes)."""
-    path = DATA_DIR / name
-    if len(str(path)) <= 100:
-        return path
-    return Path("/tmp") / f"tenantry-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}-{name}"  # noqa: S108 - the name is a digest of a private path
-
-
 def _database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
@@ -101,7 +102,7 @@ def _database(url: str) -> dict[str, object]:
 
 EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
 EMBEDDED_REDIS_DIR = DATA_DIR / "redis"
-EMBEDDED_REDIS_SOCKET = _socket("redis.sock")
+EMBEDDED_REDIS_SOCKET = socket_below(DATA_DIR, "redis.sock")
 DATABASE_URL = env.text("DATABASE_URL")
 if not DATABASE_URL:
     # The embedded server writes its own address beside its data when it starts.
@@ -131,6 +132,7 @@ CELERY_TIMEZONE = "UTC"
 # --- The upstream ---
 EZAI_BASE_URL = env.text("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
 EZAI_API_KEY = env.text("EZAI_API_KEY")
+SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
 UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
 UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
 UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)
@@ -180,6 +182,7 @@ FORMAT_MODULE_PATH = ["gateway_project.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_APPS", DEBUG)  # else: what collectstatic put into STATIC_ROOT
 STATIC_ROOT = BASE_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 STORAGES = {

@@ -3,6 +3,10 @@
 from django.contrib import admin
 from django.urls import path
 
+from gateway_project.health import healthz, readyz
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("healthz", healthz),
+    path("readyz", readyz),
 ]

