@@ -14,7 +14,6 @@ from django.db.models import (
     OuterRef,
     QuerySet,
     Subquery,
-    Sum,
     Value,
 )
 from django.db.models.functions import Cast, Coalesce, Now
@@ -35,35 +34,32 @@ if TYPE_CHECKING:
 MONEY = DecimalField(max_digits=24, decimal_places=9)
 
 
-def period_start(moment: Any = None) -> Func:
-    """The first day of the period `moment` (now) falls into, for the tenant of the row."""
+def period_start(*, of: str = "") -> Func:
+    """First day of the current period of the tenant of the row; `of` is the path to it, e.g. `tenant__`."""
     return Func(
-        moment or Now(),
-        F("timezone"),
-        Cast("billing_day", IntegerField()),
+        Now(),
+        F(f"{of}timezone"),
+        Cast(f"{of}billing_day", IntegerField()),
         function="tenants_period_start",
         output_field=DateField(),
     )
 
 
+def budget(*, of: str = "") -> Coalesce:
+    """The monthly budget of the tenant of the row, its own or the tier's, in USD; NULL is unlimited."""
+    return Coalesce(f"{of}monthly_budget_usd", f"{of}tier__monthly_budget_usd", output_field=MONEY)
+
+
 def with_spend(tenants: QuerySet[Tenant]) -> "QuerySet[SpendingTenant]":
     """Add `period`, `budget_usd` (NULL is unlimited), `spent_usd` and `period_requests`."""
-    roll_up: Any = Tenant._meta.get_field("daily_usage").related_model  # it stands in billing, above us
-    usage = (
-        roll_up.objects.filter(tenant=OuterRef("pk"), period_start=OuterRef("period"))
-        .order_by()
-        .values("tenant")
-    )
+    period_usage: Any = Tenant._meta.get_field("period_usage").related_model  # it stands in billing, above us
+    current = period_usage.objects.filter(tenant=OuterRef("pk"), period_start=OuterRef("period"))
     return tenants.annotate(
         period=period_start(),
-        budget_usd=Coalesce("monthly_budget_usd", "tier__monthly_budget_usd", output_field=MONEY),
-        spent_usd=Coalesce(
-            Subquery(usage.annotate(sum=Sum("cost_usd")).values("sum"), output_field=MONEY),
-            Value(Decimal(0), output_field=MONEY),
-        ),
+        budget_usd=budget(),
+        spent_usd=Coalesce(Subquery(current.values("cost_usd")), Value(Decimal(0)), output_field=MONEY),
         period_requests=Coalesce(
-            Subquery(usage.annotate(sum=Sum("requests")).values("sum"), output_field=BigIntegerField()),
-            Value(0, output_field=BigIntegerField()),
+            Subquery(current.values("requests")), Value(0), output_field=BigIntegerField()
         ),
     )
 

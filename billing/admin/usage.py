@@ -1,11 +1,13 @@
 """The ledger, its roll-up and the log of exports: all to be read only."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
@@ -39,11 +41,17 @@ class ModelFilter(DropdownFilter):
 
 
 class EndUserFilter(TextFilter):
+    """With a tenant over all time, which an index serves; without one over 30 days."""
+
     title = "end user"
     parameter_name = "end_user"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
-        return queryset.filter(end_user=self.value()) if self.value() else queryset
+        if not self.value():
+            return queryset
+        if "tenant__id__exact" not in request.GET:
+            queryset = queryset.filter(created_at__gte=timezone.now() - timedelta(days=30))
+        return queryset.filter(end_user=self.value())
 
 
 def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:

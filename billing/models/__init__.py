@@ -2,10 +2,12 @@
 
 from billing.models.adjustment import Adjustment, AdjustmentKind
 from billing.models.budget_alert import AlertKind, AlertScope, BudgetAlert
+from billing.models.daily_total import DailyTotal
 from billing.models.daily_usage import DailyUsage
 from billing.models.drift_report import DriftReport
 from billing.models.ledger_batch import LedgerBatch
 from billing.models.model_price import ModelPrice
+from billing.models.period_usage import PeriodUsage
 from billing.models.statement import Statement
 from billing.models.upstream_usage import UpstreamUsage
 from billing.models.usage_export import ExportStatus, UsageExport
@@ -20,12 +22,14 @@ __all__ = [
     "AlertKind",
     "AlertScope",
     "BudgetAlert",
+    "DailyTotal",
     "DailyUsage",
     "DeliveryStatus",
     "DriftReport",
     "ExportStatus",
     "LedgerBatch",
     "ModelPrice",
+    "PeriodUsage",
     "Statement",
     "UpstreamUsage",
     "UsageExport",

@@ -84,6 +84,9 @@ class UsageRecord(models.Model):
                 condition=~models.Q(status="ok"),
                 name="billing_usage_faults",
             ),
+            models.Index(
+                fields=["-created_at"], condition=models.Q(estimated=True), name="billing_usage_estimated"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -7,22 +7,22 @@ from typing import Any
 
 import msgspec
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import Aggregate, BigIntegerField, Q, QuerySet, Sum
+from django.db.models import Aggregate, BigIntegerField, Count, F, Q, QuerySet, Sum, Window
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from billing.histogram import percentile
-from billing.models import DailyUsage, DriftReport, UsageStatus, WebhookEndpoint
+from billing.models import DailyTotal, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
 from tenants.models import Tenant, TenantStatus
-from tenants.spend import near_budget, with_spend
+from tenants.spend import budget, period_start
 
 DAYS = 30  # drawn
-NEAR = 5  # tenants listed
-TOP = 5
+LISTED = 5  # lines of a ranking
+NEAR_SHARE = Decimal("0.8")  # of a budget
 
 
 class SumCounts(Aggregate):
@@ -79,41 +79,50 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     month = today.replace(day=1)
     days = _totals(since=min(month, today - timedelta(days=DAYS - 1)), until=today)
     drawn = days[-DAYS:]
+    near_count, near = _near_their_budget(today)
     context |= {
         "title": "Dashboard",
         "dashboard": True,
         "month": f"{today:%B %Y}",
         "usage_tiles": _usage_tiles(days, month=month),
-        "attention_tiles": _attention_tiles(),
+        "attention_tiles": _attention_tiles(near_count),
         "spend_chart": _chart(drawn, "cost_usd", title="Spend by day"),
         "request_chart": _chart(drawn, "requests", title="Requests by day"),
-        "top_tenants": _top_tenants(since=month),
+        "top_tenants": _top_tenants(today),
         "top_models": _top_models(since=month),
-        "near_budget": _near_their_budget(),
+        "near_budget": near,
     }
     return context
 
 
-def _served() -> QuerySet[Tenant]:
-    return Tenant.objects.filter(deleted_at=None)
+def _current(today: date) -> QuerySet[Any]:
+    """What each tenant has spent in its current period: one row a tenant that has spent anything."""
+    return PeriodUsage.objects.filter(
+        tenant__deleted_at=None,
+        period_start__gt=today - timedelta(days=32),
+        period_start=period_start(of="tenant__"),
+    ).annotate(tenant_name=F("tenant__name"), budget_usd=budget(of="tenant__"))
 
 
-def _near_their_budget() -> list[Near]:
-    tenants = near_budget(with_spend(_served())).order_by("-spent_usd")[:NEAR]
-    return [
+def _near_their_budget(today: date) -> tuple[int, list[Near]]:
+    """How many tenants have spent 80 % of their budget or more, and those with the largest spend."""
+    near = _current(today).filter(budget_usd__gt=0, cost_usd__gte=F("budget_usd") * NEAR_SHARE)
+    rows = list(near.annotate(all=Window(Count("pk"))).order_by("-cost_usd")[:LISTED])
+    listed = [
         Near(
-            name=tenant.name,
-            link=reverse("admin:tenants_tenant_change", args=[tenant.pk]),
-            bar=cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd),
+            name=row.tenant_name,
+            link=reverse("admin:tenants_tenant_change", args=[row.tenant_id]),
+            bar=cells.budget_bar(spent=row.cost_usd, budget=row.budget_usd),
         )
-        for tenant in tenants
+        for row in rows
     ]
+    return (rows[0].all if rows else 0), listed
 
 
 def _totals(*, since: date, until: date) -> list[Totals]:
     """Every day from `since` to `until`, those without usage too."""
     rows = (
-        DailyUsage.objects.filter(day__gte=since, day__lte=until)
+        DailyTotal.objects.filter(day__gte=since, day__lte=until)
         .order_by()
         .values("day")
         .annotate(
@@ -183,9 +192,8 @@ def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
     return Tile(title, values, "7 days")
 
 
-def _attention_tiles() -> list[Tile]:
-    near = near_budget(with_spend(_served())).count()
-    suspended = _served().filter(status=TenantStatus.SUSPENDED).count()
+def _attention_tiles(near: int) -> list[Tile]:
+    suspended = Tenant.objects.filter(deleted_at=None, status=TenantStatus.SUSPENDED).count()
     failing = WebhookEndpoint.objects.filter(Q(failing_since__isnull=False) | Q(enabled=False)).count()
     drifted = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
     tenants = reverse("admin:tenants_tenant_changelist")
@@ -223,32 +231,25 @@ def _chart(days: list[Totals], field: str, *, title: str) -> SafeString:
     return bars_by_day(points, title=title, top=max(points, key=lambda point: point.value).shown)
 
 
-def _top_tenants(*, since: date) -> list[Row]:
-    rows = (
-        DailyUsage.objects.filter(day__gte=since)
-        .order_by()
-        .values("tenant", "tenant__name")
-        .annotate(cost=Sum("cost_usd"), calls=Sum("requests"))
-        .order_by("-cost")[:TOP]
-    )
+def _top_tenants(today: date) -> list[Row]:
     return _ranked(
         (
-            row["tenant__name"],
-            reverse("admin:tenants_tenant_change", args=[row["tenant"]]),
-            row["cost"],
-            row["calls"],
+            row.tenant_name,
+            reverse("admin:tenants_tenant_change", args=[row.tenant_id]),
+            row.cost_usd,
+            row.requests,
         )
-        for row in rows
+        for row in _current(today).order_by("-cost_usd")[:LISTED]
     )
 
 
 def _top_models(*, since: date) -> list[Row]:
     rows = (
-        DailyUsage.objects.filter(day__gte=since)
+        DailyTotal.objects.filter(day__gte=since)
         .order_by()
         .values("model")
         .annotate(cost=Sum("cost_usd"), calls=Sum("requests"))
-        .order_by("-cost")[:TOP]
+        .order_by("-cost")[:LISTED]
     )
     usage = reverse("admin:billing_usagerecord_changelist")
     return _ranked((row["model"], f"{usage}?model={row['model']}", row["cost"], row["calls"]) for row in rows)

