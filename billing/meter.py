@@ -113,7 +113,7 @@ async def admit(
     policy = principal.policy
     period, day = spans(policy)
     for _ in range(6):
-        request = _Request(principal, offers, request_id, facts, run, period, day)
+        request = Asking(principal, offers, request_id, facts, run, period, day)
         reply = await pipe().run(_ADMIT, request.keys, request.arguments)
         match reply[0]:
             case b"OK":
@@ -127,7 +127,7 @@ async def admit(
             case b"WARMING":
                 raise MeteringUnavailable("Metering starts anew; try again in a few seconds.")
             case _:
-                await _heat(request, reply[1:])
+                await heat(request, reply[1:])
     raise MeteringUnavailable("Counters could not be rebuilt; try again shortly.")
 
 
@@ -196,7 +196,7 @@ async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:
     )
 
 
-async def _heat(request: "_Request", numbers: Sequence[int]) -> None:
+async def heat(request: "Asking", numbers: Sequence[int]) -> None:
     """Bring back what `admit.lua` found missing: the epoch (1), budgets (7–10), the day (11)."""
     if 1 in numbers:
         await open_epoch(shard_of(request.policy.tenant_id))
@@ -228,7 +228,7 @@ def _limit(value: int | None) -> int:
     return -1 if value is None else value
 
 
-class _Request:
+class Asking:
     """One admission's keys and arguments; the only place that knows the order `admit.lua` wants."""
 
     def __init__(
@@ -259,7 +259,7 @@ class _Request:
             f"r:{_short(run.id)}:b" if run and run.budget_nano is not None else "",
         )
         self.day_counter = f"d:{day.name}"
-        self.held_tokens = offers[0].max_tokens
+        self.held_tokens = offers[0].max_tokens if offers else 0
         budget = policy.monthly_budget_nano
         self.alert_lines = (
             ",".join(f"{percent}:{budget * percent // 100}" for percent in policy.alert_percents)

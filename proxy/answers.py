@@ -36,8 +36,8 @@ def usd_text(nano: int) -> str:
 def passed_on(response: HttpResponseBase, answer: UpstreamAnswer, charge: Charge) -> HttpResponseBase:
     """`response` with what passes of the upstream's headers, and ours."""
     fields = response.headers
-    for name, value in header_lists.to_caller(answer.headers):
-        fields[name.decode("ascii", "ignore")] = value.decode("latin-1")
+    for raw_name, raw_value in header_lists.to_caller(answer.headers):
+        fields[raw_name.decode("ascii", "ignore")] = raw_value.decode("latin-1")
     for name, value in our_headers(charge).items():
         fields[name] = value
     if charge.upstream_request_id:

@@ -8,9 +8,11 @@ from proxy.dialects.base import Dialect
 
 
 class Call:
-    """What came in: who answers to it (`request_id`), its wire, headers (lower-case names) and bytes."""
+    """What came in: who answers to it (`request_id`), its wire, headers (lower-case names), bytes, and the
+    path and query it has upstream.
+    """
 
-    __slots__ = ("body", "client", "dialect", "headers", "query", "request_id", "started")
+    __slots__ = ("body", "client", "dialect", "headers", "request_id", "started", "target")
 
     def __init__(
         self,
@@ -18,14 +20,14 @@ class Call:
         request_id: str,
         dialect: Dialect,
         headers: Mapping[str, str],
-        query: str,
+        target: str,
         body: bytes,
         client: Client,
     ) -> None:
         self.request_id = request_id
         self.dialect = dialect
         self.headers = headers
-        self.query = query
+        self.target = target
         self.body = body
         self.client = client
         self.started = time.perf_counter()

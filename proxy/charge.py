@@ -37,6 +37,7 @@ class Charge:
         principal: Principal,
         prices: PriceBook,
         admission: Admission,
+        billed: bool = True,
     ) -> None:
         self.call = call
         self.parsed = parsed
@@ -47,6 +48,7 @@ class Charge:
         self.ttft_ms: int | None = None
         self.upstream_request_id = ""
         self._prices = prices
+        self._billed = billed
 
     @property
     def lease(self) -> Lease:
@@ -97,6 +99,8 @@ class Charge:
         if self.settled:
             return
         self.settled = True
+        if not self._billed:
+            usage, note = Usage(), ""
         served = self._served(model)
         context = usage.total_tokens - usage.output_tokens
         price = self._prices.price_of(served, context=context)

@@ -5,15 +5,15 @@ measured): `ThreadSensitiveContext`, the receivers of `request_started` and `req
 `sync_to_async(response.close)`. They look after ORM connections and uploads; the data plane has neither.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from io import BytesIO
 from typing import Any, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
-from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.http import HttpResponse, HttpResponseBase
 from django.urls import get_resolver
 
 from billing.request_ids import new_request_id
@@ -25,15 +25,23 @@ Send = Callable[[Message], Awaitable[None]]
 Scope = dict[str, Any]
 
 
+class DataPlaneRequest(ASGIRequest):
+    """With what the pipeline needs of the connection, and an id of its own."""
+
+    request_id: str
+    client: Client
+
+
 class DataPlaneHandler(ASGIHandler):
     """Serves `proxy.urls` on the event loop alone. Every failure is answered in the caller's dialect."""
 
     urlconf = "proxy.urls"
+    request_class = DataPlaneRequest
 
     def load_middleware(self, is_async: bool = False) -> None:
         """None: sessions, CSRF, messages and redirects belong to the control plane."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         try:
             body = await read_body(
                 receive,
@@ -48,7 +56,7 @@ class DataPlaneHandler(ASGIHandler):
             await self._send(failure(error, request), send)
             return
         request = self.request_class(scope, BytesIO())
-        request._body = body
+        request._body = body  # type: ignore[attr-defined]
         request.request_id = new_request_id()
         async with Client(receive) as client:
             request.client = client
@@ -58,7 +66,7 @@ class DataPlaneHandler(ASGIHandler):
             finally:
                 # What Django's `close` does, without its signal and on the event loop: a stream that was
                 # never begun is settled here.
-                for close in response._resource_closers:
+                for close in cast(Any, response)._resource_closers:
                     close()
 
     async def _respond(self, request: Any) -> HttpResponseBase:
@@ -73,7 +81,7 @@ class DataPlaneHandler(ASGIHandler):
         headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         if response.streaming:
-            pieces = cast(AsyncIterator[bytes], cast(StreamingHttpResponse, response)._iterator)
+            pieces = cast(AsyncGenerator[bytes, None], cast(Any, response)._iterator)
             async with aclosing(pieces) as pieces:
                 async for piece in pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})

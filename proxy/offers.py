@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
+import msgspec
+
 from billing.lease import Offer, Run
 from billing.money import LARGEST_BUDGET_USD, to_nano
 from billing.pricing import MILLION, PriceBook, with_margin
@@ -15,11 +17,12 @@ LONGEST_RUN_ID = 200
 
 
 def offers_for(
-    parsed: ParsedRequest, candidates: Sequence[Candidate], *, policy: Policy, prices: PriceBook
+    parsed: ParsedRequest, candidates: Sequence[Candidate], *, policy: Policy, prices: PriceBook, billed: bool
 ) -> list[Offer]:
     """An offer for each candidate, at the sell price and at the worst the request can cost.
 
-    Raises InvalidRequest when the first cannot write as much as was asked, ModelNotPriced without a price.
+    What is not `billed` holds nothing. Raises ModelNotPriced without a price, and InvalidRequest when the
+    first model cannot write as much as was asked.
     """
     first = candidates[0]
     wanted = parsed.ask.max_tokens
@@ -29,7 +32,13 @@ def offers_for(
             f"({first.model.max_output_tokens}).",
             field=parsed.max_tokens_field,
         )
-    return [_offer(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
+    offers = [_offer(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
+    if billed:
+        return offers
+    return [
+        msgspec.structs.replace(offer, input_hold_nano=0, output_nano_per_token=0, max_tokens=0)
+        for offer in offers
+    ]
 
 
 def _offer(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:

@@ -10,13 +10,14 @@ from django.db import DatabaseError, close_old_connections
 from django.http import HttpResponse, HttpResponseBase
 
 from billing import meter
-from billing.lease import Facts
-from billing.meter import Admission, StalePolicy
+from billing.lease import Facts, Offer
+from billing.meter import StalePolicy
 from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
 from proxy import headers as header_lists
 from proxy.answers import passed_on, usd_text
 from proxy.call import Call
 from proxy.charge import Charge
+from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import ParsedRequest
 from proxy.offers import offers_for, run_of
 from proxy.streaming import Relay
@@ -33,15 +34,108 @@ _GATEWAY_TIMEOUTS = {408, 504, 522, 524}
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prices")
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """A call before it is admitted: who asks, what for, and what it may be served by at which price."""
+
+    principal: Principal
+    parsed: ParsedRequest
+    prices: PriceBook
+    offers: list[Offer]
+
+
 async def serve(call: Call) -> HttpResponseBase:
     """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
     principal = await authenticate(call.headers)
     parsed = call.dialect.parse(call.body, call.headers)
     charge = await admitted(call, parsed, principal)
+    return await forwarded(call, charge)
+
+
+async def count_tokens(call: Call) -> HttpResponseBase:
+    """Anthropic's token count: under every limit on requests, and free."""
+    principal = await authenticate(call.headers)
+    parsed = ANTHROPIC.parse(call.body, call.headers, counting=True)
+    charge = await admitted(call, parsed, principal, billed=False)
+    return await forwarded(call, charge)
+
+
+async def current_plan(call: Call) -> Plan:
+    """The plan for a call that is not to be made, under the policy in force now."""
+    principal = await current_principal(call)
+    return await plan_of(call, call.dialect.parse(call.body, call.headers), principal, billed=True)
+
+
+async def current_principal(call: Call) -> Principal:
+    """Who calls, under the policy in force now: for what no admission confirms."""
+    principal = await authenticate(call.headers)
+    return principal if await meter.is_current(principal) else await refresh(principal, call.headers)
+
+
+async def admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool = True) -> Charge:
+    """The call with a lease, under the policy in force now; a policy found stale is read again."""
+    for _ in range(MOST_RELOADS):
+        try:
+            plan = await plan_of(call, parsed, principal, billed=billed)
+            return await _admit(call, plan, billed=billed)
+        except StalePolicy:
+            principal = await refresh(principal, call.headers)
+        except (ModelNotAllowed, ModelNotPriced):
+            # A no that no admission has confirmed may be out of date.
+            if await meter.is_current(principal):
+                raise
+            principal = await refresh(principal, call.headers)
+    raise PolicyUnavailable
+
+
+async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Plan:
+    """Candidates and their prices. Raises ModelNotAllowed, ModelNotPriced, InvalidRequest."""
+    policy = principal.policy
+    prices = await prices_of(policy)
+    candidates = candidates_for(
+        parsed.ask,
+        models=policy.models,
+        routes=policy.routes,
+        rules=policy.rules,
+        default_model=policy.default_model,
+        downgrade_percent=policy.downgrade_percent,
+        may_downgrade=call.headers.get("x-tenantry-no-downgrade") != "1",
+    )
+    offers = offers_for(parsed, candidates, policy=policy, prices=prices, billed=billed)
+    return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)
+
+
+async def _admit(call: Call, plan: Plan, *, billed: bool) -> Charge:
+    ask = plan.parsed.ask
+    facts = Facts(
+        wire=call.dialect.name,
+        model_requested=(ask.model or "")[:100],
+        stream=ask.stream,
+        end_user=ask.end_user,
+        session=ask.session,
+        tags=plan.parsed.tags,
+    )
+    run = run_of(call.headers)
+    # A caller who leaves now must not leave a lease behind that nobody knows of.
+    with call.client.uncut():
+        admission = await meter.admit(
+            plan.principal, plan.offers, request_id=call.request_id, facts=facts, run=run
+        )
+    return Charge(
+        call=call,
+        parsed=plan.parsed,
+        principal=plan.principal,
+        prices=plan.prices,
+        admission=admission,
+        billed=billed,
+    )
+
+
+async def forwarded(call: Call, charge: Charge) -> HttpResponseBase:
+    """The upstream's answer, whole or as a stream; however it ends, the charge is settled."""
     if charge.drains:
         call.client.outstay()
     try:
-        answer = await forward(call, parsed, charge)
+        answer = await forward(call, charge)
         if answer.header("content-type").startswith("text/event-stream") and answer.status < 400:
             return Relay(answer, charge).response()
         return await whole(answer, charge)
@@ -55,57 +149,13 @@ async def serve(call: Call) -> HttpResponseBase:
         raise
 
 
-async def admitted(call: Call, parsed: ParsedRequest, principal: Principal) -> Charge:
-    """The call with a lease, under the policy in force now; a policy found stale is read again."""
-    for _ in range(MOST_RELOADS):
-        try:
-            prices = await prices_of(principal.policy)
-            admission = await _admit(call, parsed, principal, prices)
-        except StalePolicy:
-            principal = await refresh(principal, call.headers)
-        except (ModelNotAllowed, ModelNotPriced):
-            # A no that no admission has confirmed may be out of date.
-            if await meter.is_current(principal):
-                raise
-            principal = await refresh(principal, call.headers)
-        else:
-            return Charge(call=call, parsed=parsed, principal=principal, prices=prices, admission=admission)
-    raise PolicyUnavailable
-
-
-async def _admit(call: Call, parsed: ParsedRequest, principal: Principal, prices: PriceBook) -> Admission:
-    policy, ask = principal.policy, parsed.ask
-    candidates = candidates_for(
-        ask,
-        models=policy.models,
-        routes=policy.routes,
-        rules=policy.rules,
-        default_model=policy.default_model,
-        downgrade_percent=policy.downgrade_percent,
-        may_downgrade=call.headers.get("x-tenantry-no-downgrade") != "1",
-    )
-    offers = offers_for(parsed, candidates, policy=policy, prices=prices)
-    facts = Facts(
-        wire=call.dialect.name,
-        model_requested=(ask.model or "")[:100],
-        stream=ask.stream,
-        end_user=ask.end_user,
-        session=ask.session,
-        tags=parsed.tags,
-    )
-    # A caller who leaves now must not leave a lease behind that nobody knows of.
-    with call.client.uncut():
-        return await meter.admit(
-            principal, offers, request_id=call.request_id, facts=facts, run=run_of(call.headers)
-        )
-
-
 async def prices_of(policy: Policy) -> PriceBook:
     """The price list in force under `policy`; read in a thread where this process does not have it."""
     token = policy.version.everyone
-    return known_price_book(token) or await asyncio.get_running_loop().run_in_executor(
-        _threads, _read_prices, token
-    )
+    known = known_price_book(token)
+    if known is not None:
+        return known
+    return await asyncio.get_running_loop().run_in_executor(_threads, _read_prices, token)
 
 
 def _read_prices(token: str) -> PriceBook:
@@ -118,12 +168,12 @@ def _read_prices(token: str) -> PriceBook:
         close_old_connections()
 
 
-async def forward(call: Call, parsed: ParsedRequest, charge: Charge) -> UpstreamAnswer:
+async def forward(call: Call, charge: Charge) -> UpstreamAnswer:
     """The upstream's answer to the caller's own bytes, with only model and max_tokens as admitted."""
     lease = charge.lease
     body = call.dialect.rewrite(
         call.body,
-        parsed,
+        charge.parsed,
         upstream_model=lease.offer.candidate.model.upstream_name,
         max_tokens=lease.max_tokens,
     )
@@ -136,8 +186,9 @@ async def forward(call: Call, parsed: ParsedRequest, charge: Charge) -> Upstream
         },
         extra=settings.UPSTREAM_EXTRA_HEADERS,
     )
-    target = call.dialect.upstream_path + (f"?{call.query}" if call.query else "")
-    answer = await default_upstream().send(target=target, headers=fields, body=body, stream=parsed.ask.stream)
+    answer = await default_upstream().send(
+        target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
+    )
     charge.upstream_request_id = answer.header("request-id") or answer.header("x-request-id")
     return answer
 

@@ -2,9 +2,16 @@
 
 from django.urls import path
 
-from proxy.views import Messages
+from proxy import views
 
 urlpatterns = [
-    path("v1/messages", Messages.as_view()),
-    path("v1/chat/completions", Messages.as_view()),
+    path("v1/messages", views.Messages.as_view()),
+    path("v1/messages/count_tokens", views.CountTokens.as_view()),
+    path("v1/chat/completions", views.Messages.as_view()),
+    path("v1/models", views.Models.as_view()),
+    path("v1/models/<path:name>", views.OneModel.as_view()),
+    path("v1/usage", views.Usage.as_view()),
+    path("v1/budget", views.Budget.as_view()),
+    path("v1/requests/<str:request_id>", views.Receipt.as_view()),
+    path("v1/route", views.Route.as_view()),
 ]

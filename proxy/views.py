@@ -1,16 +1,19 @@
 """The data plane's doors: thin, async, in the caller's dialect."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-from django.http import HttpResponseBase
+import msgspec
+from django.http import HttpResponse, HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.views import APIView
 
+from proxy import account
 from proxy import headers as header_lists
 from proxy.call import Call
+from proxy.decision import decide
 from proxy.dialects import dialect_of
-from proxy.errors import MethodNotAllowed, UnsupportedMedia
-from proxy.serve import serve
+from proxy.errors import MethodNotAllowed, NotFound, UnsupportedMedia
+from proxy.serve import count_tokens, current_principal, serve
 
 
 class OneAnswer(BaseContentNegotiation):
@@ -30,8 +33,8 @@ class DataPlaneView(APIView):
     negotiation would cost a third of what the whole pipeline does.
     """
 
-    authentication_classes: ClassVar = ()
-    permission_classes: ClassVar = ()
+    authentication_classes = ()
+    permission_classes = ()
     content_negotiation_class = OneAnswer
 
     async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
@@ -49,11 +52,12 @@ def call_of(request: Any) -> Call:
     named = header_lists.read(request.scope["headers"])
     if request.method == "POST":
         _refuse_media(named)
+    query = request.META["QUERY_STRING"]
     return Call(
         request_id=request.request_id,
         dialect=dialect_of(request.path, named),
         headers=named,
-        query=request.META["QUERY_STRING"],
+        target=f"{request.path}?{query}" if query else request.path,
         body=request.body,
         client=request.client,
     )
@@ -67,8 +71,62 @@ def _refuse_media(named: dict[str, str]) -> None:
         raise UnsupportedMedia(f"content-type: {kind[:60]!r} is not application/json.")
 
 
+def _json(call: Call, value: Any) -> HttpResponse:
+    response = HttpResponse(msgspec.json.encode(value), content_type="application/json")
+    response.headers["request-id"] = call.request_id
+    return response
+
+
 class Messages(DataPlaneView):
     """`POST /v1/messages` and `POST /v1/chat/completions`."""
 
     async def post(self, call: Call) -> HttpResponseBase:
         return await serve(call)
+
+
+class CountTokens(DataPlaneView):
+    async def post(self, call: Call) -> HttpResponseBase:
+        return await count_tokens(call)
+
+
+class Models(DataPlaneView):
+    """The tenant's own models."""
+
+    async def get(self, call: Call) -> HttpResponseBase:
+        principal = await current_principal(call)
+        models = [principal.policy.models[name] for name in sorted(principal.policy.models)]
+        return _json(call, call.dialect.models_page(models))
+
+
+class OneModel(DataPlaneView):
+    async def get(self, call: Call, name: str) -> HttpResponseBase:
+        principal = await current_principal(call)
+        model = principal.policy.models.get(name)
+        if model is None:
+            raise NotFound(f"There is no model {name[:100]!r}.")
+        return _json(call, call.dialect.model_card(model))
+
+
+class Usage(DataPlaneView):
+    async def get(self, call: Call) -> HttpResponseBase:
+        principal = await current_principal(call)
+        return _json(call, await account.usage_of(principal, self.request.GET))
+
+
+class Budget(DataPlaneView):
+    async def get(self, call: Call) -> HttpResponseBase:
+        return _json(call, await account.budget_of(await current_principal(call)))
+
+
+class Receipt(DataPlaneView):
+    """`GET /v1/requests/{request-id}`."""
+
+    async def get(self, call: Call, request_id: str) -> HttpResponseBase:
+        return _json(call, await account.receipt_of(await current_principal(call), request_id))
+
+
+class Route(DataPlaneView):
+    """`POST /v1/route`: the decision, and nothing else."""
+
+    async def post(self, call: Call) -> HttpResponseBase:
+        return _json(call, await decide(call))

@@ -1,0 +1,96 @@
+"""How close a tenant is to each of its limits: read only, for `/v1/budget`, `/v1/route` and the console."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from billing.lease import Facts, Run
+from billing.meter import SCOPES, Asking, heat, pipe, spans
+from billing.periods import Span
+from billing.refusals import MeteringUnavailable
+from tenants.policy import Principal
+
+WINDOW_US = 60_000_000
+
+
+class BudgetStanding(msgspec.Struct, frozen=True):
+    """One budget of the tree. `budget_nano` `None`: nothing is limited, spend is known all the same."""
+
+    scope: str
+    budget_nano: int | None
+    spent_nano: int
+    held_nano: int
+
+    @property
+    def room_nano(self) -> int | None:
+        return None if self.budget_nano is None else self.budget_nano - self.spent_nano - self.held_nano
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Every window and counter as the next call will meet it."""
+
+    period: Span
+    day: Span
+    requests_used: int
+    user_requests_used: int
+    key_requests_used: int
+    open_calls: int
+    tokens_used: int
+    tokens_held: int
+    budgets: list[BudgetStanding]
+
+
+async def standing(principal: Principal, *, end_user: str = "", run: Run | None = None) -> Standing:
+    """The standing of the caller, for one of its end users or runs if named. Raises MeteringUnavailable."""
+    facts = Facts(wire="", model_requested="", stream=False, end_user=end_user)
+    period, day = spans(principal.policy)
+    asking = Asking(principal, [], "", facts, run, period, day)
+    for _ in range(3):
+        counters, cold = await _read(asking)
+        if not cold:
+            return counters
+        await heat(asking, cold)
+    raise MeteringUnavailable
+
+
+async def _read(asking: Asking) -> tuple[Standing, list[int]]:
+    """What is there, and the numbers of the counters that are missing."""
+    keys = asking.keys
+    kept = [number for number in range(4) if asking.counters[number]]
+    clock, open_calls, day, *budgets = await asyncio.gather(
+        pipe().call("TIME"),
+        pipe().call("HLEN", keys[2]),
+        pipe().call("HMGET", keys[10], "tokens", "held"),
+        *(pipe().call("HMGET", keys[6 + number], "spent", "held") for number in kept),
+    )
+    since = int(clock[0]) * 1_000_000 + int(clock[1]) - WINDOW_US
+    windows = [await _used(key, since, tenant=keys[1]) for key in keys[3:6]]
+    cold = [number + 7 for number, found in zip(kept, budgets, strict=True) if found[0] is None]
+    if day[0] is None:
+        cold.append(11)
+    standing = Standing(
+        period=asking.period,
+        day=asking.day,
+        requests_used=windows[0],
+        user_requests_used=windows[1],
+        key_requests_used=windows[2],
+        open_calls=open_calls,
+        tokens_used=int(day[0] or 0),
+        tokens_held=int(day[1] or 0),
+        budgets=[
+            BudgetStanding(
+                scope=SCOPES[number],
+                budget_nano=asking.budgets[number],
+                spent_nano=int(found[0] or 0),
+                held_nano=int(found[1] or 0),
+            )
+            for number, found in zip(kept, budgets, strict=True)
+        ],
+    )
+    return standing, cold
+
+
+async def _used(key: Any, since_us: int, *, tenant: Any) -> int:
+    """Requests in the window, 0 where none is kept (its place is then the tenant's own hash)."""
+    return 0 if key == tenant else await pipe().call("ZCOUNT", key, f"({since_us}", "+inf")

@@ -1,0 +1,171 @@
+"""A tenant's own slice: what it used, what is left, and the receipt of one call."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
+
+from billing import meter
+from billing.events import UsageEvent
+from billing.models import DailyUsage, UsageRecord
+from billing.money import to_usd
+from billing.periods import Span
+from billing.rebuild import TOKENS, undrained_events
+from billing.request_ids import created_at
+from billing.standing import BudgetStanding, standing
+from gateway_project.shards import shard_of
+from proxy import database
+from proxy.errors import InvalidRequest, NotFound
+from tenants.policy import Principal
+
+MOST_ROWS = 1000
+_TOTALS = {
+    "requests": Coalesce(Sum("requests"), 0),
+    "tokens": Coalesce(Sum(TOKENS), 0),
+    "input_tokens": Coalesce(Sum("input_tokens"), 0),
+    "output_tokens": Coalesce(Sum("output_tokens"), 0),
+    "cost_usd": Coalesce(Sum("cost_usd"), Decimal(0)),
+}
+
+
+async def budget_of(principal: Principal) -> dict[str, Any]:
+    """Spend, what is left, and every limit with how much of it is used now."""
+    policy = principal.policy
+    now = await standing(principal)
+    tenant, *others = now.budgets
+    return {
+        **_budget(tenant, policy.monthly_budget_nano),
+        "mode": policy.budget_mode.value,
+        "period": _span(now.period),
+        "budgets": {each.scope: _budget(each, each.budget_nano) for each in others},
+        "limits": {
+            "requests_per_minute": _limit(policy.requests_per_minute, now.requests_used),
+            "user_requests_per_minute": _limit(policy.user_requests_per_minute, None),
+            "key_requests_per_minute": _limit(principal.key.requests_per_minute, now.key_requests_used),
+            "concurrency": _limit(policy.concurrency, now.open_calls),
+            "tokens_per_day": {
+                **_limit(policy.tokens_per_day, now.tokens_used),
+                "resets_at": _instant(now.day),
+            },
+        },
+        "allowed_models": sorted(policy.models),
+    }
+
+
+async def usage_of(principal: Principal, query: Mapping[str, str]) -> dict[str, Any]:
+    """Totals, by day, model and end user, between `since` and `until` (dates, both included; this period)."""
+    period, _ = meter.spans(principal.policy)
+    since = _date(query, "since") or date.fromisoformat(period.name)
+    until = _date(query, "until")
+    tenant_id = principal.policy.tenant_id
+    return await database.read(lambda: _usage(tenant_id, since=since, until=until))
+
+
+def _usage(tenant_id: int, *, since: date, until: date | None) -> dict[str, Any]:
+    days = Q(tenant_id=tenant_id, day__gte=since)
+    if until is not None:
+        days &= Q(day__lte=until)
+    rollups = DailyUsage.objects.filter(days)
+    return {
+        "since": since.isoformat(),
+        "until": until.isoformat() if until else None,
+        "total": rollups.aggregate(**_TOTALS),
+        "by_day": _by(rollups, "day"),
+        "by_model": _by(rollups, "model"),
+        "by_user": _by_user(UsageRecord.objects.filter(days)),
+    }
+
+
+def _by(rollups: QuerySet[DailyUsage], field: str) -> list[dict[str, Any]]:
+    return list(rollups.values(field).order_by(field).annotate(**_TOTALS)[:MOST_ROWS])
+
+
+def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
+    """The dearest end users. They are not rolled up: a tenant may have more of them than calls."""
+    named = rows.exclude(end_user="").values("end_user").order_by()
+    totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
+    return list(totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS])
+
+
+async def receipt_of(principal: Principal, request_id: str) -> dict[str, Any]:
+    """One call of the tenant's own, from the ledger or from what is not in it yet. Raises NotFound."""
+    try:
+        wanted = UUID(request_id)
+    except ValueError:
+        raise NotFound(f"There is no request {request_id[:60]!r}.") from None
+    tenant_id = principal.policy.tenant_id
+    row = await database.read(
+        lambda: UsageRecord.objects.filter(
+            request_id=wanted, created_at=created_at(str(wanted)), tenant_id=tenant_id
+        ).first()
+    )
+    if row is not None:
+        return _receipt_of_row(row)
+    for event in await undrained_events(meter.pipe(), shard_of(tenant_id)):
+        if event.request_id == str(wanted) and event.tenant_id == tenant_id:
+            return _receipt_of_event(event)
+    raise NotFound(f"There is no request {wanted}, or it has not ended yet.")
+
+
+_SAID_ALIKE = (
+    "end_user", "session", "run_id", "wire", "model_requested", "model", "route", "stream", "status",
+    "http_status", "estimated", "latency_ms", "ttft_ms", "upstream_request_id", "tags",
+)  # fmt: skip
+_TOKEN_KINDS = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
+    "web_searches",
+)  # fmt: skip
+
+
+def _receipt_of_row(row: UsageRecord) -> dict[str, Any]:
+    return {
+        "request_id": str(row.request_id),
+        "created_at": row.created_at,
+        **{name: getattr(row, name) for name in (*_SAID_ALIKE, *_TOKEN_KINDS)},
+        "cost_usd": row.cost_usd,
+    }
+
+
+def _receipt_of_event(event: UsageEvent) -> dict[str, Any]:
+    return {
+        "request_id": event.request_id,
+        "created_at": created_at(event.request_id),
+        **{name: getattr(event, name) for name in _SAID_ALIKE},
+        **msgspec.structs.asdict(event.usage),
+        "cost_usd": to_usd(event.cost_nano),
+    }
+
+
+def _budget(standing: BudgetStanding, budget_nano: int | None) -> dict[str, Any]:
+    left = None if budget_nano is None else budget_nano - standing.spent_nano - standing.held_nano
+    return {
+        "budget_usd": None if budget_nano is None else to_usd(budget_nano),
+        "spend_usd": to_usd(standing.spent_nano),
+        "reserved_usd": to_usd(standing.held_nano),
+        "remaining_usd": None if left is None else to_usd(max(0, left)),
+    }
+
+
+def _limit(limit: int | None, used: int | None) -> dict[str, Any]:
+    return {"limit": limit, "used": used}
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {"start": span.name, "ends_at": _instant(span)}
+
+
+def _instant(span: Span) -> str:
+    return span.ends_at.isoformat().replace("+00:00", "Z")
+
+
+def _date(query: Mapping[str, str], name: str) -> date | None:
+    text = query.get(name, "")
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise InvalidRequest(f"{name}: {text[:40]!r} is not a date (YYYY-MM-DD).", field=name) from None
