@@ -6,10 +6,8 @@ else is computed from the rows that were really inserted.
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +20,7 @@ from billing.models import Adjustment, BudgetAlert, UsageRecord
 from billing.models.adjustment import AdjustmentKind
 from billing.money import to_usd
 from billing.request_ids import created_at
+from billing.roll_up import add_to_roll_up
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -58,22 +57,6 @@ COLUMNS = (
     "upstream_request_id",
     "tags",
     "note",
-)
-SUMS = (
-    "requests",
-    "estimated_requests",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
-    "cost_usd",
-    "upstream_cost_usd",
-    "latency_ms_sum",
-    "latency_count",
-    "ttft_ms_sum",
-    "ttft_count",
 )
 
 
@@ -127,7 +110,7 @@ def _post(entries: Sequence[Entry]) -> Batch:
     # By id, since a replay may have put the same call into the stream twice.
     by_id = {entry.event.request_id: entry for entry in rows}
     new = [entry for request_id, entry in by_id.items() if request_id in new_ids]
-    _roll_up(each.event for each in new)
+    add_to_roll_up(each.event for each in new)
     _alert(new)
     _touch_keys(new)
     late = [entry for entry in entries if entry.late]
@@ -196,51 +179,6 @@ def _row(event: UsageEvent) -> tuple[Any, ...]:
 def _clean(text: str) -> str:
     """PostgreSQL keeps no NUL, and a row is never refused because of one."""
     return text.replace("\0", "")[:256]
-
-
-def _roll_up(events: Iterable[UsageEvent]) -> None:
-    """Add to `DailyUsage`, its rows in one order so that two drains cannot deadlock."""
-    sums: dict[tuple[int, str, int, str, str, str], list[Any]] = defaultdict(
-        lambda: [0] * 8 + [Decimal(0)] * 2 + [0] * 4
-    )
-    for event in events:
-        key = (
-            event.tenant_id,
-            event.day,
-            event.key_id or 0,
-            event.model[:100],
-            event.status,
-            event.period_start,
-        )
-        usage = event.usage
-        values = (
-            1,
-            int(event.estimated),
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_5m_tokens,
-            usage.cache_write_1h_tokens,
-            usage.web_searches,
-            to_usd(event.cost_nano),
-            to_usd(event.upstream_cost_nano),
-            event.latency_ms or 0,
-            int(event.latency_ms is not None),
-            event.ttft_ms or 0,
-            int(event.ttft_ms is not None),
-        )
-        sums[key] = [total + value for total, value in zip(sums[key], values, strict=True)]
-    if not sums:
-        return
-    names = ", ".join(("tenant_id", "day", "api_key_id", "model", "status", "period_start", *SUMS))
-    added = ", ".join(f"{name} = billing_dailyusage.{name} + excluded.{name}" for name in SUMS)
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"INSERT INTO billing_dailyusage ({names}) "  # noqa: S608 - our own names
-            f"VALUES (%s, %s, NULLIF(%s, 0), %s, %s, %s, {', '.join(['%s'] * len(SUMS))}) "
-            f"ON CONFLICT (tenant_id, day, api_key_id, model, status) DO UPDATE SET {added}",
-            [(*key, *values) for key, values in sorted(sums.items())],
-        )
 
 
 def _alert(entries: Iterable[Entry]) -> None:

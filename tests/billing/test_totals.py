@@ -4,8 +4,11 @@ from decimal import Decimal
 import pytest
 from django.db.models import F, Sum
 
+from billing.events import UsageEvent
 from billing.histogram import histogram
 from billing.models import DailyTotal, DailyUsage, PeriodUsage
+from billing.request_ids import new_request_id
+from billing.roll_up import add_to_roll_up
 from tests.factories import DailyUsageFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db
@@ -85,3 +88,17 @@ def test_a_batch_of_several_tenants_is_summed_in_one_statement(django_assert_num
         DailyUsage.objects.bulk_create(rows)
 
     assert [period.cost_usd for period in PeriodUsage.objects.all()] == [2, 2, 2]
+
+
+def test_a_drained_batch_adds_to_the_histograms():
+    def call(**measured: int):
+        tenant_id, day = 7, MAY.isoformat()
+        return UsageEvent(new_request_id(), tenant_id, None, day, day, "anthropic", "gpt-4o", **measured)
+
+    add_to_roll_up([call(latency_ms=700, ttft_ms=90)])
+    add_to_roll_up([call(latency_ms=700, ttft_ms=90), call(latency_ms=9_000)])
+
+    row = DailyUsage.objects.get()
+    assert row.latency_buckets == histogram([700, 700, 9_000])
+    assert row.ttft_buckets == histogram([90, 90])
+    assert row.requests == 3
