@@ -75,7 +75,7 @@ class Drain:
                 except (msgspec.MsgspecError, KeyError, ValueError, TypeError):
                     # Set aside whole, counted and shown; it must neither block the others nor be lost.
                     logger.exception("usage event %s cannot be read; kept in %s:poison", entry_id, stream)
-                    pipeline.xadd(f"{stream}:poison", fields or {"empty": "1"})
+                    pipeline.xadd(f"{stream}:poison", fields or {b"empty": b"1"})
             batch = post(entries) if entries else Batch(inserted=0, repeated=0, late=0)
             ids = [entry_id for entry_id, _ in raw]
             pipeline.xack(stream, GROUP, *ids)
@@ -101,6 +101,5 @@ def drain_all() -> int:
     return total
 
 
-def recoverable() -> tuple[type[Exception], ...]:
-    """What a drain survives by waiting: either store being away."""
-    return (DatabaseError, redis.RedisError, OSError, LookupError)
+# What a drain survives by waiting: either store being away, an orphan whose row is still on its way.
+RECOVERABLE = (DatabaseError, redis.RedisError, OSError, LookupError)

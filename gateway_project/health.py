@@ -1,11 +1,14 @@
 """`/healthz`: this process answers. `/readyz`: it can do its work."""
 
+import time
+
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from redis import RedisError
 
 from gateway_project.policy_changes import store
+from gateway_project.shards import every_tag
 
 _migrated = False
 
@@ -15,7 +18,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when PostgreSQL is there and migrated and Redis answers; else 503. Says which, nothing more."""
+    """200 when PostgreSQL is there and migrated and the meter is open; else 503. Says which, nothing more."""
     checks = {"postgresql": _postgresql(), "redis": _redis()}
     ready = all(state == "ok" for state in checks.values())
     return JsonResponse({"status": "ok" if ready else "unavailable", **checks}, status=200 if ready else 503)
@@ -37,8 +40,10 @@ def _postgresql() -> str:
 
 
 def _redis() -> str:
+    """Redis answers, and every shard of the meter is past its quarantine."""
     try:
-        store().ping()
+        opens = [store().hget(f"{tag}:shard", "opens_ms") for tag in every_tag()]
     except RedisError:
         return "unavailable"
-    return "ok"
+    now = time.time() * 1000
+    return "ok" if all(each is not None and float(each) <= now for each in opens) else "warming"

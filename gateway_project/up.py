@@ -194,6 +194,18 @@ class Installation:
 
         django.setup()
         call_command("migrate", verbosity=0, interactive=False)
+        self._open_meter()
+
+    def _open_meter(self) -> None:
+        """Where nothing was ever booked nothing can have been lost: no worker has to be waited for."""
+        from billing.models import UsageRecord
+        from gateway_project.policy_changes import store
+        from gateway_project.shards import every_tag
+
+        if not UsageRecord.objects.exists():
+            for tag in every_tag():
+                store().hsetnx(f"{tag}:shard", "opens_ms", 0)
+                store().hsetnx(f"{tag}:shard", "epoch", secrets.token_hex(16))
 
     def _seed(self) -> None:
         from gateway_project.demo import seed_demo
@@ -218,7 +230,7 @@ class Installation:
         descriptor = self.listener.fileno()
         web = [PYTHON, "-m", "gateway_project.web"]
         workers = max(1, env.integer("WEB_WORKERS", 1))
-        celery = [PYTHON, "-m", "celery", "-A", "gateway_project"]
+        celery = [PYTHON, "-m", "celery", "-A", "gateway_project", "--quiet"]
         processes = [
             Process(
                 f"web.{number}" if workers > 1 else "web", web, {"LISTEN_FD": str(descriptor)}, (descriptor,)
@@ -227,10 +239,10 @@ class Installation:
         ]
         processes += [
             Process("ledger", [PYTHON, "manage.py", "ledger"]),
-            Process("worker", [*celery, "worker", "--quiet", "--loglevel", "ERROR", "--concurrency", "1"]),
+            Process("worker", [*celery, "worker", "--loglevel", "ERROR", "--concurrency", "1"]),
             Process(
                 "beat",
-                [*celery, "beat", "--quiet", "--loglevel", "ERROR", "--schedule", str(self.data / "beat")],
+                [*celery, "beat", "--loglevel", "ERROR", "--schedule", str(self.data / "beat")],
             ),
         ]
         if self.sandbox:

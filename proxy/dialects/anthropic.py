@@ -196,8 +196,8 @@ def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
         searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
     except ValueError as error:
         return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
-    sums = [sum(column) for column in zip(*counted, strict=True)]
-    return UsageReading(Usage(*sums, web_searches=searches), model=model, complete=complete)
+    plain, output, read, short, long = (sum(column) for column in zip(*counted, strict=True))
+    return UsageReading(Usage(plain, output, read, short, long, searches), model=model, complete=complete)
 
 
 def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, help="Append one JSON line for each call billed.")
     options = parser.parse_args()
     uvicorn.run(
-        Sandbox(options.journal),  # type: ignore[arg-type]  # uvicorn's ASGI types are its own
+        Sandbox(options.journal),
         host="127.0.0.1",
         port=options.port,
         log_level="warning",

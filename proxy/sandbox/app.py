@@ -79,7 +79,11 @@ class Sandbox:
     def _note(self, call: Call, openai: bool) -> None:
         """Journal before the answer: what is billed is billed whether or not anyone hears of it."""
         if self._journal is not None:
-            line = {"id": call.id, "model": call.model, "wire": "openai" if openai else "anthropic"}
+            line: dict[str, Any] = {
+                "id": call.id,
+                "model": call.model,
+                "wire": "openai" if openai else "anthropic",
+            }
             line |= {"input_tokens": call.input_tokens, "output_tokens": call.output_tokens}
             self._journal.write(json.dumps(line) + "\n")
 

@@ -108,7 +108,7 @@ async def books_of(principal, offer, nano):
 
 def check(*arguments):
     out = StringIO()
-    code = 0
+    code: int | str | None = 0
     try:
         call_command("check_books", "--json", *arguments, stdout=out)
     except SystemExit as stop:

@@ -4,7 +4,9 @@ from django.db import connection
 
 @pytest.mark.django_db
 def test_the_suite_runs_on_postgresql_18():
-    assert connection.pg_version >= 180000
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version_num")
+        assert int(cursor.fetchone()[0]) >= 180000
 
 
 def test_the_suite_runs_on_a_durable_redis(redis_server):

@@ -68,4 +68,5 @@ def test_it_streams_openais_format_with_usage(address):
             stream_options={"include_usage": True},
         )
     )
+    assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 50

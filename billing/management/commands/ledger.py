@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from billing import meter, reaper
-from billing.drain import Drain, recoverable
+from billing.drain import RECOVERABLE, Drain
 from gateway_project.errors import TenantryError
 from gateway_project.policy_changes import replay_policy_changes
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
                     return
                 if drained:
                     continue
-            except (*recoverable(), TenantryError) as error:
+            except (*RECOVERABLE, TenantryError) as error:
                 # Both stores come back; what is in the stream stays there until then.
                 self.drain, wait = None, min(5.0, wait * 2)
                 logger.warning("ledger waits %.1f s: %s", wait, error)
