@@ -1,12 +1,13 @@
 """Every door: the console, the control API, health."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from gateway_project.health import healthz, readyz
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/", include("billing.api.urls")),
     path("healthz", healthz),
     path("readyz", readyz),
 ]

@@ -1,0 +1,31 @@
+"""What all of the control API's serializers and views share: typing errors are told, not swallowed."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.pagination import CursorPagination, PageNumberPagination
+
+
+class Strict(serializers.Serializer[Any]):
+    """Refuses fields it does not know: a misspelt limit must not look as if it had been set."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := set(data) - set(self.fields)):
+            known = ", ".join(name for name, field in self.fields.items() if not field.read_only)
+            raise serializers.ValidationError(
+                {name: [f"No such field. Known: {known}."] for name in sorted(unknown)}
+            )
+        return super().to_internal_value(data)
+
+
+class Pages(PageNumberPagination):
+    page_size = 100
+    page_size_query_param = "page_size"
+    max_page_size = 1000
+
+
+class UsagePages(CursorPagination):
+    page_size = 100
+    page_size_query_param = "page_size"
+    max_page_size = 1000
+    ordering = ("-created_at", "-request_id")

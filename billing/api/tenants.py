@@ -1,0 +1,211 @@
+"""The control API's tenants, keys and tiers."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.api.strict import Pages, Strict
+from billing.spend import budget_of, current_spend
+from routing.models import Model
+from tenants.keys import issue_key, revoke_key, rotate_key
+from tenants.models import ApiKey, Tenant, Tier
+
+LIMITS = (
+    "max_requests_per_minute",
+    "max_user_requests_per_minute",
+    "max_concurrency",
+    "max_tokens_per_day",
+    "monthly_budget_usd",
+    "user_monthly_budget_usd",
+)
+
+
+class Spending(serializers.ListSerializer[Tenant]):
+    """Reads the spend of a whole page in one round trip."""
+
+    def to_representation(self, data: Any) -> list[Any]:
+        tenants = list(data)
+        self.child.context["spend"] = current_spend(tenants)
+        return super().to_representation(tenants)
+
+
+class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
+    tier = serializers.SlugRelatedField(slug_field="name", queryset=Tier.objects.all())
+    allowed_models = serializers.SlugRelatedField(
+        slug_field="name", many=True, queryset=Model.objects.all(), required=False
+    )
+    default_model = serializers.SlugRelatedField(
+        slug_field="name", queryset=Model.objects.all(), required=False, allow_null=True
+    )
+    current_spend_usd = serializers.SerializerMethodField()
+    budget_remaining_usd = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Tenant
+        list_serializer_class = Spending
+        fields = (
+            "slug",
+            "name",
+            "tier",
+            "status",
+            "allowed_models",
+            "default_model",
+            *LIMITS,
+            "budget_mode",
+            "timezone",
+            "billing_day",
+            "current_spend_usd",
+            "budget_remaining_usd",
+        )
+
+    def get_current_spend_usd(self, tenant: Tenant) -> str:
+        return f"{self._spend(tenant):.9f}"
+
+    def get_budget_remaining_usd(self, tenant: Tenant) -> str | None:
+        budget = budget_of(tenant)
+        return None if budget is None else f"{max(Decimal(0), budget - self._spend(tenant)):.9f}"
+
+    def _spend(self, tenant: Tenant) -> Decimal:
+        known = self.context.setdefault("spend", {})
+        if tenant.pk not in known:
+            known.update(current_spend([tenant]))
+        return known[tenant.pk]
+
+    @transaction.atomic
+    def create(self, validated_data: dict[str, Any]) -> Tenant:
+        models = validated_data.pop("allowed_models", None)
+        tenant = Tenant.objects.create(**validated_data)
+        tenant.allowed_models.set(tenant.tier.default_models.all() if models is None else models)
+        return tenant
+
+    @transaction.atomic
+    def update(self, instance: Tenant, validated_data: dict[str, Any]) -> Tenant:
+        models = validated_data.pop("allowed_models", None)
+        tenant = super().update(instance, validated_data)
+        if models is not None:
+            tenant.allowed_models.set(models)
+        return tenant
+
+
+class TenantViewSet(viewsets.ModelViewSet[Tenant]):
+    """Tenants, by slug. Deleting one revokes its keys and hides it; its ledger stays."""
+
+    queryset = (
+        Tenant.objects.filter(deleted_at=None)
+        .select_related("tier", "default_model")
+        .prefetch_related("allowed_models")
+        .order_by("slug")
+    )
+    serializer_class = TenantSerializer
+    pagination_class = Pages
+    lookup_field = "slug"
+
+    @transaction.atomic
+    def perform_destroy(self, instance: Tenant) -> None:
+        for key in instance.keys.filter(revoked_at=None):
+            revoke_key(api_key=key)
+        instance.deleted_at = timezone.now()
+        instance.save(update_fields=["deleted_at"])
+
+
+class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
+    class Meta:
+        model = ApiKey
+        fields = (
+            "id",
+            "name",
+            "prefix",
+            "max_requests_per_minute",
+            "monthly_budget_usd",
+            "created_at",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+        )
+        read_only_fields = ("id", "prefix", "created_at", "revoked_at", "last_used_at")
+
+
+class IssuedKeySerializer(KeySerializer):
+    """A new key: `key` is in this answer only."""
+
+    key = serializers.CharField(read_only=True)
+
+    class Meta(KeySerializer.Meta):
+        fields = ("key", *KeySerializer.Meta.fields)
+
+
+class RotationSerializer(Strict):
+    overlap_seconds = serializers.IntegerField(
+        default=86400, min_value=0, max_value=90 * 86400, help_text="How long the old key works on."
+    )
+
+
+class KeyViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet[ApiKey]
+):
+    """A tenant's keys. A key is shown once, when it is issued or rotated."""
+
+    serializer_class = KeySerializer
+    pagination_class = Pages
+    queryset = ApiKey.objects.none()
+    lookup_value_regex = "[0-9]+"
+
+    def get_queryset(self) -> Any:
+        if getattr(self, "swagger_fake_view", False):
+            return ApiKey.objects.none()
+        return self._tenant().keys.order_by("-created_at", "-id")
+
+    def _tenant(self) -> Tenant:
+        return get_object_or_404(Tenant, slug=self.kwargs["tenant_slug"], deleted_at=None)
+
+    @extend_schema(request=KeySerializer, responses={201: IssuedKeySerializer})
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        issued = issue_key(tenant=self._tenant(), **serializer.validated_data)
+        return Response(
+            {"key": issued.key, **self.get_serializer(issued.api_key).data}, status.HTTP_201_CREATED
+        )
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        revoke_key(api_key=self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(request=RotationSerializer, responses={201: IssuedKeySerializer})
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, **kwargs: Any) -> Response:
+        wish = RotationSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        overlap = timedelta(seconds=wish.validated_data["overlap_seconds"])
+        try:
+            issued = rotate_key(api_key=self.get_object(), overlap=overlap)
+        except ValueError as error:
+            raise serializers.ValidationError({"detail": str(error)}) from error
+        return Response(
+            {"key": issued.key, **self.get_serializer(issued.api_key).data}, status.HTTP_201_CREATED
+        )
+
+
+class TierSerializer(Strict, serializers.ModelSerializer[Tier]):
+    class Meta:
+        model = Tier
+        fields = ("name", "description", *LIMITS, "downgrade_percent", "margin_percent")
+
+
+class TierViewSet(viewsets.ModelViewSet[Tier]):
+    """Tiers: the limits their tenants have unless they have their own; null is unlimited."""
+
+    queryset = Tier.objects.order_by("name")
+    serializer_class = TierSerializer
+    pagination_class = Pages
+    lookup_field = "name"

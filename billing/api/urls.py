@@ -1,0 +1,30 @@
+"""Routes of the control API. It stands in billing, since a tenant's row shows what it spent."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from billing.api.books import AdjustmentViewSet, StatementViewSet
+from billing.api.catalogue import ModelViewSet, PriceViewSet
+from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
+from billing.api.usage import UsageCsvView, UsageView
+
+router = SimpleRouter(trailing_slash="/?")
+router.register("tenants", TenantViewSet, basename="api-tenant")
+router.register("tiers", TierViewSet, basename="api-tier")
+router.register("models", ModelViewSet, basename="api-model")
+router.register("prices", PriceViewSet, basename="api-price")
+router.register("statements", StatementViewSet, basename="api-statement")
+router.register("adjustments", AdjustmentViewSet, basename="api-adjustment")
+keys = SimpleRouter(trailing_slash="/?")
+keys.register("keys", KeyViewSet, basename="api-key")
+
+urlpatterns = [
+    path("", include(router.urls)),
+    path("tenants/<slug:tenant_slug>/", include(keys.urls)),
+    path("usage", UsageView.as_view(), name="api-usage-bare"),
+    path("usage/", UsageView.as_view(), name="api-usage"),
+    path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
+]

@@ -1,0 +1,49 @@
+"""What tenants have spent in their current period: the live counter, or the roll-up where it is cold."""
+
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+
+import redis
+from django.db.models import Sum
+
+from billing.models import DailyUsage
+from billing.money import to_usd
+from billing.periods import period_of
+from gateway_project.policy_changes import store
+from gateway_project.shards import tenant_key
+from tenants.models import Tenant
+
+
+def counter_of(tenant: Tenant, *, at: float | None = None) -> tuple[str, str]:
+    """The name of the tenant's budget counter, and the period's first day, at epoch second `at` (now)."""
+    period = period_of(time.time() if at is None else at, tenant.timezone, tenant.billing_day).name
+    return ("b:prepaid" if tenant.budget_mode == "prepaid" else f"b:{period}"), period
+
+
+def budget_of(tenant: Tenant) -> Decimal | None:
+    """Its own monthly budget, else its tier's; `None` is unlimited."""
+    own = tenant.monthly_budget_usd
+    return tenant.tier.monthly_budget_usd if own is None else own
+
+
+def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:
+    """USD spent by each of `tenants`, by id; one round trip for all of them."""
+    counters = [(tenant, *counter_of(tenant)) for tenant in tenants]
+    try:
+        with store().pipeline(transaction=False) as pipeline:
+            for tenant, counter, _ in counters:
+                pipeline.hget(f"{tenant_key(tenant.pk)}:{counter}", "spent")
+            answers = pipeline.execute() if counters else []
+    except redis.RedisError:
+        answers = [None] * len(counters)
+    spent = {}
+    for (tenant, counter, period), answer in zip(counters, answers, strict=True):
+        spent[tenant.pk] = _booked(tenant, counter, period) if answer is None else to_usd(int(answer))
+    return spent
+
+
+def _booked(tenant: Tenant, counter: str, period: str) -> Decimal:
+    rows = DailyUsage.objects.filter(tenant=tenant)
+    rows = rows if counter == "b:prepaid" else rows.filter(period_start=period)
+    return rows.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)

@@ -1,0 +1,152 @@
+"""The control API through its door."""
+
+from datetime import UTC, datetime
+
+import pytest
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+from billing.models import UsageRecord
+from tenants.models import ApiKey, Tenant
+from tests.factories import (
+    ModelFactory,
+    ModelPriceFactory,
+    StaffFactory,
+    TenantFactory,
+    TierFactory,
+    UsageRecordFactory,
+    UserFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def api(redis_server):
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    return client
+
+
+def a_tenant(**values):
+    return {"slug": "acme", "name": "Acme", "tier": TierFactory().name, **values}
+
+
+def test_without_a_staff_token_nothing_is_told(api):
+    stranger = APIClient()
+    assert stranger.get("/api/tenants/").status_code == 401
+    stranger.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=UserFactory()).key}")
+    assert stranger.get("/api/tenants/").status_code == 403
+
+
+def test_a_tenant_is_made_read_changed_and_deleted(api):
+    model = ModelFactory(name="claude-sonnet-4-20250514")
+    made = api.post(
+        "/api/tenants/", a_tenant(allowed_models=[model.name], monthly_budget_usd="5.00"), format="json"
+    )
+    assert made.status_code == 201, made.json()
+    assert made.json()["allowed_models"] == [model.name]
+    assert made.json()["current_spend_usd"] == "0.000000000"
+    assert made.json()["budget_remaining_usd"] == "5.000000000"
+
+    changed = api.patch("/api/tenants/acme/", {"status": "suspended", "allowed_models": []}, format="json")
+    assert (changed.json()["status"], changed.json()["allowed_models"]) == ("suspended", [])
+
+    assert api.delete("/api/tenants/acme/").status_code == 204
+    assert api.get("/api/tenants/acme/").status_code == 404
+    assert Tenant.objects.get(slug="acme").deleted_at is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"tier": "none"}, "tier"),
+        ({"slug": "No Slug"}, "slug"),
+        ({"monthly_budget_usd": "-1"}, "monthly_budget_usd"),
+        ({"monthly_budget_usd": "99999999"}, "monthly_budget_usd"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"allowed_models": ["none"]}, "allowed_models"),
+        ({"max_request_per_minute": 5}, "max_request_per_minute"),
+        ({"billing_day": 32}, "billing_day"),
+    ],
+)
+def test_a_wrong_field_is_named(api, change, field):
+    answer = api.post("/api/tenants/", a_tenant(**change), format="json")
+    assert answer.status_code == 400
+    assert field in answer.json()
+
+
+def test_a_key_is_shown_once_rotated_and_revoked(api):
+    TenantFactory(slug="acme")
+    issued = api.post(
+        "/api/tenants/acme/keys/", {"name": "main", "max_requests_per_minute": 5}, format="json"
+    )
+    assert issued.status_code == 201
+    assert issued.json()["key"].startswith("tn_")
+
+    [row] = api.get("/api/tenants/acme/keys/").json()["results"]
+    assert "key" not in row
+    rotated = api.post(f"/api/tenants/acme/keys/{row['id']}/rotate/", {}, format="json")
+    assert rotated.status_code == 201
+    assert rotated.json()["key"] != issued.json()["key"]
+    assert api.delete(f"/api/tenants/acme/keys/{row['id']}/").status_code == 204
+    assert ApiKey.objects.get(pk=row["id"]).revoked_at is not None
+
+
+def test_one_tenants_key_is_not_found_under_another(api):
+    TenantFactory(slug="acme")
+    TenantFactory(slug="other")
+    key = api.post("/api/tenants/acme/keys/", {"name": "main"}, format="json").json()
+    assert api.delete(f"/api/tenants/other/keys/{key['id']}/").status_code == 404
+
+
+def test_a_price_is_superseded_never_edited(api):
+    price = ModelPriceFactory()
+    assert api.patch(f"/api/prices/{price.pk}/", {"input_usd": "1"}, format="json").status_code == 405
+    made = api.post(
+        "/api/prices/",
+        {
+            "model": price.model.name,
+            "input_usd": "4",
+            "output_usd": "20",
+            "effective_from": "2030-01-01T00:00:00Z",
+        },
+        format="json",
+    )
+    assert made.status_code == 201, made.json()
+
+
+def test_usage_comes_in_cursor_pages_with_every_field(api):
+    tenant = TenantFactory(slug="acme")
+    for _ in range(3):
+        UsageRecordFactory(tenant=tenant)
+    UsageRecordFactory()
+
+    page = api.get("/api/usage", {"tenant": "acme", "page_size": 2}).json()
+
+    assert len(page["results"]) == 2
+    assert page["results"][0]["tenant"] == "acme"
+    assert len(api.get(page["next"]).json()["results"]) == 1
+
+
+def test_usage_is_filtered_by_time(api):
+    UsageRecordFactory()
+    future = datetime(2040, 1, 1, tzinfo=UTC).isoformat()
+    assert api.get("/api/usage", {"since": future}).json()["results"] == []
+    assert len(api.get("/api/usage", {"until": future}).json()["results"]) == 1
+    assert api.get("/api/usage", {"since": "yesterday"}).status_code == 400
+
+
+def test_usage_csv_has_a_header_and_defuses_formulas(api):
+    record = UsageRecordFactory(end_user="=cmd()")
+
+    lines = b"".join(api.get("/api/usage.csv").streaming_content).decode().splitlines()
+
+    assert lines[0].startswith("request_id,created_at,tenant,key,end_user")
+    assert str(record.request_id) in lines[1]
+    assert ",'=cmd()," in lines[1]
+    assert UsageRecord.objects.count() == len(lines) - 1
+
+
+def test_the_schema_describes_it(api):
+    assert b"/api/tenants/{slug}/" in api.get("/api/schema/").content
