@@ -70,3 +70,4 @@ class LedgerBatchAdmin(CountlessPage):
     list_display = ("shard", "number", "rows", "hash", "previous_hash", "created_at")
     list_filter = ("shard",)
     search_fields = ("hash",)
+    sortable_by = ("number",)

@@ -179,6 +179,7 @@ class DailyUsageAdmin(CountlessPage):
     )
     list_select_related = ("tenant", "api_key")
     ordering = ("-day",)
+    sortable_by = ("day",)
     exclude = ("latency_buckets", "ttft_buckets")
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)

@@ -109,6 +109,7 @@ class WebhookDeliveryAdmin(CountlessPage):
     )
     list_select_related = ("endpoint__tenant",)
     search_fields = ("event_id", "event_type", "endpoint__url")
+    sortable_by = ("created",)
     inlines = (AttemptInline,)
     actions = ("redeliver",)
 

@@ -130,6 +130,17 @@ def test_the_ledger_is_never_counted(staff):
     ]
 
 
+@pytest.mark.parametrize("order", ["2", "-4", "5.6", "9"])
+def test_the_ledger_is_sorted_by_nothing_but_its_index(staff, order):
+    factories.UsageRecordFactory()
+
+    with CaptureQueriesContext(connection) as captured:
+        staff.get(reverse("admin:billing_usagerecord_changelist"), {"o": order})
+
+    [listed] = [query["sql"] for query in captured if 'FROM "billing_usagerecord"' in query["sql"]]
+    assert 'ORDER BY "billing_usagerecord"."created_at" DESC' in listed
+
+
 def test_a_ledger_row_is_found_by_its_request_id_in_one_partition(staff):
     row = factories.UsageRecordFactory()
     factories.UsageRecordFactory(end_user="somebody else")

@@ -1,0 +1,25 @@
+"""The ledger's monthly partitions: made ahead, and found missing before rows pile up in the default one."""
+
+from datetime import UTC, date, datetime
+
+from django.db import connection
+
+MONTHS_AHEAD = 3
+
+
+def make_partitions(*, first: date | None = None, months: int = MONTHS_AHEAD + 1) -> int:
+    """Partitions for `months` months (UTC) from that of `first`, this month by default; how many were new.
+
+    Rows the default partition has caught are moved in. Safe to call at any time, by any number of processes.
+    """
+    first = first or datetime.now(UTC).date()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT billing_make_partitions(%s, %s)", [first, months])
+        return int(cursor.fetchone()[0])
+
+
+def rows_without_a_month() -> int:
+    """How many rows the default partition holds; anything but 0 means partitions were not made in time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM billing_usagerecord_default")
+        return int(cursor.fetchone()[0])
