@@ -89,7 +89,7 @@ def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
     """The dearest end users. They are not rolled up: a tenant may have more of them than calls."""
     named = rows.exclude(end_user="").values("end_user").order_by()
     totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
-    return list(totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS])
+    return [dict(row) for row in totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS]]
 
 
 async def receipt_of(principal: Principal, request_id: str) -> dict[str, Any]:

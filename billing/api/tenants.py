@@ -34,7 +34,8 @@ class Spending(serializers.ListSerializer[Tenant]):
 
     def to_representation(self, data: Any) -> list[Any]:
         tenants = list(data)
-        self.child.context["spend"] = current_spend(tenants)
+        for tenant, spent in zip(tenants, current_spend(tenants).values(), strict=True):
+            tenant.spent_usd = spent
         return super().to_representation(tenants)
 
 
@@ -75,10 +76,8 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
         return None if budget is None else f"{max(Decimal(0), budget - self._spend(tenant)):.9f}"
 
     def _spend(self, tenant: Tenant) -> Decimal:
-        known = self.context.setdefault("spend", {})
-        if tenant.pk not in known:
-            known.update(current_spend([tenant]))
-        return known[tenant.pk]
+        spent: Decimal | None = getattr(tenant, "spent_usd", None)
+        return current_spend([tenant])[tenant.pk] if spent is None else spent
 
     @transaction.atomic
     def create(self, validated_data: dict[str, Any]) -> Tenant:
@@ -140,7 +139,7 @@ class IssuedKeySerializer(KeySerializer):
     key = serializers.CharField(read_only=True)
 
     class Meta(KeySerializer.Meta):
-        fields = ("key", *KeySerializer.Meta.fields)
+        fields = ("key", *KeySerializer.Meta.fields)  # type: ignore[assignment]  # one field more
 
 
 class RotationSerializer(Strict):

@@ -1,5 +1,7 @@
 """Routes of the control API. It stands in billing, since a tenant's row shows what it spent."""
 
+from typing import Any
+
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
@@ -9,14 +11,16 @@ from billing.api.catalogue import ModelViewSet, PriceViewSet
 from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
 from billing.api.usage import UsageCsvView, UsageView
 
-router = SimpleRouter(trailing_slash="/?")
+# With or without the slash: a redirect would turn a POST into a GET.
+OPTIONAL: Any = "/?"
+router = SimpleRouter(trailing_slash=OPTIONAL)
 router.register("tenants", TenantViewSet, basename="api-tenant")
 router.register("tiers", TierViewSet, basename="api-tier")
 router.register("models", ModelViewSet, basename="api-model")
 router.register("prices", PriceViewSet, basename="api-price")
 router.register("statements", StatementViewSet, basename="api-statement")
 router.register("adjustments", AdjustmentViewSet, basename="api-adjustment")
-keys = SimpleRouter(trailing_slash="/?")
+keys = SimpleRouter(trailing_slash=OPTIONAL)
 keys.register("keys", KeyViewSet, basename="api-key")
 
 urlpatterns = [

@@ -1,4 +1,5 @@
-from datetime import date
+from datetime from typing import Any
+import date
 from decimal import Decimal
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_batch_of_several_tenants_is_summed_in_one_statement(django_assert_num
 
 
 def test_a_drained_batch_adds_to_the_histograms():
-    def call(**measured: int):
+    def call(**measured: Any):
         tenant_id, day = 7, MAY.isoformat()
         return UsageEvent(new_request_id(), tenant_id, None, day, day, "anthropic", "gpt-4o", **measured)
 

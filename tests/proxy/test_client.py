@@ -28,7 +28,9 @@ async def test_work_is_cancelled_when_its_caller_leaves():
         reached.append("the end")
 
     assert reached == []
-    assert not asyncio.current_task().cancelling()
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
 
 
 async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled():
