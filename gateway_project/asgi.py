@@ -19,7 +19,7 @@ Message = MutableMapping[str, Any]
 async def application(
     scope: dict[str, Any],
     receive: Callable[[], Awaitable[Message]],
-    send: Callable[[Message], Awaitable[None]],
+    send: Callable[[Any], Awaitable[None]],
 ) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)

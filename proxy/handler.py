@@ -56,7 +56,7 @@ class DataPlaneHandler(ASGIHandler):
             await self._send(failure(error, request), send)
             return
         request = self.request_class(scope, BytesIO())
-        request._body = body  # type: ignore[attr-defined]
+        request._body = body
         request.request_id = new_request_id()
         async with Client(receive) as client:
             request.client = client

@@ -1,6 +1,6 @@
-from datetime from typing import Any
-import date
+from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db.models import F, Sum
