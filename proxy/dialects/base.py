@@ -89,6 +89,8 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     if not body:
         raise InvalidRequest("The request body is empty; send a JSON object.")
     try:
+        if not body.isascii():
+            body.decode()  # the decoder checks only the texts it keeps
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")

@@ -15,7 +15,15 @@ from billing.models import DailyUsage, UsageRecord
 from gateway_project.shards import every_tag
 from proxy import background, upstream
 from tenants import authentication
-from tests.factories import ApiKeyFactory, ModelFactory, ModelPriceFactory, TenantFactory, TierFactory
+from tests.factories import (
+    ApiKeyFactory,
+    ComplexityRuleFactory,
+    ModelFactory,
+    ModelPriceFactory,
+    TenantFactory,
+    TierFactory,
+    TierRouteFactory,
+)
 from tests.proxy.upstream import SONNET, Talk, upstream_that
 
 
@@ -30,6 +38,12 @@ class World:
         for name, value in limits.items():
             setattr(self.tenant, name, value)
         self.tenant.save()
+
+    def prefer(self, *, default: Any, simple: Any, complex: Any) -> None:
+        self.with_limits(default_model=default)
+        TierRouteFactory(tier=self.tenant.tier, complexity="simple", model=simple)
+        TierRouteFactory(tier=self.tenant.tier, complexity="complex", model=complex)
+        ComplexityRuleFactory(kind="keyword", subject="analyze")
 
 
 @pytest.fixture

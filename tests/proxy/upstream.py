@@ -60,6 +60,7 @@ class ScriptedUpstream:
                 await talking
                 await writer.drain()
                 watching.cancel()
+                await asyncio.wait((watching,))
                 if writer.is_closing():
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -94,6 +95,15 @@ def message(*, model: str = SONNET, **usage: Any) -> bytes:
     return json.dumps(
         {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": [], "usage": usage}
     ).encode()
+
+
+def echo(**usage: Any) -> Talk:
+    """Answers in the name of the model that was asked."""
+
+    async def talk(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await raw(message(model=asked.json["model"], **usage))(asked, writer)
+
+    return talk
 
 
 def event(name: str, **data: Any) -> bytes:

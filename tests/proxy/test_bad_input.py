@@ -1,0 +1,294 @@
+"""What callers and the upstream can get wrong: the error of the table, in the caller's dialect, free."""
+
+import asyncio
+from decimal import Decimal
+
+import httpx
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import OperationalError
+
+from billing import meter
+from gateway_project.asgi import application
+from tenants import authentication
+from tests.factories import ApiKeyFactory
+from tests.proxy.gateway import get, post
+from tests.proxy.upstream import message, raw
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", None),
+        (b"{", None),
+        (b"[]", None),
+        (b'"text"', None),
+        (b"null", None),
+        (b'{"a":"\xff","max_tokens":1,"messages":[{"role":"user","content":"x"}]}', None),
+        ({"messages": ...}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [5]}, "messages[0]"),
+        ({"max_tokens": ...}, "max_tokens"),
+        ({"max_tokens": "10"}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 64_001}, "max_tokens"),
+        ({"max_tokens": 10**12}, "max_tokens"),
+        ({"max_tokens": 10**30}, "max_tokens"),
+        ({"model": 5}, "model"),
+        ({"stream": "yes"}, "stream"),
+        (b'{"model":"a","max_tokens":1,"model":"b","messages":[{"role":"user","content":"x"}]}', "model"),
+    ],
+)
+async def test_a_body_that_cannot_be_used_is_a_400_that_names_the_field(
+    world, upstream_answering, books, body, field
+):
+    async with upstream_answering(raw(message())) as upstream:
+        answer = await (post(world.key, **body) if isinstance(body, dict) else post(world.key, body))
+        seen = await books()
+
+    assert answer.status == 400
+    assert answer.json["type"] == "error"
+    assert answer.json["request_id"] == answer.headers["request-id"]
+    assert (answer.error["type"], answer.error["code"]) == ("invalid_request_error", "invalid_request")
+    assert answer.error.get("param") == field
+    assert (upstream.asked, seen.rows, seen.reserved_usd) == ([], [], 0)
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "gpt-4o", "claude-sonnet-4-20250514' OR 1=1", "\x00", ""])
+async def test_an_unknown_model_and_one_not_allowed_are_refused_alike(world, upstream_answering, model):
+    async with upstream_answering(raw(message())) as upstream:
+        answer = await post(world.key, model=model or "x")
+
+    assert answer.status == 403
+    assert (answer.error["type"], answer.error["code"]) == ("permission_error", "model_not_allowed")
+    assert answer.error["allowed"] == ["claude-opus-4-20250514", "claude-sonnet-4-20250514"]
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-api-key": "tn_unknown"},
+        {"x-api-key": ""},
+        {"x-api-key": "KEY", "authorization": "Bearer tn_another"},
+        {"x-api-key": "KEY,KEY"},
+        {"authorization": "Basic KEY"},
+        {"x-api-key": "' OR 1=1 --"},
+        {"x_api_key": "KEY"},
+    ],
+)
+async def test_whatever_is_wrong_with_a_key_the_401_reads_alike(world, upstream_answering, headers):
+    given = {name: value.replace("KEY", world.key) for name, value in headers.items()}
+    async with upstream_answering(raw(message())) as upstream:
+        answer = await post("", headers=given)
+
+    assert answer.status == 401
+    assert (answer.error["type"], answer.error["code"]) == ("authentication_error", "invalid_api_key")
+    assert answer.error["message"] == "Invalid API key. Send it as x-api-key or as Authorization: Bearer."
+    assert upstream.asked == []
+
+
+async def test_a_body_over_the_limit_is_a_413_in_the_callers_dialect(world, upstream_answering, settings):
+    settings.BODY_LIMIT_BYTES = 32 * 1024 * 1024
+    async with upstream_answering(raw(message())) as upstream:
+        answer = await post(world.key, b"x" * 33 * 1024 * 1024)
+        openai = await post(world.key, b"x" * 33 * 1024 * 1024, path="/v1/chat/completions")
+
+    assert (answer.status, answer.error["type"]) == (413, "request_too_large")
+    assert (openai.status, openai.error["code"]) == (413, "request_too_large")
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("GET", "/v1/messages", {}, 405, "method_not_allowed"),
+        ("DELETE", "/v1/models", {}, 405, "method_not_allowed"),
+        ("OPTIONS", "/v1/messages", {}, 405, "method_not_allowed"),
+        ("POST", "/v1/messages/batches", {}, 404, "not_found"),
+        ("POST", "/v1/messages/", {}, 404, "not_found"),
+        ("POST", "/v1/files", {}, 404, "not_found"),
+        ("POST", "/v1/", {}, 404, "not_found"),
+        ("POST", "/v1/messages", {"content-encoding": "gzip"}, 415, "unsupported_media_type"),
+        ("POST", "/v1/messages", {"content-type": "text/html"}, 415, "unsupported_media_type"),
+    ],
+)
+async def test_what_is_not_there_is_said_in_the_callers_dialect(world, method, path, headers, status, code):
+    anthropic = await post(world.key, method=method, path=path, headers=headers)
+    openai = await post(
+        "", path=path.replace("messages", "chat/completions"), method=method, headers={
+            "authorization": f"Bearer {world.key}", **headers
+        },
+    )  # fmt: skip
+
+    assert (anthropic.status, anthropic.error["code"]) == (status, code)
+    assert anthropic.json["type"] == "error"
+    if "messages/" not in path:
+        assert openai.status == status
+    if status == 405:
+        assert anthropic.headers["allow"]
+
+
+async def test_an_event_stream_may_be_accepted_and_a_version_may_be_anything(world, upstream_answering):
+    async with upstream_answering(raw(message())) as upstream:
+        answer = await post(
+            world.key, headers={"accept": "text/event-stream", "anthropic-version": "2026-10-21"}
+        )
+
+    assert answer.status == 200
+    assert upstream.asked[0].headers["anthropic-version"] == "2026-10-21"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_the_root_is_no_server_error(method):
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application), base_url="http://127.0.0.1"
+    ) as client:
+        answer = await client.request(method, "/")
+
+    assert answer.status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "code", "http_status"),
+    [
+        (raw(b"<html>524</html>", status=524, kind="text/html"), 504, "upstream_timeout", 524),
+        (raw(b"<html>502</html>", status=502, kind="text/html"), 502, "upstream_unavailable", 502),
+        (raw(b"<html>403</html>", status=403, kind="text/html"), 502, "upstream_unavailable", 403),
+        (raw(b"<html>ok</html>", status=200, kind="text/html"), 502, "upstream_unavailable", 502),
+        (raw(b'{"error":"bad key"}', status=401), 502, "upstream_unavailable", 401),
+    ],
+)
+async def test_what_is_no_answer_of_an_api_becomes_our_envelope_and_is_free(
+    world, upstream_answering, books, told, status, code, http_status
+):
+    async with upstream_answering(told):
+        answer = await post(world.key)
+        seen = await books()
+
+    assert (answer.status, answer.error["code"]) == (status, code)
+    assert (seen.row.status, seen.row.cost_usd) == ("upstream_error", 0)
+    assert seen.row.http_status == http_status
+    assert seen.reserved_usd == 0
+    assert seen.balanced
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422, 429, 500, 529])
+async def test_the_upstreams_own_errors_pass_unmodified_and_are_free(
+    world, upstream_answering, books, status
+):
+    body = b'{"type": "error",  "error":{"type":"any","message":"caf\xc3\xa9"}}'
+    told = raw(body, status=status, headers=("retry-after: 7", "x-should-retry: true"))
+    async with upstream_answering(told):
+        answer = await post(world.key)
+        seen = await books()
+
+    assert (answer.status, answer.body) == (status, body)
+    assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("7", "true")
+    assert Decimal(answer.headers["x-tenantry-cost-usd"]) == 0
+    assert (seen.row.status, seen.row.http_status, seen.row.cost_usd) == ("upstream_error", status, 0)
+    assert seen.reserved_usd == 0
+
+
+async def test_an_upstream_that_is_down_is_a_502_and_free(world, books, settings):
+    settings.EZAI_BASE_URL = "http://127.0.0.1:1"
+
+    answer = await post(world.key)
+    seen = await books()
+    await meter.pipe().close()
+
+    assert (answer.status, answer.error["code"]) == (502, "upstream_unavailable")
+    assert (seen.row.status, seen.row.cost_usd, seen.row.estimated) == ("upstream_error", 0, False)
+    assert seen.reserved_usd == 0
+
+
+async def test_with_the_database_down_known_keys_are_served_and_unknown_ones_get_a_503(
+    world, upstream_answering, monkeypatch
+):
+    stranger = await sync_to_async(ApiKeyFactory)()
+
+    def down(digest):
+        raise OperationalError
+
+    async with upstream_answering(raw(message())):
+        await post(world.key)
+        monkeypatch.setattr(authentication, "load_principal", down)
+        known = await post(world.key)
+        unknown = await post(stranger.plain)
+
+    assert known.status == 200
+    assert unknown.status == 503
+
+
+async def test_with_redis_down_nothing_is_admitted_and_the_answer_is_quick(
+    world, upstream_answering, settings
+):
+    async with upstream_answering(raw(message())) as upstream:
+        await post(world.key)
+        await meter.pipe().close()
+        meter._pipes.clear()
+        settings.REDIS_URL = "unix:///tmp/no-such-redis.sock"
+
+        started = asyncio.get_running_loop().time()
+        answer = await post(world.key)
+        took = asyncio.get_running_loop().time() - started
+
+    assert (answer.status, answer.error["code"]) == (503, "metering_unavailable")
+    assert answer.error["type"] == "api_error"
+    assert took < 1
+    assert len(upstream.asked) == 1
+
+
+async def test_a_fault_of_ours_is_a_500_without_a_word_about_it(world, upstream_answering, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyError("secret-detail")
+
+    monkeypatch.setattr("proxy.serve.candidates_for", broken)
+    async with upstream_answering(raw(message())):
+        answer = await post(world.key)
+
+    assert (answer.status, answer.error["code"]) == (500, "internal_error")
+    assert b"secret-detail" not in answer.body
+
+
+async def test_a_run_and_tags_are_checked(world, upstream_answering, books):
+    async with upstream_answering(raw(message())):
+        good = await post(
+            world.key,
+            headers={
+                "x-tenantry-run-id": "run-1",
+                "x-tenantry-run-max-usd": "0.05",
+                "x-tenantry-tags": "feature=summarize,team=a",
+            },
+        )
+        seen = await books()
+        bad = [
+            await post(world.key, headers=headers)
+            for headers in (
+                {"x-tenantry-run-max-usd": "1"},
+                {"x-tenantry-run-id": "r", "x-tenantry-run-max-usd": "-1"},
+                {"x-tenantry-run-id": "r", "x-tenantry-run-max-usd": "NaN"},
+                {"x-tenantry-run-id": "r" * 300},
+                {"x-tenantry-tags": "feature"},
+            )
+        ]
+        poor = await post(
+            world.key, headers={"x-tenantry-run-id": "r2", "x-tenantry-run-max-usd": "0.000001"}
+        )
+
+    assert good.status == 200
+    assert (seen.row.run_id, seen.row.tags) == ("run-1", {"feature": "summarize", "team": "a"})
+    assert [answer.status for answer in bad] == [400] * 5
+    assert (poor.status, poor.error["scope"]) == (402, "run")
+
+
+async def test_reads_need_a_key_too(world):
+    for path in ("/v1/models", "/v1/usage", "/v1/budget", "/v1/requests/x"):
+        assert (await get("", path)).status == 401
+    assert (await get(world.key, "/v1/usage", query="since=yesterday")).status == 400
+    await meter.pipe().close()
