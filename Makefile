@@ -18,7 +18,7 @@ bench: .venv/installed-dev
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	$(PY) -m mypy .
+	DEBUG=1 $(PY) -m mypy .
 
 format: .venv/installed-dev
 	.venv/bin/ruff check --fix .

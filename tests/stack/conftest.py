@@ -1,0 +1,85 @@
+"""A whole installation, as `make up` starts it, in a folder and on a port of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from tests.sandbox import free_port
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+class Stack(msgspec.Struct):
+    """A running installation."""
+
+    url: str
+    keys: dict[str, str]
+    environment: dict[str, str]
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `manage.py` beside it."""
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "manage.py", *arguments],
+            cwd=HOME,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def operator(self) -> httpx.Client:
+        """A client of the control API, as a new operator."""
+        printed = json.loads(self.manage("create_operator", "tester").stdout)
+        return httpx.Client(base_url=self.url, headers={"authorization": f"Token {printed['token']}"})
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    home = Path(tempfile.mkdtemp(prefix="tenantry-stack-", dir="/tmp"))
+    home.chmod(0o755)
+    port = free_port()
+    given = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "SECRET_KEY", "EZAI_API_KEY", "EZAI_BASE_URL")
+    environment = {name: value for name, value in os.environ.items() if name not in given}
+    environment |= {"DATA_DIR": str(home), "PORT": str(port), "WEB_WORKERS": "2"}
+    log = (home / "up.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "gateway_project.up"],
+        cwd=HOME,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(url, process, home / "up.log")
+        keys = json.loads((home / "demo.json").read_text())["keys"]
+        yield Stack(url=url, keys=keys, environment=environment)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        log.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise RuntimeError(f"the stack did not come up:\n{log.read_text()}")
