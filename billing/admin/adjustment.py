@@ -57,7 +57,7 @@ class AdjustmentAdmin(InsertOnlyPage):
     search_fields = ("reference", "reason", "tenant__slug")
     autocomplete_fields = ("tenant",)
     fieldsets = (
-        (None, {"fields": (("tenant", "kind"), ("amount_usd", "expires_at"), "reason", "reference")}),
+        (None, {"fields": (("tenant", "kind"), ("amount_usd", "reference"), "reason", "expires_at")}),
     )
     view_fieldsets = (
         (None, {"fields": (("tenant", "kind"), ("amount", "expires_at"), "reason", "reference")}),

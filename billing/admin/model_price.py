@@ -58,7 +58,7 @@ class ModelPriceAdmin(InsertOnlyPage):
     autocomplete_fields = ("model",)
     actions_detail = ("supersede",)
     fieldsets = (
-        (None, {"fields": (("model", "effective_from"), ("context_over_tokens", "source"))}),
+        (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
         ("USD per 1M tokens", {"fields": (COLUMNS[:2], COLUMNS[2:5])}),
         ("USD per 1000", {"fields": ("web_search_usd",)}),
     )

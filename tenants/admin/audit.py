@@ -106,7 +106,9 @@ class TrailAdmin(CountlessPage):
 
     @display(description="Old → new")
     def changed(self, entry: LogEntry) -> SafeString:
-        return format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', _changes(entry))
+        changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', _changes(entry))
+        reason = (entry.additional_data or {}).get("reason")
+        return format_html('{}<div class="c-muted">“{}”</div>', changes, reason) if reason else changes
 
 
 def _changes(entry: LogEntry) -> Iterator[tuple[str, str, str]]:
@@ -128,12 +130,13 @@ def _changes(entry: LogEntry) -> Iterator[tuple[str, str, str]]:
 
 def _lines(rows: QuerySet[LogEntry]) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    yield writer.writerow(["time", "who", "from", "action", "kind", "what", "field", "old", "new"])
+    yield writer.writerow(["time", "who", "from", "action", "kind", "what", "field", "old", "new", "reason"])
     for entry in rows.iterator(chunk_size=1000):
         head = [entry.timestamp.isoformat(), entry.actor or "system", entry.remote_addr or ""]
         head += [entry.get_action_display(), entry.content_type.name, entry.object_repr]
+        reason = (entry.additional_data or {}).get("reason", "")
         for change in _changes(entry):
-            yield writer.writerow([_defused(value) for value in (*head, *change)])
+            yield writer.writerow([_defused(value) for value in (*head, *change, reason)])
 
 
 def _defused(value: object) -> str:

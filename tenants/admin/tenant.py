@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -13,76 +12,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextInputWidget
 
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, ReadOnlyInline
-from routing.models import Model
 from tenants.admin.api_key import STATE_COLOURS
+from tenants.admin.tenant_form import TenantForm
+from tenants.admin.tenant_insight import insight
 from tenants.models import AllowedModel, ApiKey, Membership, Tenant, TenantStatus
 from tenants.spend import near_budget, with_spend
 
 if TYPE_CHECKING:
     from tenants.spend import SpendingTenant
-
-INHERITED = (
-    "max_requests_per_minute",
-    "max_user_requests_per_minute",
-    "max_concurrency",
-    "max_tokens_per_day",
-    "monthly_budget_usd",
-    "user_monthly_budget_usd",
-    "downgrade_percent",
-    "margin_percent",
-)
-
-
-class TenantForm(forms.ModelForm):
-    """A tenant with its models in one picker, and beside every empty limit what its tier gives."""
-
-    models = forms.ModelMultipleChoiceField(
-        Model.objects.order_by("name"),
-        required=False,
-        widget=UnfoldAdminSelect2MultipleWidget,
-        label="Allowed models",
-        help_text="Empty: none. A request for any other model is refused.",
-    )
-
-    class Meta:
-        model = Tenant
-        fields = (
-            "name", "slug", "tier", "status", "default_model", *INHERITED, "budget_mode", "alert_percents",
-            "billing_day", "timezone", "disconnect_policy", "alert_emails", "note",
-        )  # fmt: skip
-        widgets = {
-            "alert_percents": UnfoldAdminTextInputWidget,
-            "alert_emails": UnfoldAdminTextInputWidget,
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        tenant = self.instance
-        if not tenant.pk:
-            return
-        self.fields["models"].initial = list(tenant.allowed_models.all())
-        for name in INHERITED:
-            if name in self.fields:
-                default = getattr(tenant.tier, name)
-                text = (
-                    "unlimited"
-                    if default is None
-                    else f"{default.normalize():f}"
-                    if hasattr(default, "normalize")
-                    else default
-                )
-                self.fields[name].widget.attrs["placeholder"] = f"{text} (tier {tenant.tier})"
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean() or {}
-        default, allowed = cleaned.get("default_model"), cleaned.get("models")
-        if default and allowed is not None and default not in allowed:
-            self.add_error("default_model", "The default model has to be one of the allowed models.")
-        return cleaned
 
 
 class NearBudgetFilter(DropdownFilter):
@@ -170,6 +110,7 @@ class TenantAdmin(ConsolePage):
     actions = ("suspend", "resume")
     actions_detail = ("issue_key", "ledger_of")
     inlines = (KeyInline, MembershipInline)
+    change_form_outer_before_template = "admin/tenant_insight.html"
     fieldsets = (
         (None, {"fields": (("name", "slug"), ("tier", "status"), ("spend", "requests"))}),
         ("Models", {"fields": ("models", "default_model")}),
@@ -196,6 +137,7 @@ class TenantAdmin(ConsolePage):
         ),
         ("Behaviour", {"fields": (("disconnect_policy", "alert_emails"), "note")}),
         ("Dates", {"fields": (("created_at", "updated_at", "deleted_at"),)}),
+        ("This change", {"fields": (("reason", "confirmed"),)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -206,12 +148,12 @@ class TenantAdmin(ConsolePage):
         )
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        """A new tenant has no spend and no dates yet."""
+        """A new tenant has no spend and no dates yet; who may only look has nothing to explain."""
         sections = super().get_fieldsets(request, obj)
         if obj:
-            return sections
+            return sections if self.has_change_permission(request, obj) else sections[:-1]
         first = (None, {"fields": (("name", "slug"), ("tier", "status"))})
-        return (first, *sections[1:-1])
+        return (first, *sections[1:-2])
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         """A slug is part of what tenants and exports refer to, so it stays."""
@@ -233,6 +175,13 @@ class TenantAdmin(ConsolePage):
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
         """Never here: the control API marks a tenant deleted and revokes its keys."""
         return False
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
+        tenant = Tenant.objects.filter(pk=object_id).first() if object_id.isdigit() else None
+        if tenant and request.method == "GET" and request.user.has_perm("billing.view_dailyusage"):
+            ledger = request.user.has_perm("billing.view_usagerecord")
+            kwargs["extra_context"] = {"insight": insight(tenant, ledger=ledger)}
+        return super().change_view(request, object_id, *args, **kwargs)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

@@ -87,6 +87,8 @@ class Tenant(Limits):
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
+    change_reason = ""  # of the change being saved; the audit trail keeps it
+
     class Meta(Limits.Meta):
         ordering = ["slug"]
         constraints = [
@@ -114,6 +116,10 @@ class Tenant(Limits):
 
     def __str__(self) -> str:
         return self.slug
+
+    def get_additional_data(self) -> dict[str, str] | None:
+        """For the audit trail: why this change was made."""
+        return {"reason": self.change_reason} if self.change_reason else None
 
     def concerns(self) -> set[int] | None:
         return {self.pk} if self.pk else set()

@@ -13,6 +13,7 @@ from tests.factories import (
     ModelFactory,
     TenantFactory,
     TierFactory,
+    UsageRecordFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -140,7 +141,7 @@ def test_the_audit_trail_is_exported_with_formulas_defused(staff):
     page = staff.get(reverse("admin:auditlog_logentry_export"))
     text = b"".join(page.streaming_content).decode()
 
-    assert text.startswith("time,who,from,action,kind,what,field,old,new")
+    assert text.startswith("time,who,from,action,kind,what,field,old,new,reason")
     assert "'=HYPERLINK(1)" in text
 
 
@@ -179,3 +180,54 @@ def test_a_key_is_revoked_after_a_question(staff):
     staff.post(address)
     key.refresh_from_db()
     assert key.state == "revoked"
+
+
+def test_raising_a_budget_needs_a_reason_which_the_trail_keeps(staff):
+    tenant = TenantFactory(monthly_budget_usd=Decimal(100))
+    address = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+
+    page = staff.post(address, form_of(tenant, monthly_budget_usd="200"))
+    assert "Why is the budget raised to $200.00?" in page.content.decode()
+
+    save(staff, tenant, monthly_budget_usd="200", reason="Signed the larger contract")
+    assert tenant.monthly_budget_usd == 200
+    [entry] = LogEntry.objects.get_for_object(tenant).filter(changes__has_key="monthly_budget_usd")[:1]
+    assert entry.additional_data == {"reason": "Signed the larger contract"}
+    trail = staff.get(reverse("admin:auditlog_logentry_changelist"))
+    assert "Signed the larger contract" in trail.content.decode()
+
+
+def test_a_budget_below_what_is_spent_is_asked_about(staff):
+    tenant = TenantFactory(monthly_budget_usd=Decimal(100))
+    DailyUsageFactory(tenant=tenant, cost_usd=Decimal(60), period_start=timezone.now().date().replace(day=1))
+    address = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+
+    page = staff.post(address, form_of(tenant, monthly_budget_usd="50"))
+    assert "every request would be refused" in page.content.decode()
+
+    save(staff, tenant, monthly_budget_usd="50", confirmed="on")
+    assert tenant.monthly_budget_usd == 50
+
+
+def test_removing_a_model_in_use_is_asked_about(staff):
+    used, idle = ModelFactory(), ModelFactory()
+    tenant = TenantFactory(models=[used, idle])
+    DailyUsageFactory(tenant=tenant, model=used.name, requests=1234)
+    address = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+
+    save(staff, tenant, models=[used.pk])  # nobody has called the other one
+
+    page = staff.post(address, form_of(tenant, models=[]))
+    assert f"{used.name} was called 1,234 times" in page.content.decode()
+    assert tenant.allowed_models.count() == 1
+
+
+def test_a_tenants_page_shows_its_month_and_its_latest_calls(staff):
+    tenant = TenantFactory()
+    DailyUsageFactory(tenant=tenant, model="gpt-4o", cost_usd=Decimal("12.50"))
+    call = UsageRecordFactory(tenant=tenant)
+
+    page = staff.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
+
+    assert "highest $12.50" in page
+    assert reverse("admin:billing_usagerecord_change", args=[call.pk]) in page

@@ -1,0 +1,131 @@
+"""The tenant's form: its models in one picker, the tier's values beside empty limits, a question first."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.db.models import Sum
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminSelect2MultipleWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from gateway_project.console import cells
+from routing.models import Model
+from tenants.models import Tenant
+from tenants.policy import BudgetMode
+
+INHERITED = (
+    "max_requests_per_minute",
+    "max_user_requests_per_minute",
+    "max_concurrency",
+    "max_tokens_per_day",
+    "monthly_budget_usd",
+    "user_monthly_budget_usd",
+    "downgrade_percent",
+    "margin_percent",
+)
+IN_USE = timedelta(days=7)
+
+
+class TenantForm(forms.ModelForm):
+    """A tenant. Raising its budget needs a reason; a change that cuts it off now needs to be confirmed."""
+
+    models = forms.ModelMultipleChoiceField(
+        Model.objects.order_by("name"),
+        required=False,
+        widget=UnfoldAdminSelect2MultipleWidget,
+        label="Allowed models",
+        help_text="Empty: none. A request for any other model is refused.",
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Needed to raise a budget. Kept in the audit trail.",
+    )
+    confirmed = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        label="Cut it off now",
+        help_text="Only needed when the change refuses what the tenant does now; you will be asked.",
+    )
+
+    class Meta:
+        model = Tenant
+        fields = (
+            "name", "slug", "tier", "status", "default_model", *INHERITED, "budget_mode", "alert_percents",
+            "billing_day", "timezone", "disconnect_policy", "alert_emails", "note",
+        )  # fmt: skip
+        widgets = {
+            "alert_percents": UnfoldAdminTextInputWidget,
+            "alert_emails": UnfoldAdminTextInputWidget,
+            "note": UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance.pk:
+            return
+        self._allowed = list(self.instance.allowed_models.all())
+        self._budget = _budget(self.instance)
+        if "models" in self.fields:
+            self.fields["models"].initial = self._allowed
+        for name in INHERITED:
+            if name in self.fields:
+                value = _plain(getattr(self.instance.tier, name))
+                self.fields[name].widget.attrs["placeholder"] = f"{value} (tier {self.instance.tier})"
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        default, allowed = cleaned.get("default_model"), cleaned.get("models")
+        if default and allowed is not None and default not in allowed:
+            self.add_error("default_model", "The default model has to be one of the allowed models.")
+        return cleaned
+
+    def _post_clean(self) -> None:
+        """After the instance has got the new values, which the questions below are about."""
+        super()._post_clean()  # type: ignore[misc]  # the stubs leave it out
+        if not self.instance.pk or self.errors:
+            return
+        budget = _budget(self.instance)
+        raised = self._budget is not None and (budget is None or budget > self._budget)
+        if raised and not self.cleaned_data.get("reason"):
+            self.add_error("reason", f"Why is the budget raised to {_shown(budget)}?")
+        harm = list(self._harm(budget))
+        if harm and not self.cleaned_data.get("confirmed"):
+            self.add_error("confirmed", [*harm, "Switch this on and save again if that is what you want."])
+        self.instance.change_reason = self.cleaned_data.get("reason", "")
+
+    def _harm(self, budget: Decimal | None) -> Iterator[str]:
+        """What the tenant does now and could not do any more."""
+        tenant = self.instance
+        spent = getattr(tenant, "spent_usd", Decimal(0))
+        fitted = self._budget is None or spent < self._budget
+        if tenant.budget_mode == BudgetMode.HARD and budget is not None and fitted and spent >= budget:
+            yield f"It has spent {cells.short_usd(spent)} already: every request would be refused."
+        removed = {model.name for model in self._allowed} - {m.name for m in self.cleaned_data["models"]}
+        since = timezone.now().date() - IN_USE
+        used = tenant.daily_usage.filter(day__gte=since, model__in=removed).values("model").order_by("model")
+        for row in used.annotate(calls=Sum("requests")):
+            yield f"{row['model']} was called {cells.count(row['calls'])} times in the last 7 days."
+
+
+def _budget(tenant: Tenant) -> Decimal | None:
+    own = tenant.monthly_budget_usd
+    return tenant.tier.monthly_budget_usd if own is None else own
+
+
+def _shown(budget: Decimal | None) -> str:
+    return "unlimited" if budget is None else cells.usd(budget)
+
+
+def _plain(value: Decimal | int | None) -> str:
+    if value is None:
+        return "unlimited"
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else f"{value:,}"
