@@ -1,24 +1,41 @@
 """What a web process does before its first request and after its last."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from billing import meter
+from billing import meter, reaper
+from billing.refusals import MeteringUnavailable
 from proxy import background
 from proxy.upstream import default_upstream
 
 # Settling what is still open when the process ends; the reaper has the rest.
 LAST_SECONDS = 10
+BEAT_SECONDS = 2
+logger = logging.getLogger("tenantry.proxy")
 
 
 async def lifespan(
     receive: Callable[[], Awaitable[Any]], send: Callable[[dict[str, Any]], Awaitable[None]]
 ) -> None:
-    """ASGI's lifespan protocol: nothing is needed to start; to stop, what was begun is finished."""
+    """ASGI's lifespan protocol: while it serves, the process says that it lives; to stop, it finishes."""
     await receive()
+    beating = asyncio.create_task(_beat())
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await background.finish(seconds=LAST_SECONDS)
+    beating.cancel()
     await default_upstream().close()
     await meter.pipe().close()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _beat() -> None:
+    """Without this the reaper would take the leases of a long stream for those of a dead process."""
+    while True:
+        try:
+            await reaper.heartbeat(meter.WORKER)
+        except MeteringUnavailable as error:
+            logger.warning("No heartbeat: %s", error.message)
+        await asyncio.sleep(BEAT_SECONDS)

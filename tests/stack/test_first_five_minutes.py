@@ -185,6 +185,19 @@ def test_bad_input_is_answered_by_the_table_and_costs_nothing(
     assert operator.get("/api/usage", params={"tenant": slug}).json()["results"] == []
 
 
+def test_a_long_stream_is_not_taken_for_an_orphan(stack, operator, tenant_key):
+    slug, key = tenant_key()
+    body = {**asking("[[sandbox deltas=16 delta_ms=1000 output_tokens=16]]"), "stream": True}
+
+    with httpx.stream(
+        "POST", f"{stack.url}/v1/messages", headers={"x-api-key": key}, json=body, timeout=60
+    ) as answer:
+        assert b"message_stop" in b"".join(answer.iter_bytes())
+
+    rows = eventually(lambda: operator.get("/api/usage", params={"tenant": slug}).json()["results"])
+    assert [(row["status"], row["output_tokens"]) for row in rows] == [("ok", 16)]
+
+
 def test_a_second_up_in_the_same_folder_says_so(stack):
     import subprocess
     import sys
