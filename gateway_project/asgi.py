@@ -17,7 +17,7 @@ Message = MutableMapping[str, Any]
 
 
 async def application(
-    scope: dict[str, Any],
+    scope: Any,
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Any], Awaitable[None]],
 ) -> None:

@@ -105,6 +105,7 @@ def test_openais_sdk_works_on_the_same_models(stack, tenant_key):
         )
     )
 
+    assert answer.usage is not None
     assert answer.usage.completion_tokens == 50
     assert all(chunk.usage is None for chunk in chunks)
 
