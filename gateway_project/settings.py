@@ -128,6 +128,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "hold the books together": {"task": "billing.tasks.hold_the_books_together", "schedule": 300},
+    "keep partitions ahead": {"task": "billing.tasks.keep_partitions_ahead", "schedule": 3600},
+}
 
 # --- The upstream ---
 EZAI_BASE_URL = env.text("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
