@@ -115,9 +115,13 @@ async def test_openais_usage_chunk_is_asked_for_and_kept_back(world, upstream_an
     assert [row.cost_usd for row in seen.rows] == [EXACT, EXACT]
 
 
-async def left_after(seconds, key, **options):
+async def left_after(seconds, key, *, upstream=None, **options):
+    """A caller that leaves `seconds` after it began, or after `upstream` was asked."""
     request = caller(key, **options)
     served = asyncio.create_task(request.call())
+    async with asyncio.timeout(20):
+        while upstream is not None and not upstream.asked:
+            await asyncio.sleep(0.01)
     await asyncio.sleep(seconds)
     request.leave()
     await served
@@ -131,7 +135,7 @@ async def test_a_caller_that_leaves_before_the_answer_is_charged_an_estimate(
         await asyncio.sleep(10)
 
     async with upstream_answering(late) as upstream:
-        await left_after(1.5, world.key)
+        await left_after(0.3, world.key, upstream=upstream)
         await asyncio.wait_for(upstream.hung_up.wait(), 10)
         seen = await books()
 
@@ -146,7 +150,7 @@ async def test_a_caller_that_leaves_in_mid_stream_is_charged_for_what_was_writte
     world, upstream_answering, books
 ):
     async with upstream_answering(stream(START, DELTA, 10.0, END, STOP)) as upstream:
-        answer = await left_after(1.5, world.key, stream=True)
+        answer = await left_after(0.4, world.key, upstream=upstream, stream=True)
         await asyncio.wait_for(upstream.hung_up.wait(), 10)
         seen = await books()
 
@@ -170,7 +174,7 @@ async def test_a_tenant_that_drains_is_charged_exactly_although_the_caller_left(
 
     talk = stream(START, DELTA, 0.6, END, STOP) if streamed else late
     async with upstream_answering(talk) as upstream:
-        await left_after(1.5, world.key, stream=streamed)
+        await left_after(0.3, world.key, upstream=upstream, stream=streamed)
         seen = await books()
 
     assert not upstream.hung_up.is_set()
@@ -180,8 +184,8 @@ async def test_a_tenant_that_drains_is_charged_exactly_although_the_caller_left(
 
 
 async def test_a_caller_that_leaves_after_the_last_byte_changes_nothing(world, upstream_answering, books):
-    async with upstream_answering(stream(WHOLE, 0.5)):
-        await left_after(1.5, world.key, stream=True)
+    async with upstream_answering(stream(WHOLE, 0.5)) as upstream:
+        await left_after(0.3, world.key, upstream=upstream, stream=True)
         seen = await books()
 
     assert (seen.row.cost_usd, seen.row.status, seen.row.estimated) == (EXACT, "ok", False)
