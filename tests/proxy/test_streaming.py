@@ -120,7 +120,7 @@ async def left_after(seconds, key, *, upstream=None, **options):
     request = caller(key, **options)
     served = asyncio.create_task(request.call())
     async with asyncio.timeout(20):
-        while upstream is not None and not upstream.asked:
+        while upstream is not None and not upstream.asked:  # noqa: ASYNC110 - a plain list, in tests only
             await asyncio.sleep(0.01)
     await asyncio.sleep(seconds)
     request.leave()
