@@ -5,19 +5,19 @@ measured): `ThreadSensitiveContext`, the receivers of `request_started` and `req
 `sync_to_async(response.close)`. They look after ORM connections and uploads; the data plane has neither.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.http import HttpResponse, HttpResponseBase
-from django.urls import get_resolver
+from django.urls import ResolverMatch, get_resolver
 
 from billing.request_ids import new_request_id
-from proxy.answers import failure
+from proxy.answers import Answer, failure
 from proxy.body import Message, Receive, read_body
 from proxy.client import Client
 
@@ -35,13 +35,14 @@ class DataPlaneRequest(ASGIRequest):
 class DataPlaneHandler(ASGIHandler):
     """Serves `proxy.urls` on the event loop alone. Every failure is answered in the caller's dialect."""
 
-    urlconf = "proxy.urls"
     request_class = DataPlaneRequest
 
     def load_middleware(self, is_async: bool = False) -> None:
         """None: sessions, CSRF, messages and redirects belong to the control plane."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        request = self.request_class(scope, BytesIO())
+        request.request_id = new_request_id()
         try:
             body = await read_body(
                 receive,
@@ -52,45 +53,49 @@ class DataPlaneHandler(ASGIHandler):
         except RequestAborted:
             return
         except Exception as error:
-            request = self.request_class(scope, BytesIO())
-            await self._send(failure(error, request), send)
+            await _send_whole(failure(error, request), send)
             return
-        request = self.request_class(scope, BytesIO())
-        request._body = body
-        request.request_id = new_request_id()
+        request._body = body  # type: ignore[attr-defined]
         async with Client(receive) as client:
             request.client = client
-            response = await self._respond(request)
+            answer = await self._respond(request)
             try:
-                await self._send(response, send, client)
+                await _send(answer, send, client)
             finally:
-                # What Django's `close` does, without its signal and on the event loop: a stream that was
-                # never begun is settled here.
-                for close in cast(Any, response)._resource_closers:
-                    close()
+                if answer.close is not None:
+                    answer.close()
 
-    async def _respond(self, request: Any) -> HttpResponseBase:
+    async def _respond(self, request: DataPlaneRequest) -> Answer:
         try:
-            match = get_resolver(self.urlconf).resolve(request.path_info)
-            return await match.func(request, *match.args, **match.kwargs)
+            match = _resolved(request.path_info)
+            return cast(Answer, await match.func(request, *match.args, **match.kwargs))
         except Exception as error:
             return failure(error, request)
 
-    async def _send(self, response: HttpResponseBase, send: Send, client: Client | None = None) -> None:
-        """Like `send_response`, without the wrappers Django puts around each piece of a stream."""
-        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        if response.streaming:
-            pieces = cast(AsyncGenerator[bytes, None], cast(Any, response)._iterator)
-            async with aclosing(pieces) as pieces:
-                async for piece in pieces:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-            body = b""
-        else:
-            body = cast(HttpResponse, response).content
-        if client is not None:
-            client.answered = True
-        await send({"type": "http.response.body", "body": body})
+
+async def _send(answer: Answer, send: Send, client: Client) -> None:
+    if answer.pieces is None:
+        client.answered = True
+        await _send_whole(answer, send)
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    async with aclosing(answer.pieces) as pieces:
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    client.answered = True
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_whole(answer: Answer, send: Send) -> None:
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+@lru_cache(maxsize=256)
+def _resolved(path: str) -> ResolverMatch:
+    """The view for `path`; nearly all requests are to one of two paths (saves 20 µs of patterns)."""
+    return get_resolver("proxy.urls").resolve(path)
 
 
 def _content_length(scope: Scope) -> int | None:

@@ -104,15 +104,6 @@ def to_caller(raw: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """What of the upstream's answer headers reaches the caller, in their order."""
     return [
         (name, value)
-        for name, value in ((name.lower(), value) for name, value in raw)
+        for name, value in raw
         if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES)
     ]
-
-
-def find(raw: Iterable[tuple[bytes, bytes]], *names: bytes) -> str:
-    """The first of `names` that the answer carries, else an empty text."""
-    found = {name.lower(): value for name, value in raw}
-    for name in names:
-        if name in found:
-            return found[name].decode("latin-1")
-    return ""

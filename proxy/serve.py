@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
-from django.http import HttpResponse, HttpResponseBase
 
 from billing import meter
 from billing.lease import Facts, Offer
 from billing.meter import StalePolicy
 from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
 from proxy import headers as header_lists
-from proxy.answers import passed_on, usd_text
+from proxy.answers import Answer, passed_on, usd_text
 from proxy.call import Call
 from proxy.charge import Charge
 from proxy.dialects import ANTHROPIC
@@ -43,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
     offers: list[Offer]
 
 
-async def serve(call: Call) -> HttpResponseBase:
+async def serve(call: Call) -> Answer:
     """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
     principal = await authenticate(call.headers)
     parsed = call.dialect.parse(call.body, call.headers)
@@ -51,7 +50,7 @@ async def serve(call: Call) -> HttpResponseBase:
     return await forwarded(call, charge)
 
 
-async def count_tokens(call: Call) -> HttpResponseBase:
+async def count_tokens(call: Call) -> Answer:
     """Anthropic's token count: under every limit on requests, and free."""
     principal = await authenticate(call.headers)
     parsed = ANTHROPIC.parse(call.body, call.headers, counting=True)
@@ -130,14 +129,14 @@ async def _admit(call: Call, plan: Plan, *, billed: bool) -> Charge:
     )
 
 
-async def forwarded(call: Call, charge: Charge) -> HttpResponseBase:
+async def forwarded(call: Call, charge: Charge) -> Answer:
     """The upstream's answer, whole or as a stream; however it ends, the charge is settled."""
     if charge.drains:
         call.client.outstay()
     try:
         answer = await forward(call, charge)
-        if answer.header("content-type").startswith("text/event-stream") and answer.status < 400:
-            return Relay(answer, charge).response()
+        if answer.header(b"content-type").startswith("text/event-stream") and answer.status < 400:
+            return Relay(answer, charge).answer()
         return await whole(answer, charge)
     except UpstreamUnavailable as error:
         charge.free(http_status=error.status, note="no answer" if error.reached else "")
@@ -189,11 +188,11 @@ async def forward(call: Call, charge: Charge) -> UpstreamAnswer:
     answer = await default_upstream().send(
         target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
     )
-    charge.upstream_request_id = answer.header("request-id") or answer.header("x-request-id")
+    charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
     return answer
 
 
-async def whole(answer: UpstreamAnswer, charge: Charge) -> HttpResponseBase:
+async def whole(answer: UpstreamAnswer, charge: Charge) -> Answer:
     """A JSON answer: read, settled, passed on as it is."""
     try:
         body = await answer.read()
@@ -208,9 +207,8 @@ async def whole(answer: UpstreamAnswer, charge: Charge) -> HttpResponseBase:
         charge.ttft_ms = charge.call.elapsed_ms()
         charge.complete(reading, http_status=answer.status, written=len(body) // 3)
     await charge.written()
-    response = passed_on(HttpResponse(body, status=answer.status), answer, charge)
-    response.headers["x-tenantry-cost-usd"] = usd_text(charge.cost_nano)
-    return response
+    headers = passed_on(answer, charge, **{"x-tenantry-cost-usd": usd_text(charge.cost_nano)})
+    return Answer(status=answer.status, headers=headers, body=body)
 
 
 def refused(answer: UpstreamAnswer, body: bytes, charge: Charge) -> None:

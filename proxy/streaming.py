@@ -1,12 +1,10 @@
 """An SSE answer on its way through: bytes as they come, usage read beside them, settled before the last."""
 
 import logging
-from collections.abc import AsyncIterator
-
-from django.http import HttpResponseBase, StreamingHttpResponse
+from collections.abc import AsyncGenerator
 
 from gateway_project.errors import TenantryError
-from proxy.answers import passed_on
+from proxy.answers import Answer, passed_on
 from proxy.background import keep
 from proxy.charge import Charge
 from proxy.upstream import UpstreamAnswer, UpstreamUnavailable
@@ -22,21 +20,20 @@ class TruncatedStream(TenantryError):
 
 
 class Relay:
-    """One stream. `close()` settles it wherever it stands; Django calls it when the response is done with."""
+    """One stream, settled wherever it stands when the answer is closed, even if it was never begun."""
 
     def __init__(self, answer: UpstreamAnswer, charge: Charge) -> None:
         self._answer = answer
         self._charge = charge
         self._meter = charge.call.dialect.stream_meter(charge.parsed)
 
-    def response(self) -> HttpResponseBase:
-        response = StreamingHttpResponse(self, status=self._answer.status)
-        passed_on(response, self._answer, self._charge)
-        response.headers["cache-control"] = "no-cache"
-        response.headers["x-accel-buffering"] = "no"  # nginx would hold the stream back
-        return response
+    def answer(self) -> Answer:
+        headers = passed_on(self._answer, self._charge)
+        # nginx would hold the stream back, others might store it.
+        headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        return Answer(status=self._answer.status, headers=headers, pieces=self._pieces(), close=self._close)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         charge, meter = self._charge, self._meter
         failure: TenantryError | None = None
         try:
@@ -63,7 +60,7 @@ class Relay:
             # A blank line first: the piece before may have ended in the middle of an event.
             yield b"\n\n" + charge.call.dialect.error_event(failure, charge.call.request_id)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
         self._end("cancelled", "caller left in mid-stream")
         keep(self._answer.close())

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import msgspec
-from django.http import HttpResponse, HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.views import APIView
 
 from proxy import account
 from proxy import headers as header_lists
+from proxy.answers import Answer, json_answer
 from proxy.call import Call
 from proxy.decision import decide
 from proxy.dialects import dialect_of
@@ -37,7 +36,7 @@ class DataPlaneView(APIView):
     permission_classes = ()
     content_negotiation_class = OneAnswer
 
-    async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+    async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Answer:  # type: ignore[override]
         handler = getattr(self, request.method.lower(), None)
         if handler is None or request.method == "OPTIONS":
             allowed = ", ".join(name for name in self.allowed_methods if name != "OPTIONS")
@@ -71,62 +70,59 @@ def _refuse_media(named: dict[str, str]) -> None:
         raise UnsupportedMedia(f"content-type: {kind[:60]!r} is not application/json.")
 
 
-def _json(call: Call, value: Any) -> HttpResponse:
-    response = HttpResponse(msgspec.json.encode(value), content_type="application/json")
-    response.headers["request-id"] = call.request_id
-    return response
-
-
 class Messages(DataPlaneView):
     """`POST /v1/messages` and `POST /v1/chat/completions`."""
 
-    async def post(self, call: Call) -> HttpResponseBase:
+    async def post(self, call: Call) -> Answer:
         return await serve(call)
 
 
 class CountTokens(DataPlaneView):
-    async def post(self, call: Call) -> HttpResponseBase:
+    async def post(self, call: Call) -> Answer:
         return await count_tokens(call)
 
 
 class Models(DataPlaneView):
     """The tenant's own models."""
 
-    async def get(self, call: Call) -> HttpResponseBase:
+    async def get(self, call: Call) -> Answer:
         principal = await current_principal(call)
         models = [principal.policy.models[name] for name in sorted(principal.policy.models)]
-        return _json(call, call.dialect.models_page(models))
+        return json_answer(call.dialect.models_page(models), request_id=call.request_id)
 
 
 class OneModel(DataPlaneView):
-    async def get(self, call: Call, name: str) -> HttpResponseBase:
+    async def get(self, call: Call, name: str) -> Answer:
         principal = await current_principal(call)
         model = principal.policy.models.get(name)
         if model is None:
             raise NotFound(f"There is no model {name[:100]!r}.")
-        return _json(call, call.dialect.model_card(model))
+        return json_answer(call.dialect.model_card(model), request_id=call.request_id)
 
 
 class Usage(DataPlaneView):
-    async def get(self, call: Call) -> HttpResponseBase:
+    async def get(self, call: Call) -> Answer:
         principal = await current_principal(call)
-        return _json(call, await account.usage_of(principal, self.request.GET))
+        usage = await account.usage_of(principal, self.request.GET)
+        return json_answer(usage, request_id=call.request_id)
 
 
 class Budget(DataPlaneView):
-    async def get(self, call: Call) -> HttpResponseBase:
-        return _json(call, await account.budget_of(await current_principal(call)))
+    async def get(self, call: Call) -> Answer:
+        budget = await account.budget_of(await current_principal(call))
+        return json_answer(budget, request_id=call.request_id)
 
 
 class Receipt(DataPlaneView):
     """`GET /v1/requests/{request-id}`."""
 
-    async def get(self, call: Call, request_id: str) -> HttpResponseBase:
-        return _json(call, await account.receipt_of(await current_principal(call), request_id))
+    async def get(self, call: Call, request_id: str) -> Answer:
+        receipt = await account.receipt_of(await current_principal(call), request_id)
+        return json_answer(receipt, request_id=call.request_id)
 
 
 class Route(DataPlaneView):
     """`POST /v1/route`: the decision, and nothing else."""
 
-    async def post(self, call: Call) -> HttpResponseBase:
-        return _json(call, await decide(call))
+    async def post(self, call: Call) -> Answer:
+        return json_answer(await decide(call), request_id=call.request_id)

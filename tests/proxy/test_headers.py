@@ -52,19 +52,19 @@ def test_a_value_that_is_not_ascii_is_left_out():
 
 def test_what_describes_the_companys_account_never_reaches_the_caller():
     answered = [
-        (b"Content-Type", b"application/json"),
-        (b"Retry-After", b"3"),
-        (b"X-Should-Retry", b"true"),
-        (b"Anthropic-Organization-Id", b"org"),
-        (b"Anthropic-Ratelimit-Requests-Limit", b"4000"),
-        (b"X-RateLimit-Remaining-Tokens", b"7"),
-        (b"Set-Cookie", b"a=b"),
-        (b"Transfer-Encoding", b"chunked"),
-        (b"Content-Encoding", b"gzip"),
-        (b"Content-Length", b"12"),
-        (b"Request-Id", b"req_1"),
-        (b"CF-Ray", b"x"),
-        (b"X-Tenantry-Cost-Usd", b"0"),
+        (b"content-type", b"application/json"),
+        (b"retry-after", b"3"),
+        (b"x-should-retry", b"true"),
+        (b"anthropic-organization-id", b"org"),
+        (b"anthropic-ratelimit-requests-limit", b"4000"),
+        (b"x-ratelimit-remaining-tokens", b"7"),
+        (b"set-cookie", b"a=b"),
+        (b"transfer-encoding", b"chunked"),
+        (b"content-encoding", b"gzip"),
+        (b"content-length", b"12"),
+        (b"request-id", b"req_1"),
+        (b"cf-ray", b"x"),
+        (b"x-tenantry-cost-usd", b"0"),
     ]
 
     assert headers.to_caller(answered) == [

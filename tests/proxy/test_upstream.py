@@ -39,7 +39,7 @@ async def test_an_answer_has_status_headers_and_body():
         answer = await send(upstream)
 
         assert answer.status == 418
-        assert answer.header("x-one") == "1"
+        assert answer.header(b"x-one") == "1"
         assert await answer.read() == b"short"
 
 

@@ -1,0 +1,287 @@
+"""An httpx transport for one kind of traffic: many short POSTs and long streams to one HTTP/1.1 upstream.
+
+A protocol around httptools, the parser uvicorn uses, so no state machine of its own. Measured per request at
+32 in flight, CPU: httpx's own transport 1.4 ms, httpx-aiohttp 245 µs, aiohttp alone 110 µs, this one 60 µs.
+What it leaves out, because the upstream needs none of it: HTTP/2, proxies, redirects, cookies, decompression.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+
+import httptools
+import httpx
+
+# Unread bytes of a body at which reading stops until the caller has taken some.
+HIGH_WATER = 256 * 1024
+Place = tuple[str, str, int]
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Http1Transport(httpx.AsyncBaseTransport):
+    """Keeps connections that are done with for `keepalive` seconds; opens as many as are asked for at once.
+
+    Of httpx's timeouts it knows `connect` and `read` (to the head, and between two pieces of a body).
+    """
+
+    def __init__(self, *, keepalive: float = 15.0, tls: ssl.SSLContext | None = None) -> None:
+        self._keepalive = keepalive
+        self._tls = tls
+        self._idle: dict[Place, list[Connection]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises httpx's ConnectError, ConnectTimeout, ReadTimeout, ReadError or RemoteProtocolError."""
+        seconds = request.extensions["timeout"]
+        url = request.url
+        place = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        connection = self._waiting_at(place) or await self._open(place, seconds["connect"])
+        try:
+            await connection.ask(_head(request), await request.aread(), seconds["read"])
+        except BaseException:
+            connection.abort()
+            raise
+        return httpx.Response(
+            connection.status,
+            headers=connection.headers,
+            stream=_Body(connection, self, place),
+            request=request,
+        )
+
+    def put_back(self, place: Place, connection: "Connection") -> None:
+        """Keep a connection whose exchange is over; close one whose is not."""
+        if not connection.reusable:
+            connection.abort()
+            return
+        self._idle.setdefault(place, []).append(connection)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(self._keepalive, self._close_old)
+
+    async def aclose(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.abort()
+        self._idle.clear()
+
+    def _waiting_at(self, place: Place) -> "Connection | None":
+        """The one used last, so that the others grow old; one that the upstream closed is passed over."""
+        idle = self._idle.get(place, [])
+        while idle:
+            connection = idle.pop()
+            if connection.reusable:
+                return connection
+        return None
+
+    async def _open(self, place: Place, seconds: float) -> "Connection":
+        scheme, host, port = place
+        if scheme == "https" and self._tls is None:
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(
+                    Connection, host, port, ssl=self._tls if scheme == "https" else None
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection within {seconds} s") from error
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from error
+        return connection
+
+    def _close_old(self) -> None:
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        for place, idle in self._idle.items():
+            young = []
+            for connection in idle:
+                if loop.time() - connection.last_byte_at < self._keepalive and connection.reusable:
+                    young.append(connection)
+                else:
+                    connection.abort()
+            self._idle[place] = young
+        if any(self._idle.values()):
+            self._sweep = loop.call_later(self._keepalive, self._close_old)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one exchange at a time. `status` and `headers` are those of the answer at hand."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: deque[bytes] = deque()
+        self._unread = 0
+        self._paused = False
+        self._complete = True
+        self._lost: httpx.TransportError | None = None
+        self._headed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._patience = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.last_byte_at = self._loop.time()
+        self.status = 0
+        self.headers: RawHeaders = []
+
+    @property
+    def reusable(self) -> bool:
+        return self._complete and self._lost is None and not self._transport.is_closing()
+
+    async def ask(self, head: bytes, body: bytes, patience: float) -> None:
+        """Send a request and wait for the head of its answer. `patience`: seconds without a byte."""
+        self.headers = []
+        self._headed = self._complete = False
+        self._patience = patience
+        self.last_byte_at = self._loop.time()
+        self._timer = self._loop.call_later(patience, self._look_at_clock)
+        if len(body) < HIGH_WATER:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)  # not joined: a copy of 5 MB costs 1 ms
+        while not self._headed:
+            await self._wait()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The answer's body as it comes."""
+        while True:
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self._unread -= len(piece)
+                yield piece
+            if self._complete:
+                return
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            await self._wait()
+
+    def abort(self) -> None:
+        self._end()
+        self._transport.abort()
+
+    async def _wait(self) -> None:
+        """Until something came. Raises what went wrong."""
+        if self._lost is not None:
+            raise self._lost
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self._lost is not None and not self._pieces:
+            raise self._lost
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: httpx.TransportError) -> None:
+        if self._lost is None:
+            self._lost = error
+        self._end()
+        self._wake()
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_clock(self) -> None:
+        """One timer for the whole exchange: it is moved on when it finds that bytes have come meanwhile."""
+        silent = self._loop.time() - self.last_byte_at
+        if silent < self._patience or self._paused:
+            self._timer = self._loop.call_later(max(0.01, self._patience - silent), self._look_at_clock)
+            return
+        self._fail(httpx.ReadTimeout(f"no byte within {self._patience} s"))
+        self._transport.abort()
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # of a stream socket
+
+    def data_received(self, data: bytes) -> None:
+        self.last_byte_at = self._loop.time()
+        if self._complete:
+            # Bytes that nobody asked for: whatever they are, they must not become the next answer.
+            self._lost = httpx.RemoteProtocolError("bytes after the answer")
+            self._transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(httpx.RemoteProtocolError(f"not HTTP: {error}"))
+            self._transport.abort()
+            return
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._complete:
+            self._lost = self._lost or httpx.ReadError("closed while idle")
+        elif self._headed and self._until_close:
+            self.on_message_complete()
+            self._lost = httpx.ReadError("closed")
+            self._wake()
+        else:
+            what = "in the middle of its answer" if self._headed else "without an answer"
+            self._fail(httpx.ReadError(f"the upstream closed {what}"))
+
+    # httptools' callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            return
+        names = {name for name, _ in self.headers}
+        self._until_close = not names & {b"content-length", b"transfer-encoding"}
+        self._headed = True
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._unread += len(body)
+        if self._unread > HIGH_WATER and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:
+            self.headers = []  # 100 Continue, 103 Early Hints: the answer is still to come
+            return
+        self._complete = True
+        self._end()
+        if not self._parser.should_keep_alive():
+            self._lost = httpx.ReadError("the upstream keeps no connection")
+
+
+class _Body(httpx.AsyncByteStream):
+    """An answer's body; closing it gives the connection back."""
+
+    def __init__(self, connection: Connection, transport: Http1Transport, place: Place) -> None:
+        self._connection: Connection | None = connection
+        self._transport = transport
+        self._place = place
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._connection is not None:
+            async for piece in self._connection.pieces():
+                yield piece
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._transport.put_back(self._place, connection)
+
+
+def _head(request: httpx.Request) -> bytes:
+    """Request line and headers. Raises httpx.LocalProtocolError for a value that would add a line."""
+    fields = request.headers.raw
+    block = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if block.count(b"\n") != len(fields) or block.count(b"\r") != len(fields) or b"\x00" in block:
+        raise httpx.LocalProtocolError("a header with a line break")
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method.encode(), request.url.raw_path, block)
