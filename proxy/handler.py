@@ -55,7 +55,7 @@ class DataPlaneHandler(ASGIHandler):
         except Exception as error:
             await _send_whole(failure(error, request), send)
             return
-        request._body = body  # type: ignore[attr-defined]
+        request._body = body
         async with Client(receive) as client:
             request.client = client
             answer = await self._respond(request)

@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
-        if self._lost is not None and not self._pieces:
+        if self._lost is not None and not self._pieces and not self._complete:
             raise self._lost
 
     def _wake(self) -> None:
@@ -231,10 +231,18 @@ class Connection(asyncio.Protocol):
 
     # httptools' callbacks
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            # Within the packet that ended the answer: see `data_received`.
+            self._lost = httpx.RemoteProtocolError("bytes after the answer")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if not self._complete:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        if self._complete:
+            return
         self.status = self._parser.get_status_code()
         if self.status < 200:
             return
@@ -243,6 +251,8 @@ class Connection(asyncio.Protocol):
         self._headed = True
 
     def on_body(self, body: bytes) -> None:
+        if self._complete:
+            return
         self._pieces.append(body)
         self._unread += len(body)
         if self._unread > HIGH_WATER and not self._paused:
@@ -250,6 +260,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
+        if self._complete:
+            return
         if self.status < 200:
             self.headers = []  # 100 Continue, 103 Early Hints: the answer is still to come
             return

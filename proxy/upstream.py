@@ -1,8 +1,8 @@
 """The one door to the upstream, and the only module that knows httpx (its successor is one import away).
 
-httpx is the interface (requests, responses, `MockTransport` in tests); the transport is aiohttp's, called
-directly. Measured per request at 32 in flight: httpx with its own pool 1.4 ms of CPU, with this transport
-through `AsyncClient` 0.33 ms, called directly 0.14 ms.
+httpx is the interface (requests, responses, `MockTransport` in tests); the transport is `proxy.http1`'s,
+called directly. CPU per request at 32 in flight: httpx with its own pool 1.4 ms, with `httpx-aiohttp` through
+`AsyncClient` 0.33 ms, this one 0.06 ms.
 """
 
 import asyncio

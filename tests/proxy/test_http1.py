@@ -1,0 +1,214 @@
+"""The transport against real sockets: what a server may do to a client that keeps its connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from proxy.http1 import HIGH_WATER, Http1Transport
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Counts its connections; `talk` is called once for each and speaks for all of its requests."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self.connections = 0
+        self.port = 0
+        self.transport = Http1Transport()
+
+    async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._talk(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client has left
+        finally:
+            writer.close()
+
+    async def ask(self, body: bytes = b"{}", *, read: float = 1.0) -> httpx.Response:
+        return await self.transport.handle_async_request(
+            httpx.Request(
+                "POST",
+                f"http://127.0.0.1:{self.port}/v1/messages",
+                content=body,
+                extensions={"timeout": {"connect": 1.0, "read": read}},
+            )
+        )
+
+    async def read(self, body: bytes = b"{}") -> bytes:
+        stream = body_of(await self.ask(body))
+        try:
+            return b"".join([piece async for piece in stream])
+        finally:
+            await stream.aclose()
+
+
+def body_of(answer: httpx.Response) -> httpx.AsyncByteStream:
+    assert isinstance(answer.stream, httpx.AsyncByteStream)
+    return answer.stream
+
+
+@asynccontextmanager
+async def server_that(talk: Talk) -> AsyncIterator[Server]:
+    ours = Server(talk)
+    listening = await asyncio.start_server(ours.on_connection, "127.0.0.1", 0)
+    ours.port = listening.sockets[0].getsockname()[1]
+    yield ours
+    await ours.transport.aclose()
+    listening.close()
+
+
+async def request(reader: asyncio.StreamReader) -> bytes:
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+    return await reader.readexactly(length)
+
+
+def answering(*answers: bytes) -> Talk:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await request(reader)
+            writer.write(answer)
+            await writer.drain()
+        await reader.read()
+
+    return talk
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+async def test_a_connection_whose_answer_was_read_serves_the_next_request():
+    async with server_that(answering(OK, OK)) as server:
+        assert [await server.read(), await server.read()] == [b"ok", b"ok"]
+        assert server.connections == 1
+
+
+async def test_an_answer_that_was_not_read_to_its_end_costs_its_connection():
+    half = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha"
+    async with server_that(answering(half)) as server:
+        for _ in range(2):
+            answer = await server.ask()
+            await body_of(answer).aclose()
+        assert server.connections == 2
+
+
+async def test_bytes_after_an_answer_never_become_the_next_answer():
+    async with server_that(answering(OK + OK, OK)) as server:
+        await server.read()
+        await asyncio.sleep(0.05)
+        await server.read()
+        assert server.connections == 2
+
+
+async def test_connection_close_is_obeyed():
+    closing = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
+    async with server_that(answering(closing, OK)) as server:
+        await server.read()
+        await server.read()
+        assert server.connections == 2
+
+
+async def test_a_chunked_body_with_a_trailer_is_read_to_its_end():
+    chunked = (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n3\r\nay!\r\n0\r\nx-t: 1\r\n\r\n"
+    )
+    async with server_that(answering(chunked, OK)) as server:
+        assert await server.read() == b"okay!"
+        assert await server.read() == b"ok"
+        assert server.connections == 1
+
+
+async def test_interim_answers_are_passed_over():
+    async with server_that(answering(b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" + OK)) as server:
+        answer = await server.ask()
+        assert answer.status_code == 200
+        assert "link" not in answer.headers
+        await body_of(answer).aclose()
+
+
+async def test_a_body_without_length_ends_with_its_connection():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+        await writer.drain()
+
+    async with server_that(talk) as server:
+        assert await server.read() == b"all of it"
+
+
+async def test_a_body_cut_off_is_an_error_after_what_came():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+        await writer.drain()
+
+    async with server_that(talk) as server:
+        answer = await server.ask()
+        pieces = aiter(body_of(answer))
+        assert await anext(pieces) == b"half"
+        with pytest.raises(httpx.ReadError):
+            await anext(pieces)
+        await body_of(answer).aclose()
+
+
+async def test_what_is_not_http_is_refused():
+    async with server_that(answering(b"220 mail ready\r\n")) as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await server.ask()
+
+
+async def test_silence_is_a_timeout():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with server_that(talk) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            await server.ask(read=0.1)
+
+
+async def test_a_slow_reader_holds_the_upstream_back_and_loses_nothing():
+    size = HIGH_WATER * 8
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+        await writer.drain()
+        await reader.read()
+
+    async with server_that(talk) as server:
+        answer = await server.ask()
+        seen = 0
+        async for piece in body_of(answer):
+            seen += len(piece)
+            await asyncio.sleep(0.001)
+        assert seen == size
+        await body_of(answer).aclose()
+
+
+async def test_a_large_request_body_arrives_whole():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = b"%d" % len(await request(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(size), size))
+        await reader.read()
+
+    async with server_that(talk) as server:
+        assert await server.read(b"y" * 5_000_000) == b"5000000"
+
+
+async def test_a_header_that_would_add_a_line_is_never_sent():
+    async with server_that(answering(OK)) as server:
+        with pytest.raises(httpx.LocalProtocolError):
+            await server.transport.handle_async_request(
+                httpx.Request(
+                    "POST",
+                    f"http://127.0.0.1:{server.port}/",
+                    headers=[(b"x-a", b"1\r\nx-b: 2")],
+                    extensions={"timeout": {"connect": 1.0, "read": 1.0}},
+                )
+            )
