@@ -1,5 +1,7 @@
 """What is reserved for one call, and how it is written into Redis so that anyone may settle it."""
 
+from datetime import datetime
+
 import msgspec
 
 from billing.events import UsageEvent
@@ -9,7 +11,10 @@ TENANT, KEY, USER, RUN = range(4)
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """A candidate and what it may cost: `input_hold_nano` for the prompt at its worst, then by the token."""
+    """A candidate and what it may cost: `input_hold_nano` for the prompt at its worst, then by the token.
+
+    `first_tokens` of output are held for at admission (`None`: all of `max_tokens`); the hold grows later.
+    """
 
     candidate: Candidate
     price_id: int | None
@@ -17,6 +22,11 @@ class Offer(msgspec.Struct, frozen=True):
     output_nano_per_token: int
     max_tokens: int
     min_output_tokens: int = 1
+    first_tokens: int | None = None
+
+    @property
+    def held_tokens(self) -> int:
+        return self.max_tokens if self.first_tokens is None else min(self.first_tokens, self.max_tokens)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -39,7 +49,8 @@ class Facts(msgspec.Struct, frozen=True):
 
 class Lease(msgspec.Struct):
     """An open reservation. `counters` are the names (below the tenant's key) of tenant, key, user and run
-    budgets; empty where none is kept. `event` is the ledger row so far.
+    budgets, empty where none is kept; `budgets` what they may reach (`None`: no limit). `event` is the ledger
+    row so far, `output_tokens` what the hold pays for, `facts` what Redis keeps of the lease besides.
     """
 
     request_id: str
@@ -54,6 +65,23 @@ class Lease(msgspec.Struct):
     event: UsageEvent
     alert_lines: str = ""
     worker: str = ""
+    budgets: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
+    resets_at: datetime | None = None
+    output_tokens: int = 0
+    index: int = 1
+    admitted_us: int = 0
+    facts: bytes = b""
+
+    @property
+    def kept(self) -> str:
+        """Which counters are kept, as the scripts want it: '1001' for tenant and run."""
+        return "".join("1" if name else "0" for name in self.counters)
+
+    def text(self) -> bytes:
+        """The lease as `admit.lua` wrote it."""
+        head = (self.hold_nano, self.held_tokens, self.index, self.output_tokens, self.admitted_us)
+        names = "|".join((*self.counters, self.day_counter))
+        return f"{'|'.join(map(str, head))}|{names}\n".encode() + self.facts
 
 
 class _Stored(msgspec.Struct):
@@ -85,7 +113,7 @@ class OrphanedLease(msgspec.Struct, frozen=True):
     worker: str
     hold_nano: int
     held_tokens: int
-    max_tokens: int
+    output_tokens: int
     admitted_us: int
     counters: tuple[str, str, str, str]
     day_counter: str
@@ -96,7 +124,7 @@ class OrphanedLease(msgspec.Struct, frozen=True):
 def read(request_id: str, tenant_id: int, text: bytes) -> OrphanedLease:
     """The lease behind `text`, as `admit.lua` wrote it."""
     first, _, rest = text.partition(b"\n")
-    hold, tokens, index, max_tokens, admitted, tenant, key, user, run, day = first.decode().split("|")
+    hold, tokens, index, paid, admitted, tenant, key, user, run, day = first.decode().split("|")
     body = _decode(rest)
     return OrphanedLease(
         request_id=request_id,
@@ -104,7 +132,7 @@ def read(request_id: str, tenant_id: int, text: bytes) -> OrphanedLease:
         worker=body.worker,
         hold_nano=int(hold),
         held_tokens=int(tokens),
-        max_tokens=int(max_tokens),
+        output_tokens=int(paid),
         admitted_us=int(admitted),
         counters=(tenant, key, user, run),
         day_counter=day,

@@ -35,7 +35,7 @@ TOMBSTONE_SECONDS = 60
 QUARANTINE_MS = 2000
 SCOPES = ("tenant", "key", "user", "run")
 
-_ADMIT, _SETTLE, _OPEN_EPOCH = Script("admit"), Script("settle"), Script("open_epoch")
+_ADMIT, _SETTLE, _EXTEND, _OPEN_EPOCH = (Script(name) for name in ("admit", "settle", "extend", "open_epoch"))
 _pipes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RedisPipe] = weakref.WeakKeyDictionary()
 _spans: dict[tuple[str, int], tuple[Span, Span]] = {}
 
@@ -178,7 +178,7 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
             lease.held_tokens,
             outcome.usage.total_tokens,
             encode(event),
-            "".join("1" if name else "0" for name in lease.counters),
+            lease.kept,
             lease.alert_lines,
             3600 if by == "reaped" else TOMBSTONE_SECONDS,
             by,
@@ -187,6 +187,30 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
     if reply[0] != b"OK":
         return Settled(first=False, spent_nano=0, held_nano=0)
     return Settled(first=True, spent_nano=reply[1], held_nano=reply[2])
+
+
+async def extend(lease: Lease, tokens: int) -> None:
+    """Hold for up to `tokens` more of output, as far as every budget has room; `lease` says what it got.
+
+    Raises BudgetExceeded when there is room for none, MeteringUnavailable when Redis is away or has lost
+    the lease.
+    """
+    place, price = tenant_key(lease.tenant_id), lease.offer.output_nano_per_token
+    keys = [f"{place}:leases", *(f"{place}:{name}" if name else place for name in lease.counters)]
+    limits = (_limit(budget) for budget in lease.budgets)
+    reply = await pipe().run(_EXTEND, keys, [lease.request_id, tokens, price, lease.kept, *limits])
+    if reply[0] == b"GONE":
+        raise MeteringUnavailable("The metering store has lost this call's reservation.")
+    if reply[0] == b"REFUSED":
+        _, number, spent, _ = reply
+        raise BudgetExceeded(
+            scope=SCOPES[number - 1],
+            spend_usd=to_usd(spent),
+            budget_usd=to_usd(lease.budgets[number - 1] or 0),
+            resets_at=None if number == 4 else lease.resets_at,
+        )
+    lease.output_tokens += reply[1]
+    lease.hold_nano += reply[1] * price
 
 
 async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:
@@ -259,7 +283,7 @@ class Asking:
             f"r:{_short(run.id)}:b" if run and run.budget_nano is not None else "",
         )
         self.day_counter = f"d:{day.name}"
-        self.held_tokens = offers[0].max_tokens if offers else 0
+        self.held_tokens = offers[0].held_tokens if offers else 0
         budget = policy.monthly_budget_nano
         self.alert_lines = (
             ",".join(f"{percent}:{budget * percent // 100}" for percent in policy.alert_percents)
@@ -267,6 +291,7 @@ class Asking:
             else ""
         )
         self.events = [self._event(offer) for offer in offers]
+        self.stored = stored(WORKER, self.events, self.alert_lines)
         place = tenant_key(policy.tenant_id)
         mark = tag(shard_of(policy.tenant_id))
         limits_user = policy.user_requests_per_minute if user else None
@@ -299,7 +324,7 @@ class Asking:
             _limit(self.budgets[0]),
             self.held_tokens,
             head(self.counters, self.day_counter),
-            stored(WORKER, self.events, self.alert_lines),
+            self.stored,
         ]
         for offer in offers:
             self.arguments += (
@@ -308,6 +333,7 @@ class Asking:
                 offer.output_nano_per_token,
                 offer.max_tokens,
                 offer.min_output_tokens,
+                offer.held_tokens,
             )
 
     def _event(self, offer: Offer) -> UsageEvent:
@@ -331,7 +357,7 @@ class Asking:
         )
 
     def admission(self, reply: list[int]) -> Admission:
-        _, index, max_tokens, hold, clamped, spent, held, requests_used, tokens_used, now_us = reply
+        _, index, max_tokens, paid, hold, clamped, spent, held, requests_used, tokens_used, now_us = reply
         offer, event = self.offers[index - 1], self.events[index - 1]
         if clamped:
             event.route = f"{event.route}+clamped"
@@ -349,6 +375,12 @@ class Asking:
             event=event,
             alert_lines=self.alert_lines,
             worker=WORKER,
+            budgets=self.budgets,
+            resets_at=None if self.counters[0] == "b:prepaid" else self.period.ends_at,
+            output_tokens=paid,
+            index=index,
+            admitted_us=now_us,
+            facts=self.stored,
         )
         return Admission(
             lease=lease,

@@ -59,7 +59,7 @@ def _lease(orphan: OrphanedLease) -> Lease:
         counters=orphan.counters,
         day_counter=orphan.day_counter,
         offer=Offer(Candidate(_NOBODY, ""), None, 0, 0, 0),
-        max_tokens=orphan.max_tokens,
+        max_tokens=orphan.output_tokens,
         clamped=False,
         event=orphan.event,
         alert_lines=orphan.alert_lines,
@@ -69,7 +69,7 @@ def _lease(orphan: OrphanedLease) -> Lease:
 def _worst(orphan: OrphanedLease) -> Outcome:
     """Nobody knows what the call used: it is charged what was reserved for it."""
     return Outcome(
-        usage=Usage(output_tokens=orphan.max_tokens),
+        usage=Usage(output_tokens=orphan.output_tokens),
         cost_nano=orphan.hold_nano,
         upstream_cost_nano=orphan.hold_nano,
         status="orphaned",

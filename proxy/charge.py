@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from itertools import chain, repeat
 
 import msgspec
 
 from billing import meter
+from billing.learned import sizes
 from billing.lease import Lease
 from billing.meter import Admission, Outcome
 from billing.money import NanoUSD
@@ -21,9 +23,13 @@ logger = logging.getLogger("tenantry.proxy")
 
 # What a model writes at most in a second: the estimate for a JSON call whose answer nobody waited for.
 FASTEST_TOKENS_PER_SECOND = 80
+# A stream's hold is kept this many tokens ahead of what has passed, and grows by slices: what the upstream
+# wrote before it noticed that it was cut off is paid for by the former.
+AHEAD_TOKENS = 128
+SLICE_TOKENS = 2048
 # Bytes of prompt a token covers at least, for estimates. (Prose, code and JSON: 2.5 to 5.)
 BYTES_PER_TOKEN = 3
-RETRY_SECONDS = (0.1, 0.3, 1, 3, 5, 10, 10, 10, 10, 10)
+RETRY_SECONDS = (0.1, 0.3, 1, 3, 5)
 
 
 class Charge:
@@ -85,6 +91,21 @@ class Charge:
         """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
         self._settle(Usage(), status=status, http_status=http_status, note=note)
 
+    async def covers(self, tokens: int) -> None:
+        """Make sure that the hold pays for `tokens` of output, and some ahead of them.
+
+        Raises BudgetExceeded when no budget has room for that, MeteringUnavailable when nobody can say.
+        """
+        lease = self.lease
+        if tokens + AHEAD_TOKENS <= lease.output_tokens or not any(b is not None for b in lease.budgets):
+            return
+        while (
+            more := lease.max_tokens - lease.output_tokens
+        ) > 0 and tokens + AHEAD_TOKENS > lease.output_tokens:
+            await meter.extend(
+                lease, min(more, max(SLICE_TOKENS, tokens + AHEAD_TOKENS - lease.output_tokens))
+            )
+
     async def written(self) -> None:
         """Return once the settling is on its way to Redis: only then may the answer's last bytes go.
 
@@ -102,6 +123,8 @@ class Charge:
         if not self._billed:
             usage, note = Usage(), ""
         served = self._served(model)
+        if status == "ok" and self.parsed.ask.stream:
+            sizes.learn(self.lease.tenant_id, self.lease.offer.candidate.model.name, usage.output_tokens)
         context = usage.total_tokens - usage.output_tokens
         price = self._prices.price_of(served, context=context)
         upstream_cost = cost(usage, price)
@@ -164,12 +187,11 @@ class Charge:
 
 
 async def _post(lease: Lease, outcome: Outcome) -> None:
-    """Settle, and try again while Redis is away: settling is idempotent. After that the reaper does it."""
-    for seconds in RETRY_SECONDS:
+    """Settle, and try again while Redis is away: settling is idempotent. The reaper is for the dead only."""
+    for seconds in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
         try:
             await meter.settle(lease, outcome)
         except MeteringUnavailable:
             await asyncio.sleep(seconds)
         else:
             return
-    logger.error("Not settled; the reaper will", extra={"request_id": lease.request_id})

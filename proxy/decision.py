@@ -81,8 +81,8 @@ def _chosen(offers: list[Offer], policy: Policy, now: Standing) -> tuple[Offer |
             and number < len(offers)
             and tenant.spent_nano * 100 >= tenant.budget_nano * skip
         )
-        worst = offer.input_hold_nano + offer.output_nano_per_token * offer.max_tokens
-        if not passed and (room is None or worst <= room):
+        hold = offer.input_hold_nano + offer.output_nano_per_token * offer.held_tokens
+        if not passed and (room is None or hold <= room):
             return offer, 0
     for offer in reversed(offers):
         if room is not None and offer.output_nano_per_token:

@@ -5,15 +5,18 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
+from billing.learned import sizes
 from billing.lease import Offer, Run
 from billing.money import LARGEST_BUDGET_USD, to_nano
 from billing.pricing import MILLION, PriceBook, with_margin
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest
-from routing.choice import Candidate
+from routing.choice import Candidate, CatalogueModel
 from tenants.policy import Policy
 
 LONGEST_RUN_ID = 200
+# Families that bill reasoning which their streams don't show: held for at their worst.
+_THINK_UNSEEN = ("o1", "o3", "o4", "gpt-5", "gemini-2.5", "gemini-3", "grok-")
 
 
 def offers_for(
@@ -49,6 +52,9 @@ def _offer(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, price
     searches = parsed.extra_hold_searches * price.web_search
     output = -(-ask.answers * price.output // MILLION)
     most = candidate.model.max_output_tokens
+    first = None
+    if _shows_its_output(parsed, candidate.model):
+        first = max(ask.min_output_tokens, sizes.expected(policy.tenant_id, candidate.model.name))
     return Offer(
         candidate=candidate,
         price_id=price.id,
@@ -56,7 +62,14 @@ def _offer(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, price
         output_nano_per_token=with_margin(output, policy.margin_percent),
         max_tokens=most if ask.max_tokens < 0 else min(ask.max_tokens, most),
         min_output_tokens=ask.min_output_tokens,
+        first_tokens=first,
     )
+
+
+def _shows_its_output(parsed: ParsedRequest, model: CatalogueModel) -> bool:
+    """Whether the hold can grow with the answer: a stream whose tokens can be counted while they pass."""
+    ask = parsed.ask
+    return ask.stream and ask.answers == 1 and not model.upstream_name.startswith(_THINK_UNSEEN)
 
 
 def run_of(headers: Mapping[str, str]) -> Run | None:

@@ -1,8 +1,10 @@
 """An SSE answer on its way through: bytes as they come, usage read beside them, settled before the last."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 
+from billing.refusals import BudgetExceeded, MeteringUnavailable
 from gateway_project.errors import TenantryError
 from proxy.answers import Answer, passed_on
 from proxy.background import keep
@@ -10,6 +12,7 @@ from proxy.charge import Charge
 from proxy.upstream import UpstreamAnswer, UpstreamUnavailable
 
 logger = logging.getLogger("tenantry.proxy")
+PATIENCE_SECONDS = (0.2, 0.5, 1, 2, 3)
 
 
 class TruncatedStream(TenantryError):
@@ -46,11 +49,18 @@ class Relay:
                         meter.reading(), http_status=self._answer.status, written=meter.output_so_far
                     )
                     await charge.written()
+                elif not charge.settled:
+                    await self._covered()
                 if passed:
                     yield passed
         except UpstreamUnavailable as error:
             failure = error
-        if charge.settled:
+        except (BudgetExceeded, MeteringUnavailable) as error:
+            # The piece at hand is not passed on: it may not be paid for.
+            self._end("cancelled", f"cut off: {error.code}")
+            keep(self._answer.close())
+            failure = error
+        if charge.settled and failure is None:
             return
         if not meter.error_seen:
             failure = failure or TruncatedStream()
@@ -59,6 +69,17 @@ class Relay:
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
             yield b"\n\n" + charge.call.dialect.error_event(failure, charge.call.request_id)
+
+    async def _covered(self) -> None:
+        """The hold pays for what has come. While Redis is away the stream stands still, for a while."""
+        for seconds in PATIENCE_SECONDS:
+            try:
+                await self._charge.covers(self._meter.output_at_most)
+            except MeteringUnavailable:
+                await asyncio.sleep(seconds)
+            else:
+                return
+        await self._charge.covers(self._meter.output_at_most)
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""

@@ -13,10 +13,10 @@
 --       14 tenant budget  15 key's  16 end user's  17 run's  (nano-USD; -1: not kept; tenant -1: unlimited)
 --       18 budget the downgrade threshold refers to (-1: none)
 --       19 tokens to hold for the day
---       20 lease head after hold, tokens, index, max_tokens, time    21 opaque facts
---       22.. five a candidate: skip_from_percent (-1: never), input hold, nano-USD per output token,
---            max_tokens, min_tokens
--- Reply OK index max_tokens hold clamped spent held rpm_used day_tokens now_us
+--       20 lease head after hold, tokens, index, held output tokens, time    21 opaque facts
+--       22.. six a candidate: skip_from_percent (-1: never), input hold, nano-USD per output token,
+--            max_tokens, min_tokens, tokens of output to hold for at first
+-- Reply OK index max_tokens held_tokens hold clamped spent held rpm_used day_tokens now_us
 --       STALE | WARMING ms | ROLLOVER now_s | COLD key_number...
 --       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held)
 -- Invariants: nothing is written before the last refusal; spent + held + hold <= budget for every budget kept.
@@ -80,24 +80,25 @@ for _, budget in ipairs(budgets) do
   end
 end
 local reference = tonumber(ARGV[18])
-local count = (#ARGV - 21) / 5
-local index, max_tokens, hold, clamped
+local count = (#ARGV - 21) / 6
+local index, max_tokens, paid, hold, clamped
 for candidate = 1, count do
-  local at = 17 + candidate * 5
-  local skip, input, output, wanted = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local at = 16 + candidate * 6
+  local skip, input, output = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local wanted, first = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 5])
   local passed = skip >= 0 and reference >= 0 and candidate < count and budgets[1].spent >= reference / 100 * skip
-  if not passed and (not room or input + output * wanted <= room) then
-    index, max_tokens, hold, clamped = candidate, wanted, input + output * wanted, 0
+  if not passed and (not room or input + output * first <= room) then
+    index, max_tokens, paid, hold, clamped = candidate, wanted, first, input + output * first, 0
     break
   end
 end
 if not index then
   for candidate = count, 1, -1 do
-    local at = 17 + candidate * 5
+    local at = 16 + candidate * 6
     local input, output, least = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
     local affordable = output > 0 and math.floor((room - input) / output) or 0
     if affordable >= least and affordable >= 1 then
-      index, max_tokens, hold, clamped = candidate, affordable, input + output * affordable, 1
+      index, max_tokens, paid, hold, clamped = candidate, affordable, affordable, input + output * affordable, 1
       break
     end
   end
@@ -113,7 +114,7 @@ for _, window in ipairs(windows) do
 end
 for _, budget in ipairs(budgets) do redis.call('HINCRBY', KEYS[budget.number], 'held', hold) end
 redis.call('HINCRBY', KEYS[11], 'held', ARGV[19])
-local head = table.concat({string.format('%.0f', hold), ARGV[19], index, max_tokens, string.format('%.0f', now_us), ARGV[20]}, '|')
+local head = table.concat({string.format('%.0f', hold), ARGV[19], index, paid, string.format('%.0f', now_us), ARGV[20]}, '|')
 redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[21])
 if open == 0 then redis.call('SADD', KEYS[12], ARGV[2]) end
-return {'OK', index, max_tokens, hold, clamped, budgets[1].spent, budgets[1].held + hold, rpm_used + 1, tokens_used, now_us}
+return {'OK', index, max_tokens, paid, hold, clamped, budgets[1].spent, budgets[1].held + hold, rpm_used + 1, tokens_used, now_us}

@@ -223,7 +223,7 @@ class AnthropicStream:
         self._events = EventReader()
         self._usage: dict[str, Any] = {}
         self._model = ""
-        self._text_bytes = 0
+        self._text_bytes = self._deltas = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -236,7 +236,8 @@ class AnthropicStream:
         # Most events are text deltas; their size is all that counts, so they are not decoded.
         if b'"content_block_delta"' in data[:80]:
             self.first_token_seen = True
-            self._text_bytes += max(0, len(data) - 90)
+            self._deltas += 1
+            self._text_bytes += max(0, len(data) - 83)
             return
         try:
             event = msgspec.json.decode(data)
@@ -261,8 +262,13 @@ class AnthropicStream:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens generated, at least one for every three bytes of deltas seen."""
-        return max(self._text_bytes // 3, int(self._usage.get("output_tokens") or 0))
+        """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
+        return max(self._text_bytes // 3, self._deltas, int(self._usage.get("output_tokens") or 0))
+
+    @property
+    def output_at_most(self) -> int:
+        """What to hold for: half a token a byte is more than real text counts."""
+        return max(self._text_bytes // 2, self.output_so_far)
 
     def reading(self) -> UsageReading:
         reading = _reading(self._usage or None, self._model, complete=self.finished)

@@ -183,7 +183,7 @@ class OpenAIStream:
         self._pass_usage = pass_usage
         self._usage: Any = None
         self._model = ""
-        self._text_bytes = 0
+        self._text_bytes = self._deltas = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -212,6 +212,7 @@ class OpenAIStream:
             self.error_seen = True
         if event.get("choices"):
             self.first_token_seen = True
+            self._deltas += 1
             self._text_bytes += max(0, len(data) - 200)
         if event.get("usage") is not None:
             self._usage = event["usage"]
@@ -220,9 +221,14 @@ class OpenAIStream:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens generated, at least one for every three bytes of deltas seen."""
+        """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
         told = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else 0
-        return max(self._text_bytes // 3, int(told or 0))
+        return max(self._text_bytes // 3, self._deltas, int(told or 0))
+
+    @property
+    def output_at_most(self) -> int:
+        """What to hold for: half a token a byte is more than real text counts."""
+        return max(self._text_bytes // 2, self.output_so_far)
 
     def reading(self) -> UsageReading:
         reading = _reading(self._usage, self._model, complete=self.finished)

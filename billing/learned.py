@@ -1,0 +1,47 @@
+"""How long answers are, by tenant and model: what a stream holds for at first instead of its `max_tokens`."""
+
+from collections import OrderedDict
+
+# Tokens held while nothing is known, and the bounds of what is learned.
+UNKNOWN = 1024
+LEAST, MOST = 256, 8192
+# Answers after which older ones count half.
+HALF_LIFE = 200
+PLACES = 20_000
+_BUCKETS = 18
+
+
+class OutputSizes:
+    """Histograms by powers of two, for the `places` used last. Each process has its own: a first guess."""
+
+    def __init__(self, places: int = PLACES) -> None:
+        self._places = places
+        self._counts: OrderedDict[tuple[int, str], list[float]] = OrderedDict()
+
+    def learn(self, tenant_id: int, model: str, tokens: int) -> None:
+        """Count one complete answer of `tokens`."""
+        place = (tenant_id, model)
+        counts = self._counts.get(place)
+        if counts is None:
+            counts = self._counts[place] = [0.0] * _BUCKETS
+            if len(self._counts) > self._places:
+                self._counts.popitem(last=False)
+        self._counts.move_to_end(place)
+        counts[min(_BUCKETS - 1, max(0, tokens - 1).bit_length())] += 1
+        if sum(counts) > 2 * HALF_LIFE:
+            counts[:] = [each / 2 for each in counts]
+
+    def expected(self, tenant_id: int, model: str) -> int:
+        """Tokens that 95 % of the answers stay below, rounded up to a power of two."""
+        counts = self._counts.get((tenant_id, model))
+        if counts is None:
+            return UNKNOWN
+        wanted, seen = sum(counts) * 0.95, 0.0
+        for bucket, count in enumerate(counts):
+            seen += count
+            if seen >= wanted:
+                return min(MOST, max(LEAST, 1 << bucket))
+        return MOST
+
+
+sizes = OutputSizes()
