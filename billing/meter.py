@@ -14,10 +14,11 @@ from django.conf import settings
 
 from billing.events import UsageEvent, encode
 from billing.lease import Facts, Lease, Offer, Run, head, stored
+from billing.memory import Memory, Settlement, entry_id
 from billing.money import to_usd
 from billing.periods import Span, day_of, period_of
 from billing.rebuild import Cold, warm
-from billing.redis_pipe import RedisPipe, Script
+from billing.redis_pipe import Argument, RedisPipe, Script
 from billing.refusals import (
     BudgetExceeded,
     ConcurrencyLimited,
@@ -32,11 +33,13 @@ from tenants.policy import BudgetMode, Policy, Principal
 
 WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 TOMBSTONE_SECONDS = 60
-QUARANTINE_MS = 2000
+# Time for every process to put back what it knows: two beats and a half.
+QUARANTINE_MS = 2500
 SCOPES = ("tenant", "key", "user", "run")
 
 _ADMIT, _SETTLE, _EXTEND, _OPEN_EPOCH = (Script(name) for name in ("admit", "settle", "extend", "open_epoch"))
 _pipes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RedisPipe] = weakref.WeakKeyDictionary()
+memory = Memory()
 _spans: dict[tuple[str, int], tuple[Span, Span]] = {}
 
 
@@ -117,7 +120,9 @@ async def admit(
         reply = await pipe().run(_ADMIT, request.keys, request.arguments)
         match reply[0]:
             case b"OK":
-                return request.admission(reply)
+                admission = request.admission(reply)
+                memory.opened(admission.lease)
+                return admission
             case b"REFUSED":
                 raise request.refusal(reply)
             case b"STALE":
@@ -167,25 +172,32 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
         f"{mark}:usage",
         f"{mark}:done:{lease.request_id}",
     ]
-    reply = await pipe().run(
-        _SETTLE,
-        keys,
-        [
-            lease.request_id,
-            lease.tenant_id,
-            lease.hold_nano,
-            outcome.cost_nano,
-            lease.held_tokens,
-            outcome.usage.total_tokens,
-            encode(event),
-            lease.kept,
-            lease.alert_lines,
-            3600 if by == "reaped" else TOMBSTONE_SECONDS,
-            by,
-        ],
-    )
+    arguments: list[Argument] = [
+        lease.request_id,
+        lease.tenant_id,
+        lease.hold_nano,
+        outcome.cost_nano,
+        lease.held_tokens,
+        outcome.usage.total_tokens,
+        encode(event),
+        lease.kept,
+        lease.alert_lines,
+        3600 if by == "reaped" else TOMBSTONE_SECONDS,
+        by,
+    ]
+    settled = await repeat(Settlement(lease.request_id, (0, 0), keys, arguments))
+    memory.closed(lease)
+    return settled
+
+
+async def repeat(settlement: Settlement) -> Settled:
+    """Make the call that settles, be it for the first time or once more; remember it until it is drained."""
+    reply = await pipe().run(_SETTLE, settlement.keys, settlement.arguments)
     if reply[0] != b"OK":
         return Settled(first=False, spent_nano=0, held_nano=0)
+    settlement.entry = entry_id(reply[3])
+    settlement.arguments[-1] = "settled"  # a reap needs its lease, which a flush would have taken as well
+    memory.settled(shard_of(int(settlement.arguments[1])), settlement)
     return Settled(first=True, spent_nano=reply[1], held_nano=reply[2])
 
 

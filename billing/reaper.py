@@ -12,13 +12,6 @@ DEAD_AFTER_SECONDS = 10
 _NOBODY = CatalogueModel(0, "", "", "", 0, 0, None, None, False)
 
 
-async def heartbeat(worker: str) -> None:
-    """Say that this process lives, in every shard."""
-    now = int(time.time() * 1000)
-    for tag in every_tag():
-        await pipe().call("ZADD", f"{tag}:workers", now, worker)
-
-
 async def reap(*, dead_after: float = DEAD_AFTER_SECONDS) -> int:
     """Settle the leases of processes that have not been heard of for `dead_after` seconds; how many."""
     reaped = 0

@@ -5,14 +5,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from billing import meter, reaper
+from billing import meter, replay
 from billing.refusals import MeteringUnavailable
 from proxy import background
 from proxy.upstream import default_upstream
 
 # Settling what is still open when the process ends; the reaper has the rest.
 LAST_SECONDS = 10
-BEAT_SECONDS = 2
+BEAT_SECONDS = 1
 logger = logging.getLogger("tenantry.proxy")
 
 
@@ -32,10 +32,11 @@ async def lifespan(
 
 
 async def _beat() -> None:
-    """Without this the reaper would take the leases of a long stream for those of a dead process."""
+    """Without this the reaper would take the leases of a long stream for those of a dead process, and what a
+    flush of Redis took would be lost."""
     while True:
         try:
-            await reaper.heartbeat(meter.WORKER)
+            await replay.beat(meter.WORKER)
         except MeteringUnavailable as error:
             logger.warning("No heartbeat: %s", error.message)
         await asyncio.sleep(BEAT_SECONDS)

@@ -5,7 +5,7 @@
 -- ARGV  1 request id  2 tenant id  3 hold  4 cost  (nano-USD)  5 tokens held  6 tokens used  7 event
 --       8 kept budgets, e.g. '1001' for tenant and run   9 thresholds 'percent:nano,...' of the tenant's budget
 --       10 tombstone seconds  11 tombstone text ('settled', or 'reaped')
--- Reply OK spent held | DONE (already settled) | LATE (settled after the reaper did: event marked, counters kept)
+-- Reply OK spent held entry | DONE (already settled) | LATE (settled after the reaper did: event marked, counters kept)
 -- Invariants: an event is appended whether or not the counters are there; a cold counter is never created here.
 local id, hold, cost = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local existed = redis.call('HDEL', KEYS[2], id) == 1
@@ -41,6 +41,6 @@ for percent, line in string.gmatch(ARGV[9], '(%d+):(%d+)') do
   if spent >= line and spent - cost < line then crossed[#crossed + 1] = percent end
 end
 redis.call('HINCRBY', KEYS[1], 'settled', 1)
-redis.call('XADD', KEYS[9], '*', 'e', ARGV[7], 'crossed', table.concat(crossed, ','), 'spent', spent)
+local entry = redis.call('XADD', KEYS[9], '*', 'e', ARGV[7], 'crossed', table.concat(crossed, ','), 'spent', spent)
 redis.call('SET', KEYS[10], ARGV[11], 'EX', ARGV[10])
-return {'OK', spent, held}
+return {'OK', spent, held, entry}

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from billing import meter, reaper
+from billing import meter, reaper, replay
 from billing.drain import RECOVERABLE, Drain
 from gateway_project.errors import TenantryError
 from gateway_project.policy_changes import replay_policy_changes
@@ -59,6 +59,7 @@ async def chores() -> None:
     """Open the meter where it was never opened, and settle what the dead left."""
     try:
         await open_meter()
+        await replay.beat(meter.WORKER)
         await reaper.reap()
     finally:
         await meter.pipe().close()

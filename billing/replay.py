@@ -1,0 +1,115 @@
+"""The heartbeat, and what it finds out: that Redis has lost something this process still knows.
+
+A flush, a failover or a restart without its last second takes leases, counters and events with it. Counters
+come back from the ledger; leases and events come back from here. Everything is put back at most once: a lease
+that was settled has a tombstone, an event that was drained is in the ledger.
+"""
+
+import asyncio
+import logging
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections
+
+from billing import meter
+from billing.lease import Lease
+from billing.memory import Settlement, entry_id
+from billing.models import UsageRecord
+from billing.redis_pipe import RedisPipe, Script
+from gateway_project.shards import shard_of, tag, tenant_key
+
+logger = logging.getLogger("tenantry.billing")
+_BEAT, _RESTORE = Script("beat"), Script("restore")
+_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
+# The epoch and the connection's number as they were at the last beat.
+_seen: weakref.WeakKeyDictionary[RedisPipe, dict[int, tuple[bytes, int]]] = weakref.WeakKeyDictionary()
+
+
+async def beat(worker: str) -> None:
+    """Say that this process lives, in every shard, and put back what is missing there.
+
+    Raises MeteringUnavailable when Redis is away; the next beat then does it.
+    """
+    await asyncio.gather(*(_beat(worker, shard) for shard in range(settings.METER_SHARDS)))
+
+
+async def _beat(worker: str, shard: int) -> None:
+    pipe, mark = meter.pipe(), tag(shard)
+    epoch, oldest = await pipe.run(_BEAT, [f"{mark}:shard", f"{mark}:workers", f"{mark}:usage"], [worker])
+    if not epoch:
+        # The next beat sees the new epoch; it opens late enough for every process to have had one.
+        await meter.open_epoch(shard)
+    now = (epoch, pipe.generation)
+    seen = _seen.setdefault(pipe, {})
+    if seen.get(shard) == now:
+        meter.memory.drained(shard, entry_id(oldest))
+        return
+    await put_back(shard)
+    if epoch:
+        seen[shard] = now
+
+
+async def put_back(shard: int) -> None:
+    """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
+    settles = meter.memory.take_settles(shard)
+    try:
+        known = await _in_ledger(settles)
+        for settlement in list(settles):
+            if settlement.request_id not in known:
+                await meter.repeat(settlement)
+            settles.remove(settlement)
+    finally:
+        # What was not reached, because Redis went away again, is for the next beat.
+        for settlement in settles:
+            meter.memory.settled(shard, settlement)
+    restored = 0
+    for lease in meter.memory.leases(shard):
+        restored += await _restore(lease)
+    if restored:
+        logger.warning("put back %d open leases into shard %d", restored, shard)
+
+
+async def _restore(lease: Lease) -> int:
+    place, mark = tenant_key(lease.tenant_id), tag(shard_of(lease.tenant_id))
+    keys = [
+        f"{place}:leases",
+        *(f"{place}:{name}" if name else place for name in lease.counters),
+        f"{place}:{lease.day_counter}",
+        f"{mark}:busy",
+        f"{mark}:done:{lease.request_id}",
+    ]
+    restored = await meter.pipe().run(
+        _RESTORE,
+        keys,
+        [
+            lease.request_id,
+            lease.tenant_id,
+            lease.hold_nano,
+            lease.held_tokens,
+            lease.kept,
+            lease.text(),
+        ],
+    )
+    return int(restored)
+
+
+async def _in_ledger(settles: list[Settlement]) -> set[str]:
+    """The ids that were drained before Redis lost them; without a database none, and the ledger will skip."""
+    if not settles:
+        return set()
+    ids = [UUID(settlement.request_id) for settlement in settles]
+    return await asyncio.get_running_loop().run_in_executor(_threads, _known, ids)
+
+
+def _known(ids: list[UUID]) -> set[str]:
+    close_old_connections()
+    try:
+        found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", flat=True)
+        return {str(request_id) for request_id in found}
+    except DatabaseError:
+        return set()
+    finally:
+        close_old_connections()

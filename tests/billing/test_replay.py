@@ -1,0 +1,178 @@
+"""Redis loses everything, or its last second; what this process knows is put back, once."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from billing import meter, replay
+from billing.books import check_books
+from billing.drain import Drain
+from billing.lease import Facts
+from billing.memory import Memory, Settlement
+from billing.models import UsageRecord
+from billing.refusals import BudgetExceeded, MeteringUnavailable
+from billing.request_ids import new_request_id
+from billing.usage import Usage
+from gateway_project.shards import shard_of, tenant_key
+from tenants.authentication import forget
+from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer
+from tests.factories import TenantFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+async def tenant(redis_server, settings):
+    forget()
+    meter.memory.clear()
+    tenant = await sync_to_async(TenantFactory)(models=[])
+    for shard in range(settings.METER_SHARDS):
+        redis_server.hset(f"{{s{shard}}}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
+    redis_server.hset(tenant_key(tenant.pk), "policy", "tenant")
+    await replay.beat("w")
+    yield tenant
+    meter.memory.clear()
+    await meter.pipe().close()
+
+
+async def admitted(tenant, hold=DOLLAR):
+    return await meter.admit(
+        a_principal(tenant.pk, monthly_budget_nano=100 * DOLLAR),
+        [an_offer(MODEL, hold=hold)],
+        request_id=new_request_id(),
+        facts=Facts("anthropic", "sonnet", False),
+    )
+
+
+def costing(nano):
+    return meter.Outcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
+
+
+def open_now(redis_server, tenant):
+    """End the quarantine, and give the tenant the policy token it had."""
+    redis_server.hset(f"{{s{shard_of(tenant.pk)}}}:shard", mapping={"opens_ms": 0, "policy": "everyone"})
+    redis_server.hset(tenant_key(tenant.pk), "policy", "tenant")
+
+
+async def books_of(tenant):
+    def read():
+        Drain().step()
+        [book] = check_books([tenant])
+        return book, [row.cost_usd for row in UsageRecord.objects.all()]
+
+    return await sync_to_async(read)()
+
+
+async def test_after_a_flush_settled_calls_that_were_not_drained_reach_the_ledger(tenant, redis_server):
+    admission = await admitted(tenant)
+    await meter.settle(admission.lease, costing(5_000))
+    redis_server.flushall()
+
+    await replay.beat("w")
+    book, costs = await books_of(tenant)
+
+    assert [int(cost * DOLLAR) for cost in costs] == [5_000]
+    assert book.ok
+
+
+async def test_after_a_flush_drained_calls_are_not_counted_twice(tenant, redis_server):
+    admission = await admitted(tenant)
+    await meter.settle(admission.lease, costing(5_000))
+    await books_of(tenant)
+    redis_server.flushall()
+
+    await replay.beat("w")
+
+    assert redis_server.xlen(f"{{s{shard_of(tenant.pk)}}}:usage") == 0
+
+
+async def test_after_a_flush_open_calls_are_reserved_again_and_settle_once(tenant, redis_server):
+    admission = await admitted(tenant)
+    redis_server.flushall()
+    await replay.beat("w")
+    open_now(redis_server, tenant)
+
+    second = await admitted(tenant)
+    held = int(redis_server.hget(f"{tenant_key(tenant.pk)}:{second.lease.counters[0]}", "held"))
+    await meter.settle(admission.lease, costing(7_000))
+    await meter.settle(second.lease, costing(8_000))
+    book, costs = await books_of(tenant)
+
+    assert held == 2 * DOLLAR
+    assert sorted(int(cost * DOLLAR) for cost in costs) == [7_000, 8_000]
+    assert (book.ok, book.reserved_usd) == (True, 0)
+
+
+async def test_nothing_is_admitted_before_every_process_had_a_beat(tenant, redis_server):
+    redis_server.flushall()
+    await replay.beat("w")
+    redis_server.hset(f"{{s{shard_of(tenant.pk)}}}:shard", "policy", "everyone")
+
+    with pytest.raises(MeteringUnavailable):
+        await admitted(tenant)
+
+
+async def test_a_budget_spent_before_a_flush_is_spent_after_it(tenant, redis_server):
+    for _ in range(3):
+        admission = await admitted(tenant)
+        await meter.settle(admission.lease, costing(30 * DOLLAR))
+    redis_server.flushall()
+    await replay.beat("w")
+    open_now(redis_server, tenant)
+
+    with pytest.raises(BudgetExceeded):
+        await admitted(tenant, hold=11 * DOLLAR)
+    await admitted(tenant, hold=10 * DOLLAR)
+
+
+async def test_a_new_connection_makes_a_process_repeat_what_may_be_lost(tenant, redis_server):
+    """As after a restart that lost its last second: the epoch stands, the lease and the event are gone."""
+    settled, still_open = await admitted(tenant), await admitted(tenant)
+    await meter.settle(settled.lease, costing(5_000))
+    mark, place = f"{{s{shard_of(tenant.pk)}}}", tenant_key(tenant.pk)
+    redis_server.delete(f"{mark}:usage", f"{mark}:done:{settled.lease.request_id}", f"{place}:leases")
+    redis_server.hset(f"{place}:{settled.lease.counters[0]}", mapping={"spent": 0, "held": 0})
+    await meter.pipe().close()
+
+    await replay.beat("w")
+
+    assert redis_server.xlen(f"{mark}:usage") == 1
+    spent, held = redis_server.hmget(f"{place}:{settled.lease.counters[0]}", "spent", "held")
+    assert (int(spent), int(held)) == (5_000, DOLLAR)
+    assert redis_server.hkeys(f"{place}:leases") == [still_open.lease.request_id.encode()]
+
+
+async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
+    await admitted(tenant)
+    admission = await admitted(tenant)
+    await meter.settle(admission.lease, costing(5_000))
+    redis_server.flushall()
+
+    await asyncio.gather(replay.beat("w"), replay.beat("v"))
+    await replay.beat("w")
+
+    assert redis_server.xlen(f"{{s{shard_of(tenant.pk)}}}:usage") == 1
+    assert redis_server.hlen(f"{tenant_key(tenant.pk)}:leases") == 1
+
+
+async def test_what_was_drained_is_forgotten(tenant, redis_server):
+    admission = await admitted(tenant)
+    await meter.settle(admission.lease, costing(5_000))
+    await replay.beat("w")
+    before = len(meter.memory._settles[shard_of(tenant.pk)])
+    await books_of(tenant)
+    await asyncio.sleep(0.01)
+    await replay.beat("w")
+
+    assert (before, len(meter.memory._settles[shard_of(tenant.pk)])) == (1, 0)
+
+
+def test_memory_keeps_what_is_younger_than_the_oldest_entry():
+    memory = Memory()
+    for number in range(4):
+        memory.settled(0, Settlement(str(number), (1000, number), [], []))
+
+    memory.drained(0, (1000, 2))
+
+    assert [each.request_id for each in memory.take_settles(0)] == ["2", "3"]
