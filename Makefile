@@ -3,7 +3,7 @@ PORT ?= 8000
 export PORT
 PY = .venv/bin/python
 
-.PHONY: up test bench lint format
+.PHONY: up test chaos bench lint format
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -11,6 +11,9 @@ up: .venv/installed
 
 test: .venv/installed-dev
 	$(PY) -m pytest $(ARGS)
+
+chaos: .venv/installed-dev
+	CHAOS_REPORT=docs/reliability.md $(PY) -m pytest tests/chaos -m "stack or chaos" $(ARGS)
 
 bench: .venv/installed-dev
 	$(PY) -m bench

@@ -71,18 +71,19 @@ class Sandbox:
             return await _json(send, {"input_tokens": call.input_tokens}, call_id)
         if path not in ("/v1/messages", "/v1/chat/completions"):
             return await _error(send, 404, f"no such path: {path}", call_id, openai)
-        self._note(call, openai)
+        self._note(call, openai, headers.get("x-tenantry-request", ""))
         if call.stream:
             return await _stream(send, (openai_events if openai else anthropic_events)(call), call, openai)
         return await _json(send, (openai_json if openai else anthropic_json)(call), call_id)
 
-    def _note(self, call: Call, openai: bool) -> None:
+    def _note(self, call: Call, openai: bool, request_id: str) -> None:
         """Journal before the answer: what is billed is billed whether or not anyone hears of it."""
         if self._journal is not None:
             line: dict[str, Any] = {
                 "id": call.id,
                 "model": call.model,
                 "wire": "openai" if openai else "anthropic",
+                "request_id": request_id,
             }
             line |= {"input_tokens": call.input_tokens, "output_tokens": call.output_tokens}
             self._journal.write(json.dumps(line) + "\n")

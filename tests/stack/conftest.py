@@ -63,7 +63,7 @@ def stack() -> Iterator[Stack]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(url, process, home / "up.log")
+        wait_until_ready(url, process, home / "up.log")
         keys = json.loads((home / "demo.json").read_text())["keys"]
         yield Stack(url=url, keys=keys, environment=environment)
     finally:
@@ -73,7 +73,7 @@ def stack() -> Iterator[Stack]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
