@@ -19,6 +19,7 @@ from billing.events import UsageEvent, decode
 from billing.models import Adjustment, BudgetAlert, UsageRecord
 from billing.models.adjustment import AdjustmentKind
 from billing.money import to_usd
+from billing.notices import publish_threshold
 from billing.request_ids import created_at
 from billing.roll_up import add_to_roll_up
 from tenants.models import Tenant
@@ -196,7 +197,7 @@ def _alert(entries: Iterable[Entry]) -> None:
         if budget is None:
             continue  # it was lifted since
         for percent in entry.crossed:
-            BudgetAlert.objects.get_or_create(
+            alert, new = BudgetAlert.objects.get_or_create(
                 tenant=tenant,
                 period_start=date.fromisoformat(entry.event.period_start),
                 threshold=percent,
@@ -207,6 +208,8 @@ def _alert(entries: Iterable[Entry]) -> None:
                     "crossed_at": created_at(entry.event.request_id),
                 },
             )
+            if new:
+                publish_threshold(alert)
 
 
 def _touch_keys(entries: Sequence[Entry]) -> None:

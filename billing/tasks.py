@@ -3,7 +3,9 @@
 from celery import shared_task
 
 from billing.books import reconcile
+from billing.notices import announce_keys, notice_usage
 from billing.partitions import make_partitions
+from billing.webhooks.deliver import deliver_due
 
 
 @shared_task
@@ -14,3 +16,19 @@ def keep_partitions_ahead() -> int:
 @shared_task
 def hold_the_books_together() -> int:
     return reconcile()
+
+
+@shared_task
+def deliver_webhooks() -> int:
+    return deliver_due()
+
+
+@shared_task
+def announce() -> int:
+    """Keys made and revoked; then whatever is due goes out, told of or not."""
+    return announce_keys() + deliver_due(seconds=5)
+
+
+@shared_task
+def watch_usage() -> int:
+    return notice_usage()

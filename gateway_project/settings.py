@@ -130,6 +130,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "hold the books together": {"task": "billing.tasks.hold_the_books_together", "schedule": 300},
+    "announce": {"task": "billing.tasks.announce", "schedule": 5, "options": {"expires": 5}},
+    "watch usage": {"task": "billing.tasks.watch_usage", "schedule": 600, "options": {"expires": 600}},
     "keep partitions ahead": {"task": "billing.tasks.keep_partitions_ahead", "schedule": 3600},
 }
 
@@ -151,6 +153,8 @@ BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
 
 # --- Webhooks and mail ---
 WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
+# Encrypts webhooks' secrets and upstreams' keys: the newest first, see `gateway_project/secrets.py`.
+SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
 
 # --- Accounts and the console ---
 AUTH_PASSWORD_VALIDATORS = [

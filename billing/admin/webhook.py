@@ -1,7 +1,5 @@
 """Webhook endpoints and what was delivered to them."""
 
-import base64
-import secrets
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,6 +11,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import action, display
 
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.signing import give_secret
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyInline
 
@@ -57,7 +56,7 @@ class WebhookEndpointAdmin(ConsolePage):
 
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
         if not change:
-            obj.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+            obj.plain_secret = give_secret(obj)  # type: ignore[attr-defined]  # for the page that follows
         super().save_model(request, obj, form, change)
 
     def response_add(

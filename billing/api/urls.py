@@ -10,6 +10,7 @@ from billing.api.books import AdjustmentViewSet, StatementViewSet
 from billing.api.catalogue import ModelViewSet, PriceViewSet
 from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
 from billing.api.usage import UsageCsvView, UsageView
+from billing.api.webhooks import WebhookViewSet
 
 # With or without the slash: a redirect would turn a POST into a GET.
 OPTIONAL: Any = "/?"
@@ -19,6 +20,7 @@ router.register("tiers", TierViewSet, basename="api-tier")
 router.register("models", ModelViewSet, basename="api-model")
 router.register("prices", PriceViewSet, basename="api-price")
 router.register("statements", StatementViewSet, basename="api-statement")
+router.register("webhooks", WebhookViewSet, basename="api-webhook")
 router.register("adjustments", AdjustmentViewSet, basename="api-adjustment")
 keys = SimpleRouter(trailing_slash=OPTIONAL)
 keys.register("keys", KeyViewSet, basename="api-key")

@@ -38,6 +38,11 @@ class WebhookDelivery(models.Model):
             models.Index(
                 fields=["next_attempt_at"], condition=Q(status="pending"), name="billing_webhookdelivery_due"
             ),
+            models.Index(
+                fields=["endpoint", "next_attempt_at"],
+                condition=Q(status="pending"),
+                name="billing_webhookdelivery_next",
+            ),
             models.Index(fields=["endpoint", "-created_at"], name="billing_webhookdelivery_log"),
         ]
         constraints = [

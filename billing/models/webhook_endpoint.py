@@ -1,8 +1,10 @@
 """Where events are sent."""
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 
+from billing.webhooks.guard import validate_url
 from tenants.models import Tenant
 
 
@@ -20,7 +22,9 @@ class WebhookEndpoint(models.Model):
         related_name="webhooks",
         help_text="Empty: the operator's own.",
     )
-    url = models.CharField("URL", max_length=2000)
+    url = models.CharField(
+        "URL", max_length=2000, help_text="https://… or, for the same events as letters, mailto:…"
+    )
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(
         models.CharField(max_length=50), default=list, blank=True, help_text="Event types; empty: all."
@@ -48,3 +52,9 @@ class WebhookEndpoint(models.Model):
 
     def __str__(self) -> str:
         return self.url
+
+    def clean(self) -> None:
+        try:
+            validate_url(self.url)
+        except ValidationError as error:
+            raise ValidationError({"url": error.messages}) from error

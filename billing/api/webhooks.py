@@ -1,0 +1,159 @@
+"""The control API's webhooks."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.api.strict import Pages, Strict
+from billing.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.guard import validate_url
+from billing.webhooks.publish import EventType, publish_test, redeliver
+from billing.webhooks.signing import give_secret, rotate_secret
+from tenants.models import Tenant
+
+
+class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
+    tenant = serializers.SlugRelatedField(
+        slug_field="slug",
+        queryset=Tenant.objects.filter(deleted_at=None),
+        required=False,
+        allow_null=True,
+        help_text="null: the operator's own, which hears of every tenant.",
+    )
+    events = serializers.ListField(
+        child=serializers.ChoiceField(choices=[each.value for each in EventType]),
+        required=False,
+        help_text="Empty: all.",
+    )
+
+    class Meta:
+        model = WebhookEndpoint
+        fields: tuple[str, ...] = (
+            "id",
+            "tenant",
+            "url",
+            "description",
+            "events",
+            "enabled",
+            "disabled_at",
+            "disabled_reason",
+            "failing_since",
+            "created_at",
+        )
+        read_only_fields = ("id", "disabled_at", "disabled_reason", "failing_since", "created_at")
+
+    def validate_url(self, url: str) -> str:
+        try:
+            validate_url(url)
+        except ValidationError as error:
+            raise serializers.ValidationError(error.messages) from error
+        return url
+
+    def validate_tenant(self, tenant: Tenant | None) -> Tenant | None:
+        if self.instance and tenant != self.instance.tenant:
+            raise serializers.ValidationError("An endpoint stays with its tenant; make another one.")
+        return tenant
+
+
+class IssuedSerializer(WebhookSerializer):
+    """With the secret, once."""
+
+    secret = serializers.CharField(read_only=True)
+
+    class Meta(WebhookSerializer.Meta):
+        fields: tuple[str, ...] = (*WebhookSerializer.Meta.fields, "secret")
+
+
+class AttemptSerializer(serializers.ModelSerializer[WebhookAttempt]):
+    class Meta:
+        model = WebhookAttempt
+        fields = ("number", "attempted_at", "duration_ms", "http_status", "error", "response")
+
+
+class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
+    log = AttemptSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = WebhookDelivery
+        fields = (
+            "id",
+            "event_id",
+            "event_type",
+            "payload",
+            "status",
+            "attempts",
+            "next_attempt_at",
+            "last_attempt_at",
+            "last_status",
+            "last_error",
+            "delivered_at",
+            "created_at",
+            "log",
+        )
+
+
+class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
+    """Where events are sent. `POST` and `rotate` answer the secret, which is never shown again."""
+
+    queryset = WebhookEndpoint.objects.select_related("tenant").order_by("-created_at", "-id")
+    serializer_class = WebhookSerializer
+    pagination_class = Pages
+
+    def get_queryset(self) -> Any:
+        """All, or those of `?tenant=slug`."""
+        tenant = self.request.query_params.get("tenant")
+        return self.queryset.filter(tenant__slug=tenant) if tenant else self.queryset
+
+    @extend_schema(responses={201: IssuedSerializer})
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        endpoint = WebhookEndpoint(**serializer.validated_data)
+        secret = give_secret(endpoint)
+        endpoint.save()
+        return Response({**self.get_serializer(endpoint).data, "secret": secret}, status.HTTP_201_CREATED)
+
+    def perform_update(self, serializer: Any) -> None:
+        """Enabling it again is a fresh start."""
+        if serializer.validated_data.get("enabled") and not serializer.instance.enabled:
+            serializer.save(disabled_at=None, disabled_reason="", failing_since=None, slow_until=None)
+        else:
+            serializer.save()
+
+    @extend_schema(request=None, responses=IssuedSerializer)
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, pk: str | None = None) -> Response:
+        """A new secret; the old one signs along for 24 hours."""
+        endpoint = self.get_object()
+        secret = rotate_secret(endpoint)
+        return Response({**self.get_serializer(endpoint).data, "secret": secret})
+
+    @extend_schema(request=None, responses={202: DeliverySerializer})
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str | None = None) -> Response:
+        """Send a `webhook.test` event."""
+        delivery = publish_test(self.get_object())
+        return Response(DeliverySerializer(delivery).data, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(responses=DeliverySerializer(many=True))
+    @action(detail=True)
+    def deliveries(self, request: Request, pk: str | None = None) -> Response:
+        """What was sent, the newest first, with every attempt."""
+        rows: Any = self.get_object().deliveries.prefetch_related("log").order_by("-created_at", "-id")
+        page: Any = self.paginate_queryset(rows)
+        return self.get_paginated_response(DeliverySerializer(page, many=True).data)
+
+    @extend_schema(request=None, responses={202: DeliverySerializer})
+    @action(detail=True, methods=["post"], url_path=r"deliveries/(?P<delivery_id>\d+)/redeliver")
+    def redeliver(self, request: Request, delivery_id: str, pk: str | None = None) -> Response:
+        """Send a delivery once more, under the same id."""
+        delivery = self.get_object().deliveries.filter(pk=delivery_id).first()
+        if delivery is None:
+            raise serializers.ValidationError({"delivery": "This endpoint has no such delivery."})
+        redeliver(delivery)
+        return Response(DeliverySerializer(delivery).data, status.HTTP_202_ACCEPTED)

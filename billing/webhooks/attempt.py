@@ -1,0 +1,124 @@
+"""One HTTP request, to the address that was checked, and how it ended."""
+
+import asyncio
+import socket
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import cast
+
+import httpx
+import msgspec
+from asgiref.sync import sync_to_async
+from django.core.mail import send_mail
+
+from billing.models import WebhookDelivery
+from billing.webhooks.guard import MAIL, ForbiddenAddress, Place, place_of
+from billing.webhooks.signing import secrets_of, sign
+
+TIMEOUT_SECONDS = 15
+KEPT_RESPONSE = 1000
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an attempt ended. `retry_after` are the seconds that the receiver asked for."""
+
+    began: datetime
+    duration_ms: int
+    http_status: int | None = None
+    error: str = ""
+    response: str = ""
+    retry_after: int | None = None
+
+    @property
+    def delivered(self) -> bool:
+        return not self.error and (self.http_status is None or 200 <= self.http_status < 300)
+
+
+async def attempt(delivery: WebhookDelivery, transport: httpx.AsyncBaseTransport) -> Ending:
+    """Try once. Never raises: whatever goes wrong is an ending."""
+    began, clock = datetime.now(UTC), time.monotonic()
+    status, error, response, retry_after = None, "", "", None
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            if delivery.endpoint.url.startswith(MAIL):
+                await _mail(delivery)
+            else:
+                place = await asyncio.to_thread(place_of, delivery.endpoint.url)
+                status, response, retry_after = await _post(delivery, place, transport)
+    except TimeoutError:
+        error = f"no answer within {TIMEOUT_SECONDS} s"
+    except ForbiddenAddress as forbidden:
+        error = f"not sent: {forbidden}"
+    except socket.gaierror:
+        error = "not sent: the host's name is not known"
+    except (httpx.HTTPError, OSError, UnicodeError) as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    return Ending(
+        began=began,
+        duration_ms=int((time.monotonic() - clock) * 1000),
+        http_status=status,
+        error=error[:500],
+        response=response,
+        retry_after=retry_after,
+    )
+
+
+async def _post(
+    delivery: WebhookDelivery, place: Place, transport: httpx.AsyncBaseTransport
+) -> tuple[int, str, int | None]:
+    body = msgspec.json.encode(delivery.payload)
+    timestamp = int(time.time())
+    keys = secrets_of(delivery.endpoint)
+    host = f"[{place.address}]" if ":" in place.address else place.address
+    request = httpx.Request(
+        "POST",
+        f"{'https' if place.secure else 'http'}://{host}:{place.port}{place.target}",
+        headers={
+            "host": place.authority,
+            "content-type": "application/json",
+            "user-agent": "Tenantry-Webhooks/1",
+            "webhook-id": delivery.event_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(body, event_id=delivery.event_id, timestamp=timestamp, keys=keys),
+        },
+        content=body,
+        extensions={
+            "sni_hostname": place.host,
+            "timeout": dict.fromkeys(("connect", "read", "write", "pool"), float(TIMEOUT_SECONDS)),
+        },
+    )
+    answer = await transport.handle_async_request(request)
+    try:
+        start = b""
+        async for piece in cast(httpx.AsyncByteStream, answer.stream):
+            start += piece
+            if len(start) >= KEPT_RESPONSE:
+                break  # it may go on for ever
+    finally:
+        await answer.aclose()
+    shown = start[:KEPT_RESPONSE].decode("utf-8", "replace").replace("\0", "")
+    return answer.status_code, shown, _seconds(answer.headers.get("retry-after"))
+
+
+def _seconds(text: str | None) -> int | None:
+    """`retry-after`: seconds, or a date."""
+    if not text:
+        return None
+    if text.isdecimal():
+        return min(int(text), 86_400)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0, min(86_400, int((moment - datetime.now(UTC)).total_seconds()))) if moment.tzinfo else None
+
+
+async def _mail(delivery: WebhookDelivery) -> None:
+    """The second channel: the same event, under the same schedule, as a letter."""
+    data = delivery.payload["data"]
+    subject = f"[Tenantry] {delivery.event_type}" + (f" · {data['tenant']}" if data.get("tenant") else "")
+    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in data.items() if value is not None]
+    await sync_to_async(send_mail, thread_sensitive=False)(
+        subject, "\n".join(lines), None, [delivery.endpoint.url.removeprefix(MAIL)]
+    )

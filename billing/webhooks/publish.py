@@ -1,0 +1,127 @@
+"""An event becomes one row for each endpoint that listens, in the transaction that it tells about."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
+_EVENTS = uuid.UUID("7d5f3a52-6c1b-4d53-9d5a-2b6a0c3f1e77")
+
+
+class EventType(StrEnum):
+    THRESHOLD = "budget.threshold_reached"
+    EXCEEDED = "budget.exceeded"
+    RESET = "budget.reset"
+    FORECAST = "budget.forecast"
+    TOKENS_DAY = "tokens_day.reached"
+    ANOMALY = "usage.anomaly"
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    STATEMENT = "statement.closed"
+    DRIFT = "books.drift"
+    ENDPOINT_DISABLED = "webhook.disabled"
+    TEST = "webhook.test"
+
+
+# What only the operator hears of.
+INTERNAL = {EventType.DRIFT, EventType.ENDPOINT_DISABLED}
+
+
+def publish(
+    tenant: Tenant | None,
+    event_type: EventType,
+    data: Mapping[str, Any],
+    *,
+    key: str,
+    at: datetime | None = None,
+) -> int:
+    """Tell the tenant's endpoints and the operator's; how many new deliveries that makes.
+
+    `key` names the event for good: publishing it again, from any process, makes no second delivery.
+    Amounts in `data` are texts. To be called within the transaction that makes the event true; one that is
+    found later says when it was (`at`), and is not told to endpoints that were not there yet.
+    """
+    endpoints = WebhookEndpoint.objects.filter(enabled=True).filter(
+        Q(events=[]) | Q(events__contains=[event_type])
+    )
+    if at is not None:
+        endpoints = endpoints.filter(created_at__lte=at)
+    mine = Q(tenant=None)
+    if tenant is not None and event_type not in INTERNAL:
+        mine |= Q(tenant=tenant)
+    return _deliver(list(endpoints.filter(mine)), tenant, event_type, data, key)
+
+
+def publish_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
+    """A `webhook.test` for this endpoint alone."""
+    key = f"test:{uuid.uuid4()}"
+    data = {"message": "If you can read this and its signature fits, your endpoint works."}
+    _deliver([endpoint], endpoint.tenant, EventType.TEST, data, key)
+    return WebhookDelivery.objects.get(endpoint=endpoint, event_id=event_id(EventType.TEST, key))
+
+
+def redeliver(delivery: WebhookDelivery) -> None:
+    """Send once more, under the same id, with the schedule from its start."""
+    delivery.status, delivery.attempts, delivery.next_attempt_at = DeliveryStatus.PENDING, 0, timezone.now()
+    delivery.save(update_fields=["status", "attempts", "next_attempt_at"])
+    transaction.on_commit(wake)
+
+
+def event_id(event_type: EventType, key: str) -> str:
+    """The `webhook-id`: the same for the same event, whoever publishes it."""
+    return f"msg_{uuid.uuid5(_EVENTS, f'{event_type}:{key}').hex}"
+
+
+def _deliver(
+    endpoints: list[WebhookEndpoint],
+    tenant: Tenant | None,
+    event_type: EventType,
+    data: Mapping[str, Any],
+    key: str,
+) -> int:
+    if not endpoints:
+        return 0
+    now = timezone.now()
+    payload = {
+        "type": event_type.value,
+        "timestamp": now.isoformat().replace("+00:00", "Z"),
+        "data": {"tenant": tenant.slug if tenant else None, **data},
+    }
+    name = event_id(event_type, key)
+    known = set(
+        WebhookDelivery.objects.filter(endpoint__in=endpoints, event_id=name).values_list(
+            "endpoint_id", flat=True
+        )
+    )
+    rows = [
+        WebhookDelivery(
+            endpoint=endpoint, event_id=name, event_type=event_type, payload=payload, next_attempt_at=now
+        )
+        for endpoint in endpoints
+        if endpoint.pk not in known
+    ]
+    WebhookDelivery.objects.bulk_create(rows, ignore_conflicts=True)
+    if rows:
+        transaction.on_commit(wake)
+    return len(rows)
+
+
+def wake() -> None:
+    """Ask a worker to deliver now. Without a broker, the beat finds the rows some seconds later."""
+    from billing.tasks import deliver_webhooks  # tasks call services, and this one calls a task
+
+    try:
+        deliver_webhooks.apply_async(expires=30, retry=False)
+    except OperationalError as error:
+        logger.warning("no worker could be told of a webhook: %s", error)

@@ -1,0 +1,234 @@
+"""Deliveries to receivers on real sockets."""
+
+import json
+import socket
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+from standardwebhooks.webhooks import Webhook
+from svix.webhooks import Webhook as SvixWebhook
+
+from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery
+from billing.notices import announce_keys
+from billing.webhooks.deliver import SCHEDULE, _claim, deliver_due
+from billing.webhooks.publish import EventType, publish, publish_test, redeliver
+from billing.webhooks.signing import give_secret, rotate_secret
+from gateway_project.secrets import decrypt
+from tenants.keys import issue_key, revoke_key
+from tests.billing.webhooks.receiver import receiving
+from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def receiver(settings):
+    with receiving() as server:
+        settings.WEBHOOK_ALLOW_HOSTS = [server.place]
+        yield server
+
+
+@pytest.fixture
+def endpoint(receiver):
+    endpoint = WebhookEndpointFactory(url=receiver.url)
+    give_secret(endpoint)
+    endpoint.save()
+    return endpoint
+
+
+def due_now(delivery):
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=timezone.now())
+
+
+def the_delivery():
+    return WebhookDelivery.objects.get()
+
+
+def test_an_event_arrives_signed_so_that_the_public_libraries_accept_it(receiver, endpoint):
+    publish(endpoint.tenant, EventType.THRESHOLD, {"threshold_percent": 80}, key="1")
+    deliver_due()
+
+    [(headers, body)] = receiver.came
+    payload = json.loads(body)
+    Webhook(decrypt(endpoint.secret)).verify(body, headers)
+    SvixWebhook(decrypt(endpoint.secret)).verify(body, headers)
+    assert payload["type"] == "budget.threshold_reached"
+    assert payload["data"] == {"tenant": endpoint.tenant.slug, "threshold_percent": 80}
+    assert headers["host"] == receiver.place
+    assert the_delivery().status == DeliveryStatus.DELIVERED
+
+
+def test_secrets_are_not_in_the_database_as_they_are(endpoint):
+    assert endpoint.secret.startswith("enc:")
+    assert decrypt(endpoint.secret).startswith("whsec_")
+
+
+def test_publishing_twice_delivers_once(receiver, endpoint):
+    for _ in range(2):
+        publish(endpoint.tenant, EventType.EXCEEDED, {}, key="same")
+    deliver_due()
+    assert len(receiver.came) == 1
+
+
+def test_only_the_tenants_own_and_the_operators_endpoints_hear_of_it(endpoint):
+    stranger = WebhookEndpointFactory()
+    operator = WebhookEndpointFactory(tenant=None)
+    deaf = WebhookEndpointFactory(tenant=endpoint.tenant, events=["key.created"])
+
+    publish(endpoint.tenant, EventType.EXCEEDED, {}, key="1")
+
+    told = set(WebhookDelivery.objects.values_list("endpoint_id", flat=True))
+    assert told == {endpoint.pk, operator.pk}
+    assert not told & {stranger.pk, deaf.pk}
+
+
+def test_while_a_secret_is_rotated_both_sign(receiver, endpoint):
+    old = decrypt(endpoint.secret)
+    new = rotate_secret(endpoint)
+    publish_test(endpoint)
+    deliver_due()
+
+    [(headers, body)] = receiver.came
+    for secret in (old, new):
+        Webhook(secret).verify(body, headers)
+    assert len(headers["webhook-signature"].split()) == 2
+
+
+def test_a_failure_is_tried_again_by_the_schedule_under_the_same_id(receiver, endpoint):
+    receiver.answers = [(500, {}), (200, {})]
+    publish(endpoint.tenant, EventType.EXCEEDED, {}, key="1")
+    deliver_due()
+    delivery = the_delivery()
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 1)
+    assert 4 < (delivery.next_attempt_at - timezone.now()).total_seconds() < 6
+
+    due_now(delivery)
+    deliver_due()
+    assert the_delivery().status == DeliveryStatus.DELIVERED
+    assert len({headers["webhook-id"] for headers, _ in receiver.came}) == 1
+    assert [each.http_status for each in WebhookAttempt.objects.order_by("number")] == [500, 200]
+
+
+def test_after_the_last_attempt_it_is_given_up_visibly_and_can_be_sent_again(receiver, endpoint):
+    receiver.answers = [(500, {}), (200, {})]
+    delivery = WebhookDeliveryFactory(endpoint=endpoint, attempts=len(SCHEDULE) - 1)
+    deliver_due()
+    assert the_delivery().status == DeliveryStatus.FAILED
+
+    delivery.refresh_from_db()
+    redeliver(delivery)
+    deliver_due()
+    assert the_delivery().status == DeliveryStatus.DELIVERED
+
+
+def test_gone_disables_the_endpoint_and_tells_the_operator(receiver, endpoint):
+    operator = WebhookEndpointFactory(tenant=None, url="mailto:ops@example.com", events=["webhook.disabled"])
+    receiver.answers = [(410, {})]
+    publish(endpoint.tenant, EventType.EXCEEDED, {}, key="1")
+    deliver_due()
+
+    endpoint.refresh_from_db()
+    assert not endpoint.enabled
+    assert "410" in endpoint.disabled_reason
+    assert operator.deliveries.get().event_type == "webhook.disabled"
+    assert mail.outbox[-1].to == ["ops@example.com"]
+
+
+def test_five_days_of_failure_disable_it(receiver, endpoint):
+    receiver.answers = [(500, {})]
+    endpoint.failing_since = timezone.now() - timedelta(days=5, minutes=1)
+    endpoint.save()
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+
+    endpoint.refresh_from_db()
+    assert not endpoint.enabled
+
+
+def test_a_success_ends_a_time_of_failure(receiver, endpoint):
+    endpoint.failing_since = timezone.now() - timedelta(days=4)
+    endpoint.save()
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+
+    endpoint.refresh_from_db()
+    assert endpoint.failing_since is None
+
+
+def test_retry_after_is_honoured_for_the_whole_endpoint(receiver, endpoint):
+    receiver.answers = [(429, {"retry-after": "120"}), (200, {})]
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+
+    assert len(receiver.came) == 1
+    first = WebhookDelivery.objects.order_by("pk")[0]
+    assert first.next_attempt_at
+    assert (first.next_attempt_at - timezone.now()).total_seconds() > 100
+
+
+def test_a_redirect_is_a_failure_and_is_not_followed(receiver, endpoint):
+    receiver.answers = [(302, {"location": "http://169.254.169.254/"})]
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+    assert len(receiver.came) == 1
+    assert the_delivery().last_error == "answered 302"
+
+
+def test_an_address_that_became_private_is_not_called(receiver, endpoint, settings):
+    settings.WEBHOOK_ALLOW_HOSTS = []
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+    assert receiver.came == []
+    assert the_delivery().last_error.startswith("not sent")
+
+
+def test_a_claim_that_died_is_due_again_a_minute_later(receiver, endpoint):
+    WebhookDeliveryFactory(endpoint=endpoint)
+    [claimed] = _claim(Counter(), 10)
+    assert _claim(Counter(), 10) == []
+
+    due_now(claimed)
+    deliver_due()
+    assert len(receiver.came) == 1
+
+
+def test_an_endpoint_that_does_not_answer_delays_no_other(receiver, endpoint, settings, monkeypatch):
+    monkeypatch.setattr("billing.webhooks.attempt.TIMEOUT_SECONDS", 2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(50)
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings.WEBHOOK_ALLOW_HOSTS = [receiver.place, place]
+        hanging = WebhookEndpointFactory(url=f"http://{place}/")
+        for _ in range(30):
+            WebhookDeliveryFactory(endpoint=hanging)
+        for _ in range(100):
+            WebhookDeliveryFactory(endpoint=endpoint)
+        deliver_due(seconds=3)
+
+    delivered = WebhookDelivery.objects.filter(status=DeliveryStatus.DELIVERED)
+    assert delivered.count() == 100
+    assert WebhookAttempt.objects.filter(delivery__endpoint=hanging).count() <= 16
+
+
+def test_keys_that_were_made_or_revoked_are_told_of_once(receiver, endpoint):
+    issued = issue_key(tenant=endpoint.tenant, name="app")
+    announce_keys()
+    revoke_key(api_key=issued.api_key)
+    announce_keys()
+    announce_keys()
+
+    types = [each.event_type for each in WebhookDelivery.objects.order_by("pk")]
+    assert types == ["key.created", "key.revoked"]
+
+
+def test_a_new_endpoint_is_not_told_of_old_keys():
+    tenant = TenantFactory()
+    issue_key(tenant=tenant, name="app")
+    WebhookEndpointFactory(tenant=tenant)
+    assert announce_keys() == 0
