@@ -41,7 +41,7 @@ class Book(msgspec.Struct, frozen=True):
 def check_books(tenants: Iterable[Tenant], *, now: float | None = None) -> list[Book]:
     """The books of `tenants` in the period of `now` (epoch seconds)."""
     moment = time.time() if now is None else now
-    waiting = _undrained()
+    waiting = undrained()
     return [_book(tenant, moment, waiting.get(tenant.pk, [])) for tenant in tenants]
 
 
@@ -67,7 +67,7 @@ def _book(tenant: Tenant, moment: float, waiting: list[tuple[str, int]]) -> Book
     )
 
 
-def _undrained() -> dict[int, list[tuple[str, int]]]:
+def undrained() -> dict[int, list[tuple[str, int]]]:
     """Period and cost of every event that is still in a stream, by tenant."""
     waiting: dict[int, list[tuple[str, int]]] = {}
     for mark in every_tag():

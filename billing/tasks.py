@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from billing.books import reconcile
+from billing.closing import close_due
 from billing.notices import announce_keys, notice_usage
 from billing.partitions import make_partitions
 from billing.webhooks.deliver import deliver_due
@@ -32,3 +33,8 @@ def announce() -> int:
 @shared_task
 def watch_usage() -> int:
     return notice_usage()
+
+
+@shared_task
+def close_periods() -> int:
+    return close_due()

@@ -1,12 +1,21 @@
 """Closed months, frozen."""
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from billing.models import Statement
+from billing.statement_files import statement_csv, statement_pdf
 from gateway_project.console import cells
 from gateway_project.console.pages import ReadOnlyPage
+
+
+def _file(content: bytes, name: str, kind: str) -> HttpResponse:
+    return HttpResponse(
+        content, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
 
 
 @admin.register(Statement)
@@ -53,6 +62,17 @@ class StatementAdmin(ReadOnlyPage):
         ("Close", {"fields": (("recorded_until", "closed_at"),)}),
     )
     readonly_fields = ("usage", "late", "adjustments", "total", "margin")
+    actions_detail = ("download_pdf", "download_csv")
+
+    @action(description="PDF", url_path="pdf", permissions=["view"])
+    def download_pdf(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        statement = get_object_or_404(Statement, pk=object_id)
+        return _file(statement_pdf(statement), f"{statement}.pdf", "application/pdf")
+
+    @action(description="CSV", url_path="csv", permissions=["view"])
+    def download_csv(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        statement = get_object_or_404(Statement, pk=object_id)
+        return _file(statement_csv(statement).encode(), f"{statement}.csv", "text/csv; charset=utf-8")
 
     @display(description="Requests", ordering="requests")
     def shown_requests(self, statement: Statement) -> str:

@@ -3,11 +3,17 @@
 from typing import Any
 
 from django.db import IntegrityError
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
 
 from billing.api.strict import Pages, Strict
 from billing.models import Adjustment, Statement
 from billing.spend import counter_of
+from billing.statement_files import statement_csv, statement_pdf
 from tenants.models import Tenant
 
 
@@ -25,6 +31,27 @@ class StatementViewSet(viewsets.ReadOnlyModelViewSet[Statement]):
     queryset = Statement.objects.select_related("tenant").order_by("-period_start", "tenant__slug")
     serializer_class = StatementSerializer
     pagination_class = Pages
+
+    @extend_schema(responses={(200, "text/csv"): OpenApiTypes.STR})
+    @action(detail=True)
+    def csv(self, request: Request, pk: str | None = None) -> HttpResponse:
+        """Its lines; the last row is the total."""
+        statement = self.get_object()
+        return _file(statement, statement_csv(statement), "csv", "text/csv; charset=utf-8")
+
+    @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
+    @action(detail=True)
+    def pdf(self, request: Request, pk: str | None = None) -> HttpResponse:
+        """As a page to be sent."""
+        statement = self.get_object()
+        return _file(statement, statement_pdf(statement), "pdf", "application/pdf")
+
+
+def _file(statement: Statement, content: str | bytes, ending: str, kind: str) -> HttpResponse:
+    name = f"statement-{statement.tenant.slug}-{statement.period_start}.{ending}"
+    return HttpResponse(
+        content, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
 
 
 class AdjustmentSerializer(Strict, serializers.ModelSerializer[Adjustment]):

@@ -55,4 +55,4 @@ class Statement(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tenant_id} {self.period_start}"
+        return f"{self.tenant.slug} {self.period_start}"

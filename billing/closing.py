@@ -1,0 +1,190 @@
+"""Closing a period: its totals frozen into a `Statement`, once, after the tenant's own midnight.
+
+Nothing is zeroed: the period is part of every counter's key. What reaches the ledger for a period that is
+closed already goes to the next statement, as late.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Count, QuerySet, Sum
+
+from billing.books import undrained
+from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
+from billing.periods import Span, period_of
+from billing.spend import budget_of
+from billing.webhooks.publish import EventType, publish
+from tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
+# Calls that are open at midnight get this long to end; what ends later is late.
+GRACE = timedelta(minutes=15)
+# A batch of the drain is one transaction: rows of the last minute may not all be visible yet.
+SETTLED_BEFORE = timedelta(minutes=1)
+# How far an outage of the task may reach back.
+LOOK_BACK = timedelta(days=400)
+TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_searches",
+)
+
+
+def close_due(now: datetime | None = None) -> int:
+    """Close every period of every tenant that has ended; how many were closed. Twice is harmless."""
+    moment = now or datetime.now(UTC)
+    waiting = undrained()
+    closed = 0
+    for tenant in Tenant.objects.select_related("tier").order_by("pk"):
+        for period in _open_periods(tenant, moment):
+            if any(start == period.name for start, _ in waiting.get(tenant.pk, [])):
+                logger.info("%s %s stays open: events are still to be drained", tenant.slug, period.name)
+                break  # the next one carries this one's late rows, so they are closed in order
+            closed += close(tenant, period, now=moment)
+    return closed
+
+
+def close(tenant: Tenant, period: Span, *, now: datetime) -> bool:
+    """Freeze one period and tell of it; False if it was closed before."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('close'), %s)", [tenant.pk])
+        start = date.fromisoformat(period.name)
+        if Statement.objects.filter(tenant=tenant, period_start=start).exists():
+            return False
+        statement = _frozen(tenant, period, recorded_until=now - SETTLED_BEFORE)
+        data = {
+            "statement": statement.pk,
+            "period_start": period.name,
+            "period_end": statement.period_end.isoformat(),
+            "usage_usd": str(statement.usage_usd),
+            "total_usd": str(statement.total_usd),
+        }
+        publish(tenant, EventType.STATEMENT, data, key=f"statement:{statement.pk}")
+        if tenant.budget_mode != "prepaid":
+            data = {"period_start": statement.period_end.isoformat(), "budget_usd": _text(budget_of(tenant))}
+            publish(tenant, EventType.RESET, data, key=f"{tenant.pk}:{statement.period_end}")
+    return True
+
+
+def _open_periods(tenant: Tenant, now: datetime) -> Iterator[Span]:
+    """The tenant's periods that have ended and have no statement, the oldest first."""
+    place = (tenant.timezone, tenant.billing_day)
+    done = set(Statement.objects.filter(tenant=tenant).values_list("period_start", flat=True))
+    at = max(tenant.created_at, now - LOOK_BACK).timestamp()
+    while (period := period_of(at, *place)).end <= (now - GRACE).timestamp():
+        if date.fromisoformat(period.name) not in done:
+            yield period
+        at = period.end
+
+
+def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statement:
+    start = date.fromisoformat(period.name)
+    before = Statement.objects.filter(tenant=tenant, period_start__lt=start).order_by("-period_start").first()
+    rows = UsageRecord.objects.filter(tenant=tenant, recorded_at__lte=recorded_until)
+    # Rows carry the time their call began; a day on each side is enough for partitions to be left out.
+    mine = rows.filter(
+        period_start=start,
+        created_at__gte=_moment(period.start - 86_400),
+        created_at__lt=_moment(period.end + 86_400),
+    )
+    late = rows.none()
+    if before is not None:
+        late = rows.filter(
+            period_start__lt=start,
+            recorded_at__gt=before.recorded_until,
+            created_at__gte=before.starts_at - LOOK_BACK,
+        )
+    totals = mine.aggregate(
+        usd=Sum("cost_usd"),
+        upstream=Sum("upstream_cost_usd"),
+        requests=Count("request_id"),
+        **{name: Sum(name) for name in TOKENS},
+    )
+    late_usd = late.aggregate(usd=Sum("cost_usd"))["usd"] or Decimal(0)
+    adjustments = list(
+        Adjustment.objects.select_for_update()
+        .filter(tenant=tenant, statement=None, created_at__lt=max(_moment(period.end), recorded_until))
+        .filter(period_start__lte=start)
+    )
+    adjusted = sum((each.charge_usd for each in adjustments), Decimal(0))
+    usage = totals["usd"] or Decimal(0)
+    statement = Statement.objects.create(
+        tenant=tenant,
+        period_start=start,
+        period_end=_next_start(period, tenant),
+        starts_at=_moment(period.start),
+        ends_at=_moment(period.end),
+        timezone=tenant.timezone,
+        budget_mode=tenant.budget_mode,
+        budget_usd=budget_of(tenant),
+        requests=totals["requests"],
+        **{name: totals[name] or 0 for name in TOKENS},
+        usage_usd=usage,
+        upstream_cost_usd=totals["upstream"] or Decimal(0),
+        late_usd=late_usd,
+        adjustments_usd=adjusted,
+        total_usd=usage + late_usd + adjusted,
+        lines=_lines(mine),
+        late_lines=_lines(late),
+        adjustment_lines=[_adjustment(each) for each in adjustments],
+        alerts=list(
+            BudgetAlert.objects.filter(tenant=tenant, period_start=start)
+            .order_by("crossed_at")
+            .values("kind", "threshold", "spent_usd", "budget_usd", "crossed_at")
+        ),
+        recorded_until=recorded_until,
+    )
+    Adjustment.objects.filter(pk__in=[each.pk for each in adjustments]).update(statement=statement)
+    return statement
+
+
+def _lines(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
+    """Sums by model and key, the dearest first."""
+    grouped: Any = (
+        rows.values("model", "api_key_id", "api_key__name", "period_start")
+        .annotate(usd=Sum("cost_usd"), requests=Count("request_id"), **{f"n_{n}": Sum(n) for n in TOKENS})
+        .order_by("-usd", "model", "api_key_id")
+    )
+    return [
+        {
+            "model": row["model"],
+            "key": row["api_key_id"],
+            "key_name": row["api_key__name"] or "",
+            "period_start": row["period_start"].isoformat(),
+            "requests": row["requests"],
+            **{name: row[f"n_{name}"] for name in TOKENS},
+            "cost_usd": str(row["usd"]),
+        }
+        for row in grouped
+    ]
+
+
+def _adjustment(row: Adjustment) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "kind": row.kind,
+        "amount_usd": str(row.amount_usd),
+        "charge_usd": str(row.charge_usd),
+        "reason": row.reason,
+        "reference": row.reference,
+        "created_at": row.created_at.isoformat(),
+    }
+
+
+def _next_start(period: Span, tenant: Tenant) -> date:
+    return date.fromisoformat(period_of(period.end, tenant.timezone, tenant.billing_day).name)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount)
