@@ -192,8 +192,7 @@ def _alert(entries: Iterable[Entry]) -> None:
         tenant = tenants.get(entry.event.tenant_id)
         if tenant is None:
             continue
-        budget = tenant.monthly_budget_usd
-        budget = tenant.tier.monthly_budget_usd if budget is None else budget
+        budget = tenant.spendable_usd
         if budget is None:
             continue  # it was lifted since
         for percent in entry.crossed:

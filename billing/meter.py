@@ -297,9 +297,13 @@ class Asking:
         self.day_counter = f"d:{day.name}"
         self.held_tokens = offers[0].held_tokens if offers else 0
         budget = policy.monthly_budget_nano
+        # Of a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left.
+        counted = budget if policy.alerts_below_nano is None else policy.alerts_below_nano
         self.alert_lines = (
-            ",".join(f"{percent}:{budget * percent // 100}" for percent in policy.alert_percents)
-            if budget
+            ",".join(
+                f"{percent}:{budget - counted * (100 - percent) // 100}" for percent in policy.alert_percents
+            )
+            if budget and counted
             else ""
         )
         self.events = [self._event(offer) for offer in offers]

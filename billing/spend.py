@@ -22,9 +22,8 @@ def counter_of(tenant: Tenant, *, at: float | None = None) -> tuple[str, str]:
 
 
 def budget_of(tenant: Tenant) -> Decimal | None:
-    """Its own monthly budget, else its tier's; `None` is unlimited."""
-    own = tenant.monthly_budget_usd
-    return tenant.tier.monthly_budget_usd if own is None else own
+    """What its current counter may reach; `None` is unlimited."""
+    return tenant.spendable_usd
 
 
 def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:

@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from billing.adjustments import end_grants
 from billing.books import reconcile
 from billing.closing import close_due
 from billing.notices import announce_keys, notice_usage
@@ -38,3 +39,8 @@ def watch_usage() -> int:
 @shared_task
 def close_periods() -> int:
     return close_due()
+
+
+@shared_task
+def end_budget_grants() -> int:
+    return end_grants()

@@ -131,6 +131,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "hold the books together": {"task": "billing.tasks.hold_the_books_together", "schedule": 300},
     "close periods": {"task": "billing.tasks.close_periods", "schedule": 600, "options": {"expires": 600}},
+    "end grants": {"task": "billing.tasks.end_budget_grants", "schedule": 30, "options": {"expires": 30}},
     "announce": {"task": "billing.tasks.announce", "schedule": 5, "options": {"expires": 5}},
     "watch usage": {"task": "billing.tasks.watch_usage", "schedule": 600, "options": {"expires": 600}},
     "keep partitions ahead": {"task": "billing.tasks.keep_partitions_ahead", "schedule": 3600},

@@ -63,6 +63,8 @@ class Policy(msgspec.Struct, frozen=True):
     timezone: str
     billing_day: int
     disconnect: DisconnectPolicy
+    # Prepaid: what the balance was after the last top-up; alerts count from there.
+    alerts_below_nano: int | None = None
 
 
 class Principal(msgspec.Struct, frozen=True):

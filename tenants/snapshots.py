@@ -92,7 +92,10 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion) -> Policy:
         user_requests_per_minute=own("max_user_requests_per_minute"),
         concurrency=own("max_concurrency"),
         tokens_per_day=own("max_tokens_per_day"),
-        monthly_budget_nano=_nano(own("monthly_budget_usd")),  # type: ignore[arg-type]  # a Decimal field
+        monthly_budget_nano=_nano(tenant.spendable_usd),
+        alerts_below_nano=_nano(tenant.topped_up_to_usd)
+        if tenant.budget_mode == BudgetMode.PREPAID
+        else None,
         user_monthly_budget_nano=_nano(own("user_monthly_budget_usd")),  # type: ignore[arg-type]
         budget_mode=BudgetMode(tenant.budget_mode),
         downgrade_percent=own("downgrade_percent") or 0,

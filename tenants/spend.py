@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import (
     BigIntegerField,
+    Case,
     DateField,
     DecimalField,
     F,
@@ -15,10 +16,12 @@ from django.db.models import (
     QuerySet,
     Subquery,
     Value,
+    When,
 )
 from django.db.models.functions import Cast, Coalesce, Now
 
 from tenants.models import Tenant
+from tenants.policy import BudgetMode
 
 if TYPE_CHECKING:
     from django_stubs_ext import WithAnnotations
@@ -45,9 +48,14 @@ def period_start(*, of: str = "") -> Func:
     )
 
 
-def budget(*, of: str = "") -> Coalesce:
-    """The monthly budget of the tenant of the row, its own or the tier's, in USD; NULL is unlimited."""
-    return Coalesce(f"{of}monthly_budget_usd", f"{of}tier__monthly_budget_usd", output_field=MONEY)
+def budget(*, of: str = "") -> Case:
+    """`Tenant.spendable_usd` of the tenant of the row; NULL is unlimited."""
+    monthly = Coalesce(f"{of}monthly_budget_usd", f"{of}tier__monthly_budget_usd", output_field=MONEY)
+    return Case(
+        When(**{f"{of}budget_mode": BudgetMode.PREPAID.value}, then=F(f"{of}topped_up_usd")),
+        default=monthly + F(f"{of}granted_usd"),
+        output_field=MONEY,
+    )
 
 
 def with_spend(tenants: QuerySet[Tenant]) -> "QuerySet[SpendingTenant]":

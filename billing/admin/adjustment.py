@@ -8,11 +8,10 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
+from billing.adjustments import book
 from billing.models import Adjustment, AdjustmentKind
 from gateway_project.console import cells
 from gateway_project.console.pages import InsertOnlyPage, staff_of
-from tenants.models import Tenant
-from tenants.spend import period_start
 
 COLOURS = {"Credit": "success", "Top-up": "success", "Budget grant": "info", "Correction": "warning"}
 
@@ -78,9 +77,16 @@ class AdjustmentAdmin(InsertOnlyPage):
         return self.view_fieldsets if obj else self.fieldsets
 
     def save_model(self, request: HttpRequest, obj: Adjustment, form: Any, change: bool) -> None:
-        obj.created_by = staff_of(request)
-        obj.period_start = Tenant.objects.annotate(period=period_start()).get(pk=obj.tenant_id).period
-        super().save_model(request, obj, form, change)
+        booked = book(
+            tenant=obj.tenant,
+            kind=obj.kind,
+            amount_usd=obj.amount_usd,
+            reason=obj.reason,
+            reference=obj.reference,
+            expires_at=obj.expires_at,
+            by=staff_of(request),
+        )
+        obj.pk = booked.pk
 
     @display(description="Kind", ordering="kind", label=COLOURS)
     def shown_kind(self, adjustment: Adjustment) -> str:

@@ -13,6 +13,8 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.guard import MAIL
+from billing.webhooks.signing import give_secret
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,17 @@ class EventType(StrEnum):
     TEST = "webhook.test"
 
 
+# What alert addresses are told.
+LETTERS = [
+    each.value
+    for each in (
+        EventType.THRESHOLD,
+        EventType.EXCEEDED,
+        EventType.FORECAST,
+        EventType.TOKENS_DAY,
+        EventType.ANOMALY,
+    )
+]
 # What only the operator hears of.
 INTERNAL = {EventType.DRIFT, EventType.ENDPOINT_DISABLED}
 
@@ -60,7 +73,19 @@ def publish(
     mine = Q(tenant=None)
     if tenant is not None and event_type not in INTERNAL:
         mine |= Q(tenant=tenant)
+    if tenant is not None:
+        _keep_mail_endpoints(tenant)
     return _deliver(list(endpoints.filter(mine)), tenant, event_type, data, key)
+
+
+def _keep_mail_endpoints(tenant: Tenant) -> None:
+    """A tenant's alert addresses are endpoints as well: told by letter, under the same schedule."""
+    for address in tenant.alert_emails:
+        url = f"{MAIL}{address}"
+        if not WebhookEndpoint.objects.filter(tenant=tenant, url=url).exists():
+            endpoint = WebhookEndpoint(tenant=tenant, url=url, description="alert address", events=LETTERS)
+            give_secret(endpoint)
+            endpoint.save()
 
 
 def publish_test(endpoint: WebhookEndpoint) -> WebhookDelivery:

@@ -1,6 +1,7 @@
 """A customer: one row with its tier, its own limits, and how its money and time are counted."""
 
 import zoneinfo
+from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
@@ -82,6 +83,11 @@ class Tenant(Limits):
     alert_emails = ArrayField(
         models.EmailField(), default=list, blank=True, help_text="Told by mail what its webhooks are told."
     )
+    # Kept by billing, which knows the bookings behind them: what is granted beside the budget now, what was
+    # ever topped up, and the balance after the last top-up.
+    granted_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
+    topped_up_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
+    topped_up_to_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     note = models.TextField(blank=True, help_text="For staff only.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -120,6 +126,17 @@ class Tenant(Limits):
     def get_additional_data(self) -> dict[str, str] | None:
         """For the audit trail: why this change was made."""
         return {"reason": self.change_reason} if self.change_reason else None
+
+    @property
+    def spendable_usd(self) -> Decimal | None:
+        """What its counter may reach: the budget, its own or its tier's, and what is granted beside it; in
+        prepaid mode all it was ever topped up. `None` is unlimited.
+        """
+        if self.budget_mode == BudgetMode.PREPAID:
+            return self.topped_up_usd
+        own = self.monthly_budget_usd
+        budget = self.tier.monthly_budget_usd if own is None else own
+        return None if budget is None else budget + self.granted_usd
 
     def concerns(self) -> set[int] | None:
         return {self.pk} if self.pk else set()
