@@ -17,11 +17,30 @@ from redis.asyncio.connection import SSLConnection, parse_url
 
 from billing.refusals import MeteringUnavailable
 
+_AWAY = {
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+}
 Argument = str | int | float | bytes | memoryview
 
 
 def _pack(command: tuple[Argument, ...]) -> bytes:
     return hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one member only
+
+
+def _failure(reply: hiredis.ReplyError) -> Exception:
+    """A server that says it cannot serve now is away, whatever it says that with."""
+    kind = str(reply).partition(" ")[0]
+    if kind in _AWAY:
+        return MeteringUnavailable(f"The metering store is not ready ({kind}).")
+    return reply
 
 
 class Script:
@@ -54,7 +73,7 @@ class _Connection(asyncio.Protocol):
             if future.done():
                 continue
             if isinstance(reply, hiredis.ReplyError):
-                future.set_exception(reply)
+                future.set_exception(_failure(reply))
             else:
                 future.set_result(reply)
 

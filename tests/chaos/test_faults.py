@@ -153,10 +153,9 @@ def ledger_rows(installation: Installation) -> dict[str, dict[str, Any]]:
     """Every ledger row by request id; the primary key keeps a second one out."""
     with operator_of(installation) as operator:
         rows: dict[str, dict[str, Any]] = {}
-        params = {"page_size": "1000"}
-        url: str | None = "/api/usage"
+        url: str | None = "/api/usage?page_size=1000"
         while url:
-            page = operator.get(url, params=params).json()
+            page = operator.get(url).json()
             rows |= {row["request_id"]: row for row in page["results"]}
-            url, params = page["next"], {}
+            url = page["next"]
     return rows
