@@ -28,10 +28,22 @@ def entry_id(text: bytes) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
+class Doubt(msgspec.Struct):
+    """An admission that got no answer: it may have been carried out, or may yet be, as long as Redis reads
+    what was sent to it before. `beats` is how often it has been looked for.
+    """
+
+    shard: int
+    keys: list[str]
+    arguments: list[Argument]
+    beats: int = 0
+
+
 class Memory:
     """One for each process; forgotten is what was settled, and what the ledger has drained."""
 
     def __init__(self) -> None:
+        self.doubts: list[Doubt] = []
         self._leases: dict[str, Lease] = {}
         self._settles: dict[int, deque[Settlement]] = {}
 
@@ -60,3 +72,4 @@ class Memory:
     def clear(self) -> None:
         self._leases.clear()
         self._settles.clear()
+        self.doubts.clear()

@@ -14,11 +14,11 @@ from django.conf import settings
 
 from billing.events import UsageEvent, encode
 from billing.lease import Facts, Lease, Offer, Run, head, stored
-from billing.memory import Memory, Settlement, entry_id
+from billing.memory import Doubt, Memory, Settlement, entry_id
 from billing.money import to_usd
 from billing.periods import Span, day_of, period_of
 from billing.rebuild import Cold, warm
-from billing.redis_pipe import Argument, RedisPipe, Script
+from billing.redis_pipe import AnswerLost, Argument, RedisPipe, Script
 from billing.refusals import (
     BudgetExceeded,
     ConcurrencyLimited,
@@ -117,7 +117,11 @@ async def admit(
     period, day = spans(policy)
     for _ in range(6):
         request = Asking(principal, offers, request_id, facts, run, period, day)
-        reply = await pipe().run(_ADMIT, request.keys, request.arguments)
+        try:
+            reply = await pipe().run(_ADMIT, request.keys, request.arguments)
+        except AnswerLost:
+            memory.doubts.append(request.doubt())
+            raise
         match reply[0]:
             case b"OK":
                 admission = request.admission(reply)
@@ -351,6 +355,14 @@ class Asking:
                 offer.min_output_tokens,
                 offer.held_tokens,
             )
+
+    def doubt(self) -> Doubt:
+        """How to take this admission back, in the order `void.lua` wants."""
+        keys = [self.keys[2], *self.keys[6:12], *self.keys[3:6]]
+        windows = "".join("1" if key != self.keys[1] else "0" for key in self.keys[3:6])
+        kept = "".join("1" if name else "0" for name in self.counters)
+        shard = shard_of(self.policy.tenant_id)
+        return Doubt(shard, keys, [self.request_id, self.policy.tenant_id, kept, windows])
 
     def _event(self, offer: Offer) -> UsageEvent:
         facts = self.facts

@@ -35,6 +35,10 @@ def _pack(command: tuple[Argument, ...]) -> bytes:
     return hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one member only
 
 
+class AnswerLost(MeteringUnavailable):
+    """The command was sent and may have been carried out, or may yet be."""
+
+
 def _failure(reply: hiredis.ReplyError) -> Exception:
     """A server that says it cannot serve now is away, whatever it says that with."""
     kind = str(reply).partition(" ")[0]
@@ -82,7 +86,7 @@ class _Connection(asyncio.Protocol):
         while self._waiting:
             _, future = self._waiting.popleft()
             if not future.done():
-                future.set_exception(MeteringUnavailable("The metering store closed the connection."))
+                future.set_exception(AnswerLost("The metering store closed the connection."))
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()

@@ -22,7 +22,8 @@ from billing.redis_pipe import RedisPipe, Script
 from gateway_project.shards import shard_of, tag, tenant_key
 
 logger = logging.getLogger("tenantry.billing")
-_BEAT, _RESTORE = Script("beat"), Script("restore")
+_BEAT, _RESTORE, _VOID = Script("beat"), Script("restore"), Script("void")
+DOUBT_BEATS = 10
 _threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
 # The epoch and the connection's number as they were at the last beat.
 _seen: weakref.WeakKeyDictionary[RedisPipe, dict[int, tuple[bytes, int]]] = weakref.WeakKeyDictionary()
@@ -42,6 +43,7 @@ async def _beat(worker: str, shard: int) -> None:
     if not epoch:
         # The next beat sees the new epoch; it opens late enough for every process to have had one.
         await meter.open_epoch(shard)
+    await _take_back(shard)
     now = (epoch, pipe.generation)
     seen = _seen.setdefault(pipe, {})
     if seen.get(shard) == now:
@@ -50,6 +52,17 @@ async def _beat(worker: str, shard: int) -> None:
     await put_back(shard)
     if epoch:
         seen[shard] = now
+
+
+async def _take_back(shard: int) -> None:
+    """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
+    the old connection's commands still before it, so they are looked for over several beats.
+    """
+    for doubt in [each for each in meter.memory.doubts if each.shard == shard]:
+        found = await meter.pipe().run(_VOID, doubt.keys, doubt.arguments)
+        doubt.beats += 1
+        if found or doubt.beats >= DOUBT_BEATS:
+            meter.memory.doubts.remove(doubt)
 
 
 async def put_back(shard: int) -> None:

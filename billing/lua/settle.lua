@@ -8,7 +8,10 @@
 -- Reply OK spent held entry | DONE (already settled) | LATE (settled after the reaper did: event marked, counters kept)
 -- Invariants: an event is appended whether or not the counters are there; a cold counter is never created here.
 local id, hold, cost = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+local lease = redis.call('HGET', KEYS[2], id)
 local existed = redis.call('HDEL', KEYS[2], id) == 1
+-- What the lease says: an extension may have been granted whose answer its caller never saw.
+if lease then hold = tonumber(string.match(lease, '^%d+')) end
 if not existed then
   local tombstone = redis.call('GET', KEYS[10])
   if tombstone == 'reaped' and ARGV[11] ~= 'reaped' then

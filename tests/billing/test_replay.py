@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 
@@ -11,6 +12,7 @@ from billing.drain import Drain
 from billing.lease import Facts
 from billing.memory import Memory, Settlement
 from billing.models import UsageRecord
+from billing.redis_pipe import AnswerLost
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -176,3 +178,37 @@ def test_memory_keeps_what_is_younger_than_the_oldest_entry():
     memory.drained(0, (1000, 2))
 
     assert [each.request_id for each in memory.take_settles(0)] == ["2", "3"]
+
+
+async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_server, monkeypatch):
+    """As of a Redis that stood still: the caller was told 503, and the command was carried out later."""
+    carried_out = meter.pipe().run
+    answered = False
+
+    async def no_answer(script, keys, arguments):
+        if script.name == "admit" and not answered:
+            await carried_out(script, keys, arguments)
+            raise AnswerLost("no answer in time")
+        return await carried_out(script, keys, arguments)
+
+    first = await admitted(tenant)  # warms the counters
+    monkeypatch.setattr(meter.pipe(), "run", no_answer)
+    with pytest.raises(MeteringUnavailable):
+        await admitted(tenant)
+    place = tenant_key(tenant.pk)
+    before = redis_server.hlen(f"{place}:leases")
+    await replay.beat("w")
+
+    assert (before, redis_server.hkeys(f"{place}:leases")) == (2, [first.lease.request_id.encode()])
+    assert int(redis_server.hget(f"{place}:{first.lease.counters[0]}", "held")) == DOLLAR
+
+
+async def test_an_extension_that_got_no_answer_is_released_with_the_call(tenant, redis_server):
+    admission = await admitted(tenant)
+    place, counter = tenant_key(tenant.pk), admission.lease.counters[0]
+    lease = msgspec.structs.replace(admission.lease, offer=an_offer(MODEL, per_token=10))
+    await meter.extend(lease, 100)
+
+    await meter.settle(admission.lease, costing(5_000))
+
+    assert int(redis_server.hget(f"{place}:{counter}", "held")) == 0
