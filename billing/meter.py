@@ -211,10 +211,27 @@ async def extend(lease: Lease, tokens: int) -> None:
     Raises BudgetExceeded when there is room for none, MeteringUnavailable when Redis is away or has lost
     the lease.
     """
-    place, price = tenant_key(lease.tenant_id), lease.offer.output_nano_per_token
+    price = lease.offer.output_nano_per_token
+    granted = await _hold_more(lease, tokens, price, counted=True)
+    lease.output_tokens += granted
+    lease.hold_nano += granted * price
+
+
+async def hold_also(lease: Lease, nano: int) -> None:
+    """Hold for `nano` more, all of it: another model is to serve. Raises as `extend` does."""
+    while nano > 0:
+        granted = await _hold_more(lease, nano, 1, counted=False)
+        lease.hold_nano += granted
+        nano -= granted
+
+
+async def _hold_more(lease: Lease, amount: int, price: int, *, counted: bool) -> int:
+    place = tenant_key(lease.tenant_id)
     keys = [f"{place}:leases", *(f"{place}:{name}" if name else place for name in lease.counters)]
     limits = (_limit(budget) for budget in lease.budgets)
-    reply = await pipe().run(_EXTEND, keys, [lease.request_id, tokens, price, lease.kept, *limits])
+    reply = await pipe().run(
+        _EXTEND, keys, [lease.request_id, amount, price, lease.kept, *limits, int(counted)]
+    )
     if reply[0] == b"GONE":
         raise MeteringUnavailable("The metering store has lost this call's reservation.")
     if reply[0] == b"REFUSED":
@@ -225,8 +242,8 @@ async def extend(lease: Lease, tokens: int) -> None:
             budget_usd=to_usd(lease.budgets[number - 1] or 0),
             resets_at=None if number == 4 else lease.resets_at,
         )
-    lease.output_tokens += reply[1]
-    lease.hold_nano += reply[1] * price
+    granted: int = reply[1]
+    return granted
 
 
 async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:

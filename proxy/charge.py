@@ -8,7 +8,7 @@ import msgspec
 
 from billing import meter
 from billing.learned import sizes
-from billing.lease import Lease
+from billing.lease import Lease, Offer
 from billing.meter import Admission, Outcome
 from billing.money import NanoUSD
 from billing.pricing import PriceBook, cost, with_margin
@@ -53,8 +53,8 @@ class Charge:
         self.settled = False
         self.ttft_ms: int | None = None
         self.upstream_request_id = ""
-        self._prices = prices
-        self._billed = billed
+        self.prices = prices
+        self.billed = billed
 
     @property
     def lease(self) -> Lease:
@@ -64,6 +64,16 @@ class Charge:
     def drains(self) -> bool:
         """Whether the call is read to its end although its caller has left."""
         return self.principal.policy.disconnect is DisconnectPolicy.DRAIN
+
+    def serve_by(self, offer: Offer) -> None:
+        """Another model than the one admitted serves; the lease holds enough for it already."""
+        lease, candidate = self.lease, offer.candidate
+        lease.offer = offer
+        lease.max_tokens = min(lease.max_tokens, offer.max_tokens)
+        lease.event = msgspec.structs.replace(
+            lease.event, model=candidate.model.name, route=candidate.why, price_id=offer.price_id
+        )
+        self.admission = msgspec.structs.replace(self.admission, route=candidate.why)
 
     def complete(self, reading: UsageReading, *, http_status: int, written: int) -> None:
         """Settle an answer that came to its end. `written`: tokens of output, where the answer is silent."""
@@ -120,13 +130,13 @@ class Charge:
         if self.settled:
             return
         self.settled = True
-        if not self._billed:
+        if not self.billed:
             usage, note = Usage(), ""
         served = self._served(model)
         if status == "ok" and self.parsed.ask.stream:
             sizes.learn(self.lease.tenant_id, self.lease.offer.candidate.model.name, usage.output_tokens)
         context = usage.total_tokens - usage.output_tokens
-        price = self._prices.price_of(served, context=context)
+        price = self.prices.price_of(served, context=context)
         upstream_cost = cost(usage, price)
         self.cost_nano = with_margin(upstream_cost, self.principal.policy.margin_percent)
         outcome = Outcome(
@@ -148,7 +158,7 @@ class Charge:
     def _served(self, model: str) -> str:
         """The model to price: the one that served where the price list knows it, else the one admitted."""
         admitted = self.lease.offer.candidate.model
-        if model and model not in (admitted.name, admitted.upstream_name) and self._prices.knows(model):
+        if model and model not in (admitted.name, admitted.upstream_name) and self.prices.knows(model):
             return model
         return admitted.name
 

@@ -54,6 +54,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         if not connection.reusable:
             connection.abort()
             return
+        connection.forget()
         self._idle.setdefault(place, []).append(connection)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._keepalive, self._close_old)
@@ -157,6 +158,14 @@ class Connection(asyncio.Protocol):
                 self._paused = False
                 self._transport.resume_reading()
             await self._wait()
+
+    def forget(self) -> None:
+        """Let go what nobody has read of the answer: it must never become part of the next one."""
+        self._pieces.clear()
+        self._unread = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         self._end()

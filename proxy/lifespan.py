@@ -8,7 +8,7 @@ from typing import Any
 from billing import meter, replay
 from billing.refusals import MeteringUnavailable
 from proxy import background
-from proxy.upstream import default_upstream
+from proxy.upstream import close_all
 
 # Settling what is still open when the process ends; the reaper has the rest.
 LAST_SECONDS = 10
@@ -26,7 +26,7 @@ async def lifespan(
     await receive()
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
-    await default_upstream().close()
+    await close_all()
     await meter.pipe().close()
     await send({"type": "lifespan.shutdown.complete"})
 

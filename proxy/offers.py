@@ -35,7 +35,7 @@ def offers_for(
             f"({first.model.max_output_tokens}).",
             field=parsed.max_tokens_field,
         )
-    offers = [_offer(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
+    offers = [offer_of(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
     if billed:
         return offers
     return [
@@ -44,7 +44,8 @@ def offers_for(
     ]
 
 
-def _offer(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:
+def offer_of(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:
+    """The candidate at the sell price and its worst. Raises ModelNotPriced."""
     ask = parsed.ask
     price = prices.price_of(candidate.model.name, context=ask.input_bound_tokens)
     per_million = price.dearest_input if parsed.caches else price.input

@@ -5,22 +5,22 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
-from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from billing import meter
 from billing.lease import Facts, Offer
 from billing.meter import StalePolicy
 from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
-from proxy import headers as header_lists
 from proxy.answers import Answer, passed_on, usd_text
+from proxy.attempts import forward
 from proxy.call import Call
 from proxy.charge import Charge
 from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import ParsedRequest
 from proxy.offers import offers_for, run_of
+from proxy.share import UpstreamSaturated
 from proxy.streaming import Relay
-from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable, default_upstream
+from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
 from routing.candidates import ModelNotAllowed, candidates_for
 from tenants.authentication import PolicyUnavailable, authenticate, refresh
 from tenants.policy import Policy, Principal
@@ -134,13 +134,16 @@ async def forwarded(call: Call, charge: Charge) -> Answer:
     if charge.drains:
         call.client.outstay()
     try:
-        answer = await forward(call, charge)
+        answer = await forward(charge)
         if answer.header(b"content-type").startswith("text/event-stream") and answer.status < 400:
             return Relay(answer, charge).answer()
         return await whole(answer, charge)
     except UpstreamUnavailable as error:
         charge.free(http_status=error.status, note="no answer" if error.reached else "")
         await charge.written()
+        raise
+    except UpstreamSaturated:
+        charge.free(http_status=None)
         raise
     except BaseException:
         # The caller left, or a fault of ours: the upstream was called, so it is neither free nor forgotten.
@@ -165,31 +168,6 @@ def _read_prices(token: str) -> PriceBook:
         raise PolicyUnavailable from error
     finally:
         close_old_connections()
-
-
-async def forward(call: Call, charge: Charge) -> UpstreamAnswer:
-    """The upstream's answer to the caller's own bytes, with only model and max_tokens as admitted."""
-    lease = charge.lease
-    body = call.dialect.rewrite(
-        call.body,
-        charge.parsed,
-        upstream_model=lease.offer.candidate.model.upstream_name,
-        max_tokens=lease.max_tokens,
-    )
-    fields = header_lists.to_upstream(
-        call.headers,
-        credentials=call.dialect.credentials(settings.EZAI_API_KEY),
-        tracking={
-            name: template.format(tenant=lease.tenant_id, request_id=lease.request_id)
-            for name, template in settings.UPSTREAM_TRACKING_HEADERS.items()
-        },
-        extra=settings.UPSTREAM_EXTRA_HEADERS,
-    )
-    answer = await default_upstream().send(
-        target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
-    )
-    charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
-    return answer
 
 
 async def whole(answer: UpstreamAnswer, charge: Charge) -> Answer:

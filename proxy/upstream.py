@@ -6,7 +6,7 @@ called directly. CPU per request at 32 in flight: httpx with its own pool 1.4 ms
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -55,6 +55,11 @@ class UpstreamAnswer:
         # httpx decodes and joins anew at every look (10 µs each); here they are read once.
         self.headers: RawHeaders = [(name.lower(), value) for name, value in response.headers.raw]
         self._named = dict(reversed(self.headers))
+        self._when_over: Callable[[], None] | None = None
+
+    def when_over(self, told: Callable[[], None]) -> None:
+        """Have `told` called once, when this answer is closed."""
+        self._when_over = told
 
     def header(self, name: bytes) -> str:
         """The first header of this (lower-case) name, else an empty text."""
@@ -74,6 +79,9 @@ class UpstreamAnswer:
 
     async def close(self) -> None:
         """Give the connection back if the body was read, else close it."""
+        if self._when_over is not None:
+            told, self._when_over = self._when_over, None
+            told()
         await cast(httpx.AsyncByteStream, self._response.stream).aclose()
 
 
@@ -136,18 +144,24 @@ def _failure(error: httpx.TransportError) -> UpstreamUnavailable:
     return UpstreamUnavailable("The upstream broke off the connection.", reached=True)
 
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Upstream] = WeakKeyDictionary()
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Upstream]] = WeakKeyDictionary()
 
 
-def default_upstream() -> Upstream:
-    """EzAI, as the settings have it; one client for each event loop (a process has one, tests have many)."""
-    loop = asyncio.get_running_loop()
-    upstream = _of_loop.get(loop)
+def upstream_at(base_url: str) -> Upstream:
+    """The client of this address; one for each event loop (a process has one, tests have many)."""
+    clients = _of_loop.setdefault(asyncio.get_running_loop(), {})
+    upstream = clients.get(base_url)
     if upstream is None:
         timeouts = Timeouts(
             connect=settings.UPSTREAM_CONNECT_TIMEOUT,
             read=settings.UPSTREAM_READ_TIMEOUT,
             idle=settings.UPSTREAM_IDLE_TIMEOUT,
         )
-        upstream = _of_loop[loop] = Upstream(base_url=settings.EZAI_BASE_URL, timeouts=timeouts)
+        upstream = clients[base_url] = Upstream(base_url=base_url, timeouts=timeouts)
     return upstream
+
+
+async def close_all() -> None:
+    """Close this loop's connections to every upstream."""
+    for upstream in _of_loop.pop(asyncio.get_running_loop(), {}).values():
+        await upstream.close()

@@ -63,6 +63,7 @@ class Policy(msgspec.Struct, frozen=True):
     timezone: str
     billing_day: int
     disconnect: DisconnectPolicy
+    upstream_weight: int = 1
     # Prepaid: what the balance was after the last top-up; alerts count from there.
     alerts_below_nano: int | None = None
 

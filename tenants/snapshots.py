@@ -104,6 +104,7 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion) -> Policy:
         timezone=tenant.timezone,
         billing_day=tenant.billing_day,
         disconnect=DisconnectPolicy(tenant.disconnect_policy),
+        upstream_weight=tier.upstream_weight,
     )
 
 

@@ -3,6 +3,7 @@
 -- KEYS  1 leases hash  2 tenant budget  3 key budget  4 end user budget  5 run budget
 -- ARGV  1 request id  2 tokens asked for  3 nano-USD per token  4 kept budgets, e.g. '1001'
 --       5 tenant budget  6 key's  7 end user's  8 run's  (nano-USD; -1: no limit)
+--       9 whether what is asked for is tokens of output ('1') or money, a nano-USD each ('0')
 -- Reply OK tokens | REFUSED budget_number spent held | GONE (no such lease, or a counter is cold)
 -- Invariants: spent + held <= budget for every budget kept; the lease says what it holds, for whoever settles it.
 local lease = redis.call('HGET', KEYS[1], ARGV[1])
@@ -28,6 +29,6 @@ for number = 1, 4 do
     redis.call('HINCRBY', KEYS[number + 1], 'held', granted * price)
   end
 end
-local head = table.concat({string.format('%.0f', hold + granted * price), tokens, index, paid + granted}, '|')
+local head = table.concat({string.format('%.0f', hold + granted * price), tokens, index, paid + granted * ARGV[9]}, '|')
 redis.call('HSET', KEYS[1], ARGV[1], head .. rest)
 return {'OK', granted}

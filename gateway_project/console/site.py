@@ -44,6 +44,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             _page("Catalogue", "deployed_code", "routing_model"),
             _page("Prices", "sell", "billing_modelprice"),
             _page("Complexity rules", "alt_route", "routing_complexityrule"),
+            _page("Upstreams", "dns", "routing_upstream"),
         ),
         _group(
             "Usage",

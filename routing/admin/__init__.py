@@ -1,5 +1,5 @@
 """Staff's pages of the catalogue and its rules."""
 
-from routing.admin import complexity_rule, model
+from routing.admin import complexity_rule, model, upstream
 
-__all__ = ["complexity_rule", "model"]
+__all__ = ["complexity_rule", "model", "upstream"]

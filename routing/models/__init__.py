@@ -1,6 +1,7 @@
-"""The catalogue and the rules that choose from it."""
+"""The catalogue, the rules that choose from it, and the upstreams beside EzAI."""
 
 from routing.models.complexity_rule import ComplexityRule
 from routing.models.model import Model
+from routing.models.upstream import Upstream
 
-__all__ = ["ComplexityRule", "Model"]
+__all__ = ["ComplexityRule", "Model", "Upstream"]

@@ -38,6 +38,12 @@ class Tier(Limits):
         validators=[MaxValueValidator(100)],
         help_text="Share of the budget from which cheaper models are preferred.",
     )
+    upstream_weight = models.PositiveSmallIntegerField(
+        "share of upstream",
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="When the upstream is scarce, a tenant of weight 3 gets three times one of weight 1.",
+    )
     margin_percent = models.DecimalField(
         "margin (%)",
         max_digits=7,

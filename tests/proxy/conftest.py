@@ -13,7 +13,7 @@ from billing.books import check_books
 from billing.drain import Drain
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.shards import every_tag
-from proxy import background, upstream
+from proxy import attempts, background, breaker, upstream
 from tenants import authentication
 from tests.factories import (
     ApiKeyFactory,
@@ -73,8 +73,9 @@ def upstream_answering(settings):
             settings.EZAI_API_KEY = "ezai-secret"
             yield scripted
             await background.finish(seconds=5)
-            await upstream.default_upstream().close()
-            upstream._of_loop.clear()
+            await upstream.close_all()
+            breaker.forget()
+            attempts.forget()
             await meter.pipe().close()
 
     return answering

@@ -98,6 +98,21 @@ async def test_an_answer_that_was_not_read_to_its_end_costs_its_connection():
         assert server.connections == 2
 
 
+async def test_an_answer_that_came_whole_and_unread_is_not_part_of_the_next():
+    async def two(reader, writer):
+        for number in (b"one", b"two"):
+            await reader.readuntil(b"{}")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n" + number)
+
+    async with server_that(two) as server:
+        unread = body_of(await server.ask())
+        await asyncio.sleep(0.01)
+        await unread.aclose()
+
+        assert await server.read() == b"two"
+        assert server.connections == 1
+
+
 async def test_bytes_after_an_answer_never_become_the_next_answer():
     async with server_that(answering(OK + OK, OK)) as server:
         await server.read()

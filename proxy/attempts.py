@@ -1,0 +1,191 @@
+"""Forwarding with manners: one retry before the first byte, breakers, a second upstream, a fallback model.
+
+At most one answer is ever taken, so at most one upstream call is billed to the tenant.
+"""
+
+import asyncio
+import random
+import time
+from weakref import WeakKeyDictionary
+
+import msgspec
+from django.conf import settings
+
+from billing import meter
+from billing.pricing import ModelNotPriced
+from billing.refusals import BudgetExceeded, MeteringUnavailable
+from proxy import headers as header_lists
+from proxy import upstreams
+from proxy.breaker import Breaker, breaker_of
+from proxy.charge import Charge
+from proxy.offers import offer_of
+from proxy.share import Share
+from proxy.upstream import UpstreamAnswer, UpstreamUnavailable, upstream_at
+from proxy.upstreams import Place, places_for
+from routing.choice import Candidate
+
+OVERLOADED = {503, 529}
+THROTTLED = {429, 529}
+# A caller waits for a second try no longer than this; beyond, the upstream's answer says when to come back.
+LONGEST_PAUSE_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.2
+
+_shares: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Share]] = WeakKeyDictionary()
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What came of one call to one upstream: an answer, or why there is none."""
+
+    answer: UpstreamAnswer | None = None
+    error: UpstreamUnavailable | None = None
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether nothing was done upstream: it was not reached, or said that it is overloaded."""
+        if self.answer is not None:
+            return self.answer.status in OVERLOADED
+        return self.error is not None and not self.error.reached
+
+    def pause(self) -> float | None:
+        """Seconds until a second try, as the upstream asks; `None` when that is too long to wait."""
+        asked = self.answer.header(b"retry-after") if self.answer is not None else ""
+        if not asked:
+            return FIRST_PAUSE_SECONDS * random.uniform(0.5, 1.5)
+        seconds = float(asked) if asked.isdigit() else LONGEST_PAUSE_SECONDS + 1
+        return seconds if seconds <= LONGEST_PAUSE_SECONDS else None
+
+
+class BreakerOpen(UpstreamUnavailable):
+    def __init__(self, model: str, seconds: float) -> None:
+        super().__init__(
+            f"The upstream keeps failing for {model}; it is left alone for a moment.",
+            reached=False,
+            headers={"retry-after": str(max(1, round(seconds)))},
+        )
+
+
+async def forward(charge: Charge) -> UpstreamAnswer:
+    """The upstream's answer to the caller's own bytes, with only model and max_tokens as admitted.
+
+    Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated; the charge is then still open.
+    """
+    places = await places_for(charge.call.dialect.name, charge.principal.policy.version.everyone)
+    attempt = await _try(charge, places[0])
+    if attempt.may_be_repeated and (again := await _second_try(charge, places, attempt)) is not None:
+        attempt = again
+    if attempt.may_be_repeated and await _fall_back(charge):
+        await _drop(attempt)
+        attempt = await _try(charge, places[0])
+    if attempt.answer is None:
+        assert attempt.error is not None
+        raise attempt.error
+    return attempt.answer
+
+
+async def _second_try(charge: Charge, places: list[Place], attempt: Attempt) -> Attempt | None:
+    """One more attempt, at the next upstream where there is one; `None` when it would be no use."""
+    model = charge.lease.offer.candidate.model.name
+    for place in places[1:]:
+        if breaker_of(place.name, model).state == "closed":
+            await _drop(attempt)
+            return await _try(charge, place)
+    pause = attempt.pause()
+    if pause is None or isinstance(attempt.error, BreakerOpen):
+        return None
+    await _drop(attempt)
+    await asyncio.sleep(pause)
+    return await _try(charge, places[0])
+
+
+async def _drop(attempt: Attempt) -> None:
+    if attempt.answer is not None:
+        await attempt.answer.close()
+
+
+async def _try(charge: Charge, place: Place) -> Attempt:
+    policy, model = charge.principal.policy, charge.lease.offer.candidate.model.name
+    breaker, share = breaker_of(place.name, model), share_of(place.name)
+    if not breaker.lets_through(time.monotonic()):
+        return Attempt(error=BreakerOpen(model, breaker.seconds_left(time.monotonic())))
+    try:
+        await share.enter(policy.tenant_id, policy.upstream_weight)
+    except BaseException:
+        breaker.given_up()
+        raise
+    try:
+        answer = await _send(charge, place)
+    except BaseException as error:
+        share.leave(policy.tenant_id)
+        if isinstance(error, UpstreamUnavailable):
+            breaker.failed(time.monotonic())
+            return Attempt(error=error)
+        breaker.given_up()
+        raise
+    _judge(answer, breaker)
+    answer.when_over(lambda: share.leave(policy.tenant_id, throttled=answer.status in THROTTLED))
+    charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
+    return Attempt(answer=answer)
+
+
+def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
+    """5xx is a failure of the upstream's; what it refuses is an answer."""
+    if answer.status >= 500:
+        breaker.failed(time.monotonic())
+    else:
+        breaker.succeeded()
+
+
+async def _send(charge: Charge, place: Place) -> UpstreamAnswer:
+    call, lease = charge.call, charge.lease
+    body = call.dialect.rewrite(
+        call.body,
+        charge.parsed,
+        upstream_model=lease.offer.candidate.model.upstream_name,
+        max_tokens=lease.max_tokens,
+    )
+    fields = header_lists.to_upstream(
+        call.headers,
+        credentials=call.dialect.credentials(place.api_key),
+        tracking={
+            name: template.format(tenant=lease.tenant_id, request_id=lease.request_id)
+            for name, template in settings.UPSTREAM_TRACKING_HEADERS.items()
+        },
+        extra=place.extra_headers,
+    )
+    return await upstream_at(place.base_url).send(
+        target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
+    )
+
+
+async def _fall_back(charge: Charge) -> bool:
+    """Move the lease to the model's fallback, where the tenant may use it and can pay for it."""
+    policy, lease = charge.principal.policy, charge.lease
+    admitted = lease.offer.candidate.model
+    model = policy.models.get(admitted.fallback_to or "")
+    if model is None or not charge.billed:
+        return False
+    candidate = Candidate(model=model, why=f"{charge.admission.route}+fallback")
+    try:
+        offer = offer_of(charge.parsed, candidate, policy=policy, prices=charge.prices)
+        if min(offer.max_tokens, lease.max_tokens) < offer.min_output_tokens:
+            return False
+        needed = offer.input_hold_nano + offer.output_nano_per_token * lease.output_tokens
+        await meter.hold_also(lease, needed - lease.hold_nano)
+    except (ModelNotPriced, BudgetExceeded, MeteringUnavailable):
+        return False
+    charge.serve_by(offer)
+    return True
+
+
+def share_of(upstream: str) -> Share:
+    shares = _shares.setdefault(asyncio.get_running_loop(), {})
+    found = shares.get(upstream)
+    if found is None:
+        found = shares[upstream] = Share()
+    return found
+
+
+def forget() -> None:
+    """For tests: nothing learned of any upstream."""
+    _shares.clear()
+    upstreams.forget()

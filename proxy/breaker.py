@@ -1,0 +1,104 @@
+"""Circuit breakers: an upstream that fails for a model again and again is left alone for a while.
+
+One for each upstream and model, in each process: what one process sees needs no round trip to be used. Every
+change is written to Redis for people to look at (`/readyz`, the dashboard), never to be decided by.
+"""
+
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+
+from billing import meter
+from billing.refusals import MeteringUnavailable
+from proxy.background import keep
+
+logger = logging.getLogger("tenantry.proxy")
+
+# This many calls in a row, within `FAILURES_WITHIN` seconds: a single caller who provokes errors on purpose
+# closes nothing to the others, an upstream that is down is found out at once under load.
+FAILURES = 10
+FAILURES_WITHIN = 30.0
+FIRST_OPEN_SECONDS, LONGEST_OPEN_SECONDS = 2.0, 30.0
+BOARD = "tenantry:breakers"
+BOARD_SECONDS = 120
+
+
+@dataclass
+class Breaker:
+    """Closed, open until `opens_at` (monotonic seconds), or trying one call (`probing`)."""
+
+    name: str
+    failures: list[float] = field(default_factory=list)
+    opens_at: float = 0.0
+    open_seconds: float = 0.0
+    probing: bool = False
+
+    @property
+    def state(self) -> str:
+        if not self.open_seconds:
+            return "closed"
+        return "half-open" if self.probing else "open"
+
+    def lets_through(self, now: float) -> bool:
+        """Whether a call may be tried. In an open breaker's time, one may, and decides."""
+        if not self.open_seconds:
+            return True
+        if self.probing or now < self.opens_at:
+            return False
+        self.probing = True
+        return True
+
+    def seconds_left(self, now: float) -> float:
+        return max(0.0, self.opens_at - now)
+
+    def given_up(self) -> None:
+        """The call that was to decide ended without an answer from the upstream."""
+        self.probing = False
+
+    def succeeded(self) -> None:
+        self.failures.clear()
+        if self.open_seconds:
+            self.open_seconds, self.probing = 0.0, False
+            self._tell()
+
+    def failed(self, now: float) -> None:
+        self.failures = [at for at in self.failures if now - at < FAILURES_WITHIN][-FAILURES:]
+        self.failures.append(now)
+        if self.probing or len(self.failures) >= FAILURES:
+            self.probing = False
+            self.open_seconds = min(LONGEST_OPEN_SECONDS, self.open_seconds * 2 or FIRST_OPEN_SECONDS)
+            self.opens_at = now + self.open_seconds
+            self._tell()
+
+    def _tell(self) -> None:
+        logger.warning("Breaker %s is %s", self.name, self.state)
+        keep(_write(self))
+
+
+_breakers: dict[tuple[str, str], Breaker] = {}
+
+
+def breaker_of(upstream: str, model: str) -> Breaker:
+    found = _breakers.get((upstream, model))
+    if found is None:
+        found = _breakers[upstream, model] = Breaker(f"{upstream} {model}")
+    return found
+
+
+def forget() -> None:
+    """For tests: every breaker closed."""
+    _breakers.clear()
+
+
+async def _write(breaker: Breaker) -> None:
+    place = f"{breaker.name} {meter.WORKER}"
+    try:
+        if breaker.state == "closed":
+            await meter.pipe().call("HDEL", BOARD, place)
+            return
+        told = {"state": breaker.state, "since": int(time.time()), "seconds": breaker.open_seconds}
+        await meter.pipe().call("HSET", BOARD, place, json.dumps(told))
+        await meter.pipe().call("EXPIRE", BOARD, BOARD_SECONDS)
+    except MeteringUnavailable:
+        pass  # a notice for people; the log has it too

@@ -1,0 +1,39 @@
+"""Upstreams beside EzAI. The key goes in and never comes out again."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+
+from gateway_project.console.pages import ConsolePage
+from routing.models import Upstream
+
+
+class UpstreamForm(forms.ModelForm):
+    api_key = forms.CharField(
+        label="API key",
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Kept encrypted. Leave empty to keep the one that is stored.",
+    )
+
+    class Meta:
+        model = Upstream
+        fields = ("name", "base_url", "api_key", "wires", "priority", "enabled")
+
+    def clean_api_key(self) -> str:
+        given: str = self.cleaned_data["api_key"].strip()
+        if not given and not self.instance.pk:
+            raise forms.ValidationError("A new upstream needs a key.")
+        return given or self.instance.api_key
+
+
+@admin.register(Upstream)
+class UpstreamAdmin(ConsolePage):
+    form = UpstreamForm
+    list_display = ("name", "base_url", "wires", "priority", "enabled")
+    list_filter = ("enabled",)
+    search_fields = ("name", "base_url")
+
+    def get_readonly_fields(self, request: Any, obj: Upstream | None = None) -> Any:
+        return ("name",) if obj else ()

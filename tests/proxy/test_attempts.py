@@ -1,0 +1,276 @@
+"""The gateway's manners towards its upstreams."""
+
+import asyncio
+import json
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from proxy import attempts, breaker
+from proxy.share import Share, UpstreamSaturated
+from routing.models import Upstream
+from tests.proxy.gateway import post
+from tests.proxy.upstream import SONNET, echo, message, raw, upstream_that
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BUSY = json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}).encode()
+OPUS = "claude-opus-4-20250514"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+def first(*answers):
+    """Each call gets the next of `answers`; the last one stays."""
+    left = list(answers)
+
+    async def talk(asked, writer):
+        await (left.pop(0) if len(left) > 1 else left[0])(asked, writer)
+
+    return talk
+
+
+@pytest.mark.parametrize("status", [503, 529])
+async def test_an_overloaded_upstream_is_asked_once_more_and_billed_once(
+    world, upstream_answering, books, status
+):
+    async with upstream_answering(first(raw(BUSY, status=status), raw(message()))) as upstream:
+        answer = await post(world.key)
+        seen = await books()
+
+    assert answer.status == 200
+    assert len(upstream.asked) == 2
+    assert seen.row.status == "ok"
+    assert seen.balanced
+
+
+async def test_what_stays_overloaded_is_passed_on_as_it_is_after_two_calls(world, upstream_answering, books):
+    async with upstream_answering(raw(BUSY, status=529)) as upstream:
+        answer = await post(world.key)
+        seen = await books()
+
+    assert (answer.status, answer.body, len(upstream.asked)) == (529, BUSY, 2)
+    assert seen.row.cost_usd == 0
+    assert seen.reserved_usd == 0
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 502])
+async def test_other_refusals_are_not_repeated(world, upstream_answering, status):
+    async with upstream_answering(raw(BUSY, status=status)) as upstream:
+        answer = await post(world.key)
+
+    assert (answer.status, len(upstream.asked)) == (status, 1)
+
+
+async def test_a_long_retry_after_is_passed_on_instead_of_waited_for(world, upstream_answering):
+    async with upstream_answering(raw(BUSY, status=529, headers=("retry-after: 30",))) as upstream:
+        answer = await post(world.key)
+
+    assert len(upstream.asked) == 1
+    assert answer.headers["retry-after"] == "30"
+
+
+async def test_the_fallback_model_serves_when_the_first_is_overloaded(world, upstream_answering, books):
+    world.sonnet.fallback_to = world.opus
+    await sync_to_async(world.sonnet.save)()
+
+    async def talk(asked, writer):
+        serve = echo() if asked.json["model"] == OPUS else raw(BUSY, status=529)
+        await serve(asked, writer)
+
+    async with upstream_answering(talk) as upstream:
+        answer = await post(world.key)
+        seen = await books()
+
+    assert [asked.json["model"] for asked in upstream.asked] == [SONNET, SONNET, OPUS]
+    assert answer.headers["x-tenantry-model"] == OPUS
+    assert answer.headers["x-tenantry-route"] == "requested+fallback"
+    assert (seen.row.model, seen.row.route) == (OPUS, "requested+fallback")
+    assert seen.balanced
+    assert seen.reserved_usd == 0
+
+
+async def test_a_fallback_the_tenant_may_not_use_is_not_used(world, upstream_answering):
+    world.sonnet.fallback_to = world.opus
+    await sync_to_async(world.sonnet.save)()
+    await sync_to_async(world.tenant.allowances.filter(model=world.opus).delete)()
+    async with upstream_answering(raw(BUSY, status=529)) as upstream:
+        answer = await post(world.key)
+
+    assert answer.status == 529
+    assert {asked.json["model"] for asked in upstream.asked} == {SONNET}
+
+
+async def test_a_fallback_the_budget_has_no_room_for_is_not_used(world, upstream_answering, books):
+    world.sonnet.fallback_to = world.opus
+    await sync_to_async(world.sonnet.save)()
+    await sync_to_async(world.with_limits)(monthly_budget_usd="0.004")
+    async with upstream_answering(raw(BUSY, status=529)) as upstream:
+        answer = await post(world.key, max_tokens=200)
+        seen = await books()
+
+    assert answer.status == 529
+    assert len(upstream.asked) == 2
+    assert seen.reserved_usd == 0
+    assert seen.balanced
+
+
+async def test_a_second_upstream_takes_over_under_its_own_key(world, upstream_answering, books):
+    async with (
+        upstream_that(echo()) as other,
+        upstream_answering(raw(BUSY, status=503)) as ezai,
+    ):
+        row = Upstream(name="other", base_url=other.url, api_key="other-secret")
+        await sync_to_async(row.save)()
+        answer = await post(world.key)
+
+    assert answer.status == 200
+    assert len(ezai.asked) == 1
+    assert other.asked[0].headers["x-api-key"] == "other-secret"
+    assert row.api_key.startswith("enc:")
+
+
+async def test_a_second_upstream_is_not_asked_in_a_format_it_does_not_speak(world, upstream_answering):
+    async with (
+        upstream_that(echo()) as other,
+        upstream_answering(raw(BUSY, status=503)),
+    ):
+        row = Upstream(name="other", base_url=other.url, api_key="k", wires=["openai"])
+        await sync_to_async(row.save)()
+        answer = await post(world.key)
+
+    assert answer.status == 503
+    assert not other.asked
+
+
+async def test_an_upstream_that_keeps_failing_is_left_alone_and_tried_again_later(world, upstream_answering):
+    async with upstream_answering(raw(BUSY, status=500)) as upstream:
+        for _ in range(breaker.FAILURES):
+            assert (await post(world.key)).status == 500
+        refused = await post(world.key)
+        asked = len(upstream.asked)
+        circuit = breaker.breaker_of("ezai", SONNET)
+        circuit.opens_at = 0
+        upstream.talk = raw(message())
+        probed = await post(world.key)
+
+    assert refused.status == 502
+    assert refused.error["code"] == "upstream_unavailable"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert asked == breaker.FAILURES
+    assert probed.status == 200
+    assert circuit.state == "closed"
+
+
+def test_an_open_breaker_lets_one_call_through_at_a_time_and_stays_open_longer_each_time():
+    circuit = breaker.Breaker("x")
+    circuit._tell = lambda: None
+    for _ in range(breaker.FAILURES):
+        assert circuit.lets_through(0)
+        circuit.failed(0)
+    assert circuit.state == "open"
+    assert not circuit.lets_through(1)
+    assert circuit.lets_through(2.1)
+    assert not circuit.lets_through(2.1)
+    circuit.failed(2.1)
+    assert circuit.seconds_left(2.1) == pytest.approx(4)
+    assert circuit.lets_through(6.2)
+    circuit.succeeded()
+    assert circuit.state == "closed"
+
+
+def throttled(share, tenant, times=4):
+    for _ in range(times):
+        share._start(tenant)
+    for _ in range(times):
+        share.leave(tenant, throttled=True)
+
+
+async def test_nothing_waits_while_the_upstream_takes_everything():
+    share = Share()
+    await asyncio.gather(*(share.enter(1) for _ in range(1000)))
+    assert share.in_flight == 1000
+
+
+async def test_a_quiet_tenant_goes_before_a_noisy_ones_queue():
+    share = Share()
+    throttled(share, 1)
+    order = []
+
+    async def call(tenant):
+        await share.enter(tenant)
+        order.append(tenant)
+
+    noisy = [asyncio.ensure_future(call(1)) for _ in range(30)]
+    await asyncio.sleep(0)
+    quiet = asyncio.ensure_future(call(2))
+    await asyncio.sleep(0)
+    assert share.in_flight == 8
+    share.leave(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert order[-1] == 2
+    for task in (*noisy, quiet):
+        task.cancel()
+
+
+async def test_slots_are_shared_by_weight():
+    share = Share()
+    throttled(share, 1)
+    share.bound = 8.0
+    started = {1: 0, 2: 0}
+
+    async def call(tenant, weight):
+        await share.enter(tenant, weight)
+        started[tenant] += 1
+
+    for _ in range(8):
+        share._start(9)
+    turns = [(1, 3), (2, 1)] * 20
+    tasks = [asyncio.ensure_future(call(tenant, weight)) for tenant, weight in turns]
+    await asyncio.sleep(0)
+    for _ in range(8):
+        share.leave(9)
+    await asyncio.sleep(0)
+    assert started == {1: 6, 2: 2}
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_queue_that_is_full_says_that_it_is_not_the_tenants_own_limit():
+    share = Share()
+    throttled(share, 1)
+    waiting = [asyncio.ensure_future(share.enter(1)) for _ in range(8 + 64)]
+    await asyncio.sleep(0)
+    with pytest.raises(UpstreamSaturated, match="not one of your own limits"):
+        await share.enter(1)
+    for task in waiting:
+        task.cancel()
+
+
+async def test_a_caller_who_leaves_the_queue_takes_no_slot_with_it():
+    share = Share()
+    throttled(share, 1)
+    inside = [asyncio.ensure_future(share.enter(1)) for _ in range(8)]
+    left = asyncio.ensure_future(share.enter(1))
+    after = asyncio.ensure_future(share.enter(1))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.sleep(0)
+    share.leave(1)
+    await asyncio.wait_for(after, 1)
+    assert share.in_flight == 8
+    assert all(task.done() for task in inside)
+
+
+async def test_the_bound_goes_when_nothing_was_refused_for_a_while():
+    now = [100.0]
+    share = Share(clock=lambda: now[0])
+    throttled(share, 1)
+    assert share.bound == 8
+    now[0] += 16
+    share._start(1)
+    share.leave(1, throttled=False)
+    assert share.bound is None
