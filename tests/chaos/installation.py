@@ -26,8 +26,8 @@ _OURS = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "SECRET_KEY", "EZAI_API_KEY", 
 _WHAT = {
     "web": "gateway_project.web",
     "ledger": "manage.py ledger",
-    "worker": "celery -A gateway_project worker",
-    "beat": "celery -A gateway_project beat",
+    "worker": "--quiet worker ",
+    "beat": "--quiet beat ",
     "redis": "redis-server",
     "postgres": "/postgres",
 }

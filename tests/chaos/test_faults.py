@@ -108,6 +108,7 @@ def keys(installation: Installation) -> list[str]:
                 "allowed_models": [SONNET],
             }
             body |= {"max_requests_per_minute": 100_000, "monthly_budget_usd": "1000"}
+            body["max_tokens_per_day"] = 10**12
             answer = operator.post("/api/tenants/", json=body)
             assert answer.status_code == 201, answer.text
             made.append(operator.post(f"/api/tenants/{slug}/keys/", json={"name": "c"}).json()["key"])
