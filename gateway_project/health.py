@@ -1,5 +1,6 @@
 """`/healthz`: this process answers. `/readyz`: it can do its work."""
 
+import json
 import time
 
 from django.db import DatabaseError, connection
@@ -11,6 +12,8 @@ from gateway_project.policy_changes import store
 from gateway_project.shards import every_tag
 
 _migrated = False
+# Where the data plane's processes write which of their circuit breakers are not closed.
+BREAKER_BOARD = "tenantry:breakers"
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -21,7 +24,23 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 when PostgreSQL is there and migrated and the meter is open; else 503. Says which, nothing more."""
     checks = {"postgresql": _postgresql(), "redis": _redis()}
     ready = all(state == "ok" for state in checks.values())
-    return JsonResponse({"status": "ok" if ready else "unavailable", **checks}, status=200 if ready else 503)
+    return JsonResponse(
+        {"status": "ok" if ready else "unavailable", **checks, "breakers": breaker_states()},
+        status=200 if ready else 503,
+    )
+
+
+def breaker_states() -> dict[str, str]:
+    """What is not closed, by upstream and model: worth knowing, and no reason to take no traffic."""
+    try:
+        board = store().hgetall(BREAKER_BOARD)
+    except RedisError:
+        return {}
+    open_ones = {}
+    for place, told in board.items():
+        upstream_and_model, _, _ = place.decode().rpartition(" ")
+        open_ones[upstream_and_model] = str(json.loads(told)["state"])
+    return open_ones
 
 
 def _postgresql() -> str:

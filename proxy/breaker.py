@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from billing import meter
 from billing.refusals import MeteringUnavailable
+from gateway_project.health import BREAKER_BOARD as BOARD
 from proxy.background import keep
 
 logger = logging.getLogger("tenantry.proxy")
@@ -20,7 +21,6 @@ logger = logging.getLogger("tenantry.proxy")
 FAILURES = 10
 FAILURES_WITHIN = 30.0
 FIRST_OPEN_SECONDS, LONGEST_OPEN_SECONDS = 2.0, 30.0
-BOARD = "tenantry:breakers"
 BOARD_SECONDS = 120
 
 

@@ -18,6 +18,7 @@ from proxy.charge import Charge
 from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import ParsedRequest
 from proxy.offers import offers_for, run_of
+from proxy.repeats import idempotency_key, once
 from proxy.share import UpstreamSaturated
 from proxy.streaming import Relay
 from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
@@ -46,6 +47,14 @@ async def serve(call: Call) -> Answer:
     """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
     principal = await authenticate(call.headers)
     parsed = call.dialect.parse(call.body, call.headers)
+    if key := idempotency_key(call, parsed):
+        # A replay passes no admission, so the policy in force is asked for here.
+        principal = await current_principal(call)
+        return await once(call, principal.policy.tenant_id, key, lambda: _served(call, parsed, principal))
+    return await _served(call, parsed, principal)
+
+
+async def _served(call: Call, parsed: ParsedRequest, principal: Principal) -> Answer:
     charge = await admitted(call, parsed, principal)
     return await forwarded(call, charge)
 

@@ -17,6 +17,7 @@ from billing.histogram import percentile
 from billing.models import DailyTotal, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
+from gateway_project.health import breaker_states
 from tenants.models import Tenant, TenantStatus
 from tenants.spend import budget, period_start
 
@@ -196,6 +197,7 @@ def _attention_tiles(near: int) -> list[Tile]:
     suspended = Tenant.objects.filter(deleted_at=None, status=TenantStatus.SUSPENDED).count()
     failing = WebhookEndpoint.objects.filter(Q(failing_since__isnull=False) | Q(enabled=False)).count()
     drifted = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
+    breakers = breaker_states()
     tenants = reverse("admin:tenants_tenant_changelist")
     return [
         Tile(
@@ -218,6 +220,13 @@ def _attention_tiles(near: int) -> list[Tile]:
             "ledger, roll-up and meter",
             level="high" if drifted else "fine",
             link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
+        ),
+        Tile(
+            "Upstream breakers",
+            "closed" if not breakers else cells.count(len(breakers)),
+            ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all is well",
+            level="high" if breakers else "fine",
+            link=reverse("admin:routing_upstream_changelist"),
         ),
     ]
 

@@ -1,0 +1,71 @@
+"""First results, kept by the key their caller gave: a call that is repeated is answered, not made again."""
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from billing import meter
+from billing.redis_pipe import Script
+from gateway_project.shards import tenant_key
+
+KEPT_MS = 24 * 3600 * 1000
+# While a call runs its claim is renewed; that of a process that died is free after this.
+CLAIM_MS = 15_000
+LARGEST_ANSWER = 256 * 1024
+MOST_BYTES_A_TENANT = 32 * 1024 * 1024
+
+_REMEMBER = Script("remember")
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is known under a key. `digest` is of the request. A body too large to keep is `None`."""
+
+    digest: bytes
+    state: Literal["running", "done"]
+    request_id: str = ""
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = []
+    body: bytes | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Kept).decode
+
+
+class Claim:
+    """One tenant's idempotency key for one request."""
+
+    def __init__(self, tenant_id: int, key: str, digest: bytes) -> None:
+        self._place = tenant_key(tenant_id)
+        self._name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        self._redis_key = f"{self._place}:idem:{self._name}"
+        self.digest = digest
+
+    async def take(self, request_id: str) -> Kept | None:
+        """Claim the key: `None`, or what is known under it already. Raises MeteringUnavailable."""
+        mine = _encode(Kept(digest=self.digest, state="running", request_id=request_id))
+        for _ in range(3):
+            if await meter.pipe().call("SET", self._redis_key, mine, "NX", "PX", CLAIM_MS):
+                return None
+            known = await meter.pipe().call("GET", self._redis_key)
+            if known is not None:
+                return _decode(known)
+        return Kept(digest=self.digest, state="running")
+
+    async def renew(self) -> None:
+        await meter.pipe().call("PEXPIRE", self._redis_key, CLAIM_MS)
+
+    async def keep(self, answer: Kept) -> None:
+        """Replay this from now on, for a day."""
+        if answer.body is not None and len(answer.body) > LARGEST_ANSWER:
+            answer = msgspec.structs.replace(answer, body=None, headers=[])
+        await meter.pipe().run(
+            _REMEMBER,
+            [self._redis_key, f"{self._place}:idem", f"{self._place}:idem-bytes"],
+            [_encode(answer), KEPT_MS, MOST_BYTES_A_TENANT, self._name, f"{self._place}:idem:"],
+        )
+
+    async def give_up(self) -> None:
+        """Nothing came of it that could be replayed: a repetition is a call of its own."""
+        await meter.pipe().call("DEL", self._redis_key)

@@ -1,0 +1,103 @@
+"""`Idempotency-Key` on calls that do not stream: the first result is replayed, and charged once."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from billing.idempotency import CLAIM_MS, Claim, Kept
+from billing.refusals import MeteringUnavailable
+from gateway_project.errors import TenantryError
+from proxy.answers import Answer
+from proxy.background import keep
+from proxy.call import Call
+from proxy.dialects.base import ParsedRequest
+from proxy.errors import InvalidRequest
+
+logger = logging.getLogger("tenantry.proxy")
+LONGEST_KEY = 255
+
+
+class IdempotencyConflict(TenantryError):
+    """The key belongs to another request, or its first one is not over yet."""
+
+    code = "idempotency_conflict"
+    status = 409
+    type = "invalid_request_error"
+
+
+def idempotency_key(call: Call, parsed: ParsedRequest) -> str:
+    """The caller's key, empty where there is none or the answer is a stream. Raises InvalidRequest."""
+    key = call.headers.get("idempotency-key", "")
+    if not key or parsed.ask.stream:
+        return ""
+    if len(key) > LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise InvalidRequest(
+            f"idempotency-key: at most {LONGEST_KEY} printable ASCII characters.", field="idempotency-key"
+        )
+    return key
+
+
+async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What `make` answers, or answered to the same key and body before. Raises IdempotencyConflict."""
+    digest = hashlib.sha256(call.target.encode() + b"\0" + call.body).digest()
+    claim = Claim(tenant_id, key, digest)
+    known = await claim.take(call.request_id)
+    if known is not None:
+        return _replayed(known, digest)
+    renewing = keep(_renew(claim))
+    answer: Answer | None = None
+    try:
+        answer = await make()
+        return answer
+    finally:
+        renewing.cancel()
+        if answer is not None and answer.status < 400 and answer.pieces is None:
+            done = Kept(
+                digest=digest,
+                state="done",
+                request_id=call.request_id,
+                status=answer.status,
+                headers=list(answer.headers),
+                body=answer.body,
+            )
+            await _finish(claim.keep(done))
+        else:
+            await _finish(claim.give_up())
+
+
+async def _finish(work: Awaitable[object]) -> None:
+    """The answer is there and paid for; that it cannot be kept is no reason to withhold it."""
+    try:
+        await asyncio.shield(work)
+    except MeteringUnavailable as error:
+        logger.warning("An idempotent answer was not kept: %s", error.message)
+
+
+async def _renew(claim: Claim) -> None:
+    while True:
+        await asyncio.sleep(CLAIM_MS / 3000)
+        with contextlib.suppress(MeteringUnavailable):
+            await claim.renew()
+
+
+def _replayed(known: Kept, digest: bytes) -> Answer:
+    if known.digest != digest:
+        raise IdempotencyConflict(
+            "This idempotency-key was used for another request; give each request a key of its own.",
+            headers={"x-should-retry": "false"},
+        )
+    if known.state == "running":
+        raise IdempotencyConflict(
+            "The first request with this idempotency-key is still running; ask again for its answer.",
+            headers={"retry-after": "1", "x-should-retry": "true"},
+        )
+    if known.body is None:
+        raise IdempotencyConflict(
+            "This request was answered and charged, but its answer was too large to keep. "
+            f"See GET /v1/requests/{known.request_id}.",
+            headers={"x-should-retry": "false"},
+        )
+    headers = [*known.headers, (b"idempotent-replayed", b"true")]
+    return Answer(status=known.status, headers=headers, body=known.body)
