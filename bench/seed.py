@@ -1,6 +1,10 @@
-"""Tenants without limits for the benchmark: `python -m bench.seed [TENANTS] [RPM]` prints a key of each."""
+"""Tenants without limits for the benchmark: `python -m bench.seed [TENANTS] [RPM]` prints a key of each.
+
+RPM 0 is no limit, so that no window is kept.
+"""
 
 import os
+import secrets
 import sys
 from decimal import Decimal
 
@@ -11,30 +15,37 @@ django.setup()
 
 from gateway_project.demo import seed_demo  # noqa: E402
 from routing.models import Model  # noqa: E402
-from tenants.keys import issue_key  # noqa: E402
-from tenants.models import AllowedModel, Tenant, Tier  # noqa: E402
+from tenants.keys import KEY_START, VISIBLE, digest_of  # noqa: E402
+from tenants.models import AllowedModel, ApiKey, Tenant, Tier  # noqa: E402
 
 
 def main(tenants: int = 1, rpm: int = 10_000_000) -> None:
     seed_demo()
     tier, _ = Tier.objects.update_or_create(
-        name="bench",
+        name=f"bench-{rpm}",
         defaults={
-            "max_requests_per_minute": rpm,
+            "max_requests_per_minute": rpm or None,
             "max_tokens_per_day": None,
             "max_concurrency": None,
             "monthly_budget_usd": Decimal(1_000_000),
         },
     )
     models = list(Model.objects.all())
-    for number in range(tenants):
-        tenant, made = Tenant.objects.get_or_create(
-            slug=f"bench-{number}", defaults={"name": f"Bench {number}", "tier": tier}
-        )
-        if made:
-            for model in models:
-                AllowedModel.objects.create(tenant=tenant, model=model)
-        print(issue_key(tenant=tenant, name="bench").key)
+    have = Tenant.objects.filter(tier=tier).count()
+    made = Tenant.objects.bulk_create(
+        Tenant(slug=f"bench-{rpm}-{number}", name=f"Bench {number}", tier=tier)
+        for number in range(have, max(have, tenants))
+    )
+    AllowedModel.objects.bulk_create(
+        [AllowedModel(tenant=tenant, model=model) for tenant in made for model in models], batch_size=5000
+    )
+    rows, keys = [], []
+    for tenant in Tenant.objects.filter(tier=tier).order_by("pk")[:tenants]:
+        key = KEY_START + secrets.token_urlsafe(32)
+        keys.append(key)
+        rows.append(ApiKey(tenant=tenant, name="bench", prefix=key[:VISIBLE], digest=digest_of(key)))
+    ApiKey.objects.bulk_create(rows, batch_size=5000)
+    print("\n".join(keys))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""`make bench`: everything side by side, on this machine. `python -m bench --help` for parts of it."""
+
+import argparse
+import os
+import platform
+import time
+from pathlib import Path
+
+from bench import json_calls, scale, sse
+from bench.table import Table, write
+
+PARTS = {
+    "json": json_calls.beside_a_bare_proxy,
+    "streams": sse.beside_a_bare_proxy,
+    "slow-streams": sse.many_slow_ones,
+    "memory": scale.memory,
+    "tenants": scale.tenants,
+    "windows": scale.windows,
+    "workers": scale.workers,
+    "bodies": scale.bodies,
+}
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--seconds", type=float, default=8, help="of each run")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n")
+    for name in options.parts or PARTS:
+        began = time.monotonic()
+        tables: list[Table] = PARTS[name](options.seconds)
+        text = "\n".join(table.markdown() for table in tables)
+        print(text)
+        print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
+        if options.write:
+            write(PAGE, name, text)
+
+
+if __name__ == "__main__":
+    main()
