@@ -1,6 +1,7 @@
 """What a web process does before its first request and after its last."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,6 +22,9 @@ async def lifespan(
 ) -> None:
     """ASGI's lifespan protocol: while it serves, the process says that it lives; to stop, it finishes."""
     await receive()
+    # What start-up made lives as long as the process.
+    gc.collect()
+    gc.freeze()
     beating = asyncio.create_task(_beat())
     await send({"type": "lifespan.startup.complete"})
     await receive()
