@@ -27,12 +27,14 @@ class Drain:
         self.consumer = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self._store = store()
         self._claimed_at = 0.0
+        self._whole = False  # the step before came to its end: nothing is read and not acknowledged
         for tag in every_tag():
             self._make_group(f"{tag}:usage")
 
     def step(self) -> int:
         """One round over all shards; what a dead consumer left behind is taken over now and then."""
         close_old_connections()
+        whole, self._whole = self._whole, False
         done = 0
         claim = time.monotonic() - self._claimed_at > CLAIM_AFTER_MS / 2000
         for tag in every_tag():
@@ -42,8 +44,10 @@ class Drain:
                     stream, GROUP, self.consumer, CLAIM_AFTER_MS, count=BATCH
                 )
                 done += self._post(stream, entries)
-            done += self._post(stream, self._read(stream, "0"))
+            if not whole:
+                done += self._post(stream, self._read(stream, "0"))
             done += self._post(stream, self._read(stream, ">"))
+        self._whole = True
         if claim:
             self._claimed_at = time.monotonic()
         return done

@@ -95,6 +95,9 @@ class PriceBook(msgspec.Struct, frozen=True):
 
 def _in_force(prices: Sequence[Price], moment: datetime, context: int) -> Price | None:
     """The latest plain price in force, or the long-context one of the same date that `context` reaches."""
+    if len(prices) == 1:
+        [only] = prices
+        return only if only.effective_from <= moment and only.context_over_tokens <= context else None
     started = [price for price in prices if price.effective_from <= moment]
     if not started:
         return None

@@ -8,7 +8,6 @@ measured): `ThreadSensitiveContext`, the receivers of `request_started` and `req
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import lru_cache
-from io import BytesIO
 from typing import Any, cast
 
 from django.conf import settings
@@ -26,23 +25,29 @@ Scope = dict[str, Any]
 
 
 class DataPlaneRequest(ASGIRequest):
-    """With what the pipeline needs of the connection, and an id of its own."""
+    """With what the pipeline needs of the connection, and an id of its own.
 
-    request_id: str
+    Django's constructor copies every header into META (17 µs); here they are read from the scope, once.
+    """
+
     client: Client
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.path = self.path_info = scope["path"]
+        self.method = scope["method"].upper()
+        self.META = {"QUERY_STRING": scope["query_string"].decode("latin-1")}
+        self.request_id = new_request_id()
 
 
 class DataPlaneHandler(ASGIHandler):
     """Serves `proxy.urls` on the event loop alone. Every failure is answered in the caller's dialect."""
 
-    request_class = DataPlaneRequest
-
     def load_middleware(self, is_async: bool = False) -> None:
         """None: sessions, CSRF, messages and redirects belong to the control plane."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
-        request = self.request_class(scope, BytesIO())
-        request.request_id = new_request_id()
+        request = DataPlaneRequest(scope)
         try:
             body = await read_body(
                 receive,

@@ -52,8 +52,9 @@ class UpstreamAnswer:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self.status = response.status_code
-        # httpx decodes and joins anew at every look (10 µs each); here they are read once.
-        self.headers: RawHeaders = [(name.lower(), value) for name, value in response.headers.raw]
+        self.headers: RawHeaders = response.extensions.get("raw_headers") or [
+            (name.lower(), value) for name, value in response.headers.raw
+        ]
         self._named = dict(reversed(self.headers))
         self._when_over: Callable[[], None] | None = None
 
