@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce
 
 from billing import meter
@@ -58,15 +59,17 @@ async def budget_of(principal: Principal) -> dict[str, Any]:
 
 
 async def usage_of(principal: Principal, query: Mapping[str, str]) -> dict[str, Any]:
-    """Totals, by day, model and end user, between `since` and `until` (dates, both included; this period)."""
+    """Totals, by day, model and end user, between `since` and `until` (dates, both included; this period);
+    with `tag`, by the values of that tag as well."""
     period, _ = meter.spans(principal.policy)
     since = _date(query, "since") or date.fromisoformat(period.name)
     until = _date(query, "until")
     tenant_id = principal.policy.tenant_id
-    return await database.read(lambda: _usage(tenant_id, since=since, until=until))
+    tag = query.get("tag", "")
+    return await database.read(lambda: _usage(tenant_id, since=since, until=until, tag=tag))
 
 
-def _usage(tenant_id: int, *, since: date, until: date | None) -> dict[str, Any]:
+def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict[str, Any]:
     days = Q(tenant_id=tenant_id, day__gte=since)
     if until is not None:
         days &= Q(day__lte=until)
@@ -78,6 +81,7 @@ def _usage(tenant_id: int, *, since: date, until: date | None) -> dict[str, Any]
         "by_day": _by(rollups, "day"),
         "by_model": _by(rollups, "model"),
         "by_user": _by_user(UsageRecord.objects.filter(days)),
+        **({"by_tag": _by_tag(UsageRecord.objects.filter(days), tag)} if tag else {}),
     }
 
 
@@ -90,6 +94,17 @@ def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
     named = rows.exclude(end_user="").values("end_user").order_by()
     totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
     return [dict(row) for row in totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS]]
+
+
+def _by_tag(rows: QuerySet[UsageRecord], name: str) -> list[dict[str, Any]]:
+    """The dearest values of one tag; calls without it count under an empty value."""
+    valued = rows.annotate(value=Coalesce(KeyTextTransform(name, "tags"), Value("")))
+    totals = (
+        valued.values("value")
+        .order_by()
+        .annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
+    )
+    return [dict(row) for row in totals.order_by("-cost_usd", "value")[:MOST_ROWS]]
 
 
 async def receipt_of(principal: Principal, request_id: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from billing.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from routing.models import ComplexityRule, Model
+from routing.models import ComplexityRule, Model, Upstream
 from tenants.models import AllowedModel, ApiKey, Invitation, Membership, PolicyChange, Tenant, Tier, TierRoute
 
 
@@ -324,3 +324,12 @@ class LedgerBatchFactory(DjangoModelFactory):
     previous_hash = "0" * 64
     hash = factory.LazyFunction(lambda: secrets.token_hex(32))
     rows = 1
+
+
+class UpstreamFactory(DjangoModelFactory):
+    class Meta:
+        model = Upstream
+
+    name = factory.Sequence(lambda number: f"upstream-{number}")
+    base_url = "https://upstream.example"
+    api_key = "secret"

@@ -18,10 +18,10 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
-from billing.models import DailyUsage, UsageExport, UsageRecord
+from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
 from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage, ReadOnlyPage
+from gateway_project.console.pages import CountlessPage
 from routing.models import Model
 
 STATUS_COLOURS = {"OK": "success", "Upstream error": "danger", "Cancelled": "warning", "Orphaned": "danger"}
@@ -202,27 +202,3 @@ class DailyUsageAdmin(CountlessPage):
     @display(description="Cost")
     def cost(self, row: DailyUsage) -> str:
         return cells.usd(row.cost_usd)
-
-
-@admin.register(UsageExport)
-class UsageExportAdmin(ReadOnlyPage):
-    list_display = (
-        "id",
-        "created_by",
-        "created_at",
-        "shown_status",
-        "format",
-        "filters",
-        "shown_rows",
-        "digest",
-    )
-    list_filter = (("status", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
-    list_select_related = ("created_by",)
-
-    @display(description="Status", label={"Complete": "success", "Failed": "danger", "Running": "info"})
-    def shown_status(self, export: UsageExport) -> str:
-        return export.get_status_display()
-
-    @display(description="Rows", ordering="rows")
-    def shown_rows(self, export: UsageExport) -> str:
-        return cells.count(export.rows)

@@ -9,7 +9,7 @@ from rest_framework.routers import SimpleRouter
 from billing.api.books import AdjustmentViewSet, StatementViewSet
 from billing.api.catalogue import ModelViewSet, PriceViewSet
 from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
-from billing.api.usage import UsageCsvView, UsageView
+from billing.api.usage import UsageCsvView, UsageExportViewSet, UsageView
 from billing.api.webhooks import WebhookViewSet
 
 # With or without the slash: a redirect would turn a POST into a GET.
@@ -22,6 +22,7 @@ router.register("prices", PriceViewSet, basename="api-price")
 router.register("statements", StatementViewSet, basename="api-statement")
 router.register("webhooks", WebhookViewSet, basename="api-webhook")
 router.register("adjustments", AdjustmentViewSet, basename="api-adjustment")
+router.register("exports", UsageExportViewSet, basename="api-export")
 keys = SimpleRouter(trailing_slash=OPTIONAL)
 keys.register("keys", KeyViewSet, basename="api-key")
 

@@ -1,9 +1,8 @@
 """The control API's ledger: pages and CSV of the same rows."""
 
-import csv
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+from zoneinfo import available_timezones
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
@@ -11,12 +10,15 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import generics, serializers
+from rest_framework import generics, serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from billing import exports
 from billing.api.strict import UsagePages
-from billing.models import UsageRecord
+from billing.models import UsageExport, UsageRecord
+from gateway_project.streamed import streamed
+from tenants.models import Tenant
 
 FIELDS = (
     "request_id",
@@ -53,6 +55,8 @@ FILTERS = [
         "since", OpenApiTypes.DATETIME, description="From this time on; a date means its midnight UTC."
     ),
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
+    OpenApiParameter("end_user", str, description="As the calls named them."),
+    OpenApiParameter("tag", str, description="name=value"),
 ]
 
 
@@ -68,7 +72,7 @@ class UsageSerializer(serializers.ModelSerializer[UsageRecord]):
 def filtered(parameters: Any) -> QuerySet[UsageRecord]:
     """The ledger rows these query parameters ask for. Raises ValidationError naming the parameter."""
     rows = UsageRecord.objects.select_related("tenant")
-    names = {"tenant": "tenant__slug", "model": "model", "status": "status"}
+    names = {"tenant": "tenant__slug", "model": "model", "status": "status", "end_user": "end_user"}
     for name, lookup in names.items():
         if value := parameters.get(name):
             rows = rows.filter(**{lookup: value})
@@ -76,11 +80,21 @@ def filtered(parameters: Any) -> QuerySet[UsageRecord]:
         if not key.isdigit():
             raise serializers.ValidationError({"key": ["A key's id is a number."]})
         rows = rows.filter(api_key_id=int(key))
+    if tag := _tag(parameters):
+        name, _, value = tag.partition("=")
+        rows = rows.filter(tags__contains={name: value})
     if since := _moment(parameters, "since"):
         rows = rows.filter(created_at__gte=since)
     if until := _moment(parameters, "until"):
         rows = rows.filter(created_at__lt=until)
     return rows
+
+
+def _tag(parameters: Any) -> str | None:
+    tag: str | None = parameters.get("tag")
+    if tag and "=" not in tag:
+        raise serializers.ValidationError({"tag": ["Use name=value."]})
+    return tag
 
 
 def _moment(parameters: Any, name: str) -> datetime | None:
@@ -110,42 +124,83 @@ class UsageView(generics.ListAPIView[UsageRecord]):
         return filtered(self.request.query_params)
 
 
-class _Line:
-    """A file whose lines are handed on instead of being kept."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
 class UsageCsvView(APIView):
-    """The ledger as CSV, streamed; a header row with the ledger's field names."""
+    """The ledger as a file, streamed. Its rows, control totals and SHA-256 stand in the log of exports, under
+    the number in `X-Tenantry-Export`, once it is complete.
+    """
 
-    @extend_schema(parameters=FILTERS, responses={(200, "text/csv"): OpenApiTypes.STR})
+    @extend_schema(
+        parameters=[
+            *FILTERS,
+            OpenApiParameter("columns", str, description="Comma list; by default the ledger's fields."),
+            OpenApiParameter("timezone", str, description="Of the times; the tenant's, or UTC for all."),
+            OpenApiParameter("format", str, enum=list(exports.FORMATS)),
+        ],
+        responses={(200, "text/csv"): OpenApiTypes.STR},
+    )
     def get(self, request: Request) -> StreamingHttpResponse:
-        rows = filtered(request.query_params).order_by("created_at", "request_id")
-        response = StreamingHttpResponse(_lines(rows), content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = 'attachment; filename="usage.csv"'
+        parameters = request.query_params
+        try:
+            export = exports.begin(
+                export_filter(parameters),
+                columns=[name for name in parameters.get("columns", "").split(",") if name]
+                or exports.DEFAULT_COLUMNS,
+                zone=_zone(parameters),
+                file_format=parameters.get("format", "csv"),
+                created_by=request.user,
+            )
+        except exports.BadExport as error:
+            raise serializers.ValidationError({"detail": [error.message]}) from error
+        response = streamed(
+            request._request,
+            lambda: exports.pieces(export),
+            content_type=exports.CONTENT_TYPES[export.format],
+            filename=f"usage.{export.format}",
+        )
+        response["X-Tenantry-Export"] = str(export.pk)
         return response
 
 
-def _lines(rows: QuerySet[UsageRecord]) -> Iterator[str]:
-    writer = csv.writer(_Line())
-    yield writer.writerow(FIELDS)
-    sources = [
-        "tenant__slug" if name == "tenant" else "api_key_id" if name == "key" else name for name in FIELDS
-    ]
-    for row in rows.values_list(*sources).iterator(chunk_size=5000):
-        yield writer.writerow([_cell(value) for value in row])
+def export_filter(parameters: Any) -> exports.Filter:
+    """The filter in query parameters. Raises ValidationError naming the parameter."""
+    key = parameters.get("key") or ""
+    if key and not key.isdigit():
+        raise serializers.ValidationError({"key": ["A key's id is a number."]})
+    return exports.Filter(
+        tenant=parameters.get("tenant") or "",
+        model=parameters.get("model") or "",
+        key=int(key) if key else None,
+        status=parameters.get("status") or "",
+        end_user=parameters.get("end_user") or "",
+        tag=_tag(parameters) or "",
+        since=_moment(parameters, "since"),
+        until=_moment(parameters, "until"),
+    )
 
 
-def _cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula; numbers stay numbers."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return ";".join(f"{name}={text}" for name, text in value.items())
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+def _zone(parameters: Any) -> str:
+    name = parameters.get("timezone")
+    if not name:
+        tenant = Tenant.objects.filter(slug=parameters.get("tenant") or "").first()
+        return tenant.timezone if tenant else "UTC"
+    if name not in available_timezones():
+        raise serializers.ValidationError({"timezone": [f"There is no time zone {name[:40]!r}."]})
+    return str(name)
+
+
+class UsageExportSerializer(serializers.ModelSerializer[UsageExport]):
+    created_by = serializers.CharField(source="created_by.username", default=None, read_only=True)
+
+    class Meta:
+        model = UsageExport
+        fields = (
+            "id", "created_by", "created_at", "finished_at", "status", "format", "filters", "columns",
+            "timezone", "rows", "totals", "digest", "error",
+        )  # fmt: skip
+
+
+class UsageExportViewSet(viewsets.ReadOnlyModelViewSet[UsageExport]):
+    """The log of exports: what a file must be to be whole."""
+
+    queryset = UsageExport.objects.select_related("created_by")
+    serializer_class = UsageExportSerializer

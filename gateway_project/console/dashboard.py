@@ -226,7 +226,7 @@ def _attention_tiles(near: int) -> list[Tile]:
             "closed" if not breakers else cells.count(len(breakers)),
             ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all is well",
             level="high" if breakers else "fine",
-            link=reverse("admin:routing_upstream_changelist"),
+            link=reverse("admin:routing_model_changelist"),
         ),
     ]
 

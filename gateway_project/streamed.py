@@ -1,0 +1,43 @@
+"""Long files to a browser or a script, piece by piece.
+
+Under ASGI Django reads a plain iterator to its end before the first byte goes out, so there it is drawn in a
+thread of its own; elsewhere as it is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.http import HttpRequest, StreamingHttpResponse
+
+
+def streamed(
+    request: HttpRequest, pieces: Callable[[], Iterator[bytes]], *, content_type: str, filename: str
+) -> StreamingHttpResponse:
+    """An attachment made of `pieces()`, which may read the database while it is drawn."""
+    content = _in_a_thread(pieces) if isinstance(request, ASGIRequest) else pieces()
+    response = StreamingHttpResponse(content, content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _in_a_thread(pieces: Callable[[], Iterator[bytes]]) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="file") as thread:
+        drawn = await loop.run_in_executor(thread, pieces)
+        try:
+            while (piece := await loop.run_in_executor(thread, next, drawn, None)) is not None:
+                yield piece
+        finally:
+            # Of a caller who left, too: what the iterator has to tidy up is done before its connection goes.
+            await asyncio.shield(loop.run_in_executor(thread, _end, drawn))
+
+
+def _end(drawn: Iterator[bytes]) -> None:
+    if hasattr(drawn, "close"):
+        drawn.close()
+    connection.close()
