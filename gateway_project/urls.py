@@ -1,4 +1,4 @@
-"""Every door: the console, the control API, health."""
+"""Every door: the console, the portal, the control API, health."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -8,6 +8,7 @@ from gateway_project.health import healthz, readyz
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("billing.api.urls")),
+    path("portal/", include("gateway_project.portal.urls")),
     path("healthz", healthz),
     path("readyz", readyz),
 ]

@@ -60,7 +60,7 @@ def budget_bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
     return format_html(
         '<div class="c-budget" title="{} of {}">'
         '<div class="c-bar c-{}" role="img" aria-label="{} % of the budget">'
-        '<i style="width:{}%"></i></div><span>{} / {}</span><b>{} %</b></div>',
+        '<svg aria-hidden="true"><rect width="{}%" height="100%"/></svg></div><span>{} / {}</span><b>{} %</b></div>',
         usd(spent),
         usd(budget),
         level,

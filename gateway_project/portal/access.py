@@ -1,0 +1,66 @@
+"""Who may enter a tenant's portal: every view goes through `member`, and sees the tenant it answers alone."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+
+from tenants.models import Membership, Role
+
+RANK = {Role.VIEWER: 0, Role.DEVELOPER: 1, Role.OWNER: 2}
+View = Callable[..., HttpResponseBase]
+
+
+def member(role: Role = Role.VIEWER) -> Callable[[View], View]:
+    """For members of the tenant in the address who have at least this role; another's tenant is not found."""
+
+    def wrap(view: View) -> View:
+        @wraps(view)
+        def checked(request: HttpRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path(), reverse("portal:login"))
+            membership = (
+                Membership.objects.select_related("tenant__tier")
+                .filter(user=request.user, tenant__slug=slug, tenant__deleted_at=None)
+                .first()
+            )
+            if membership is None:
+                raise Http404
+            if not may(membership, role):
+                raise PermissionDenied
+            response = view(request, membership, *args, **kwargs)
+            response["Cache-Control"] = "no-store"
+            return response
+
+        checked.needs_role = role  # type: ignore[attr-defined]  # read by the tests that walk the addresses
+        return checked
+
+    return wrap
+
+
+def may(membership: Membership, role: Role) -> bool:
+    return RANK[Role(membership.role)] >= RANK[role]
+
+
+def page(
+    request: HttpRequest, membership: Membership, template: str, title: str, **context: Any
+) -> HttpResponse:
+    """A page of the portal with its frame."""
+    return render(
+        request,
+        f"portal/{template}.html",
+        {
+            "title": title,
+            "here": template,
+            "tenant": membership.tenant,
+            "membership": membership,
+            "develops": may(membership, Role.DEVELOPER),
+            "owns": may(membership, Role.OWNER),
+            **context,
+        },
+    )

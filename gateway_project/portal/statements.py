@@ -1,0 +1,36 @@
+"""Closed months, and the movements of the balance."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+
+from billing.models import Adjustment, Statement
+from billing.statement_files import statement_csv, statement_pdf
+from gateway_project.portal.access import member, page
+from tenants.models import Membership
+
+
+@member()
+def statements(request: HttpRequest, membership: Membership) -> HttpResponse:
+    tenant = membership.tenant
+    return page(
+        request,
+        membership,
+        "statements",
+        "Statements",
+        statements=Statement.objects.filter(tenant=tenant).order_by("-period_start")[:60],
+        adjustments=Adjustment.objects.filter(tenant=tenant).order_by("-created_at")[:50],
+    )
+
+
+@member()
+def statement_file(
+    request: HttpRequest, membership: Membership, statement_id: int, kind: str
+) -> HttpResponse:
+    statement = get_object_or_404(
+        Statement.objects.select_related("tenant"), pk=statement_id, tenant=membership.tenant
+    )
+    content: str | bytes = statement_csv(statement) if kind == "csv" else statement_pdf(statement)
+    response = HttpResponse(content, content_type="application/pdf" if kind == "pdf" else "text/csv")
+    name = f"{membership.tenant.slug}-{statement.period_start}.{kind}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response

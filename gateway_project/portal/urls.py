@@ -1,0 +1,48 @@
+"""The portal's addresses. What follows a tenant's slug is for its members alone."""
+
+from django.contrib.auth import views as auth
+from django.urls import include, path
+
+from gateway_project.portal import keys, overview, people, statements, usage, webhooks
+
+app_name = "portal"
+tenant = [
+    path("", overview.overview, name="overview"),
+    path("usage/", usage.usage, name="usage"),
+    path("usage.csv", usage.usage_csv, name="usage-csv"),
+    path("requests/", usage.requests, name="requests"),
+    path("requests/<uuid:request_id>/", usage.receipt, name="receipt"),
+    path("limits/", overview.limits, name="limits"),
+    path("quickstart/", overview.quickstart, name="quickstart"),
+    path("keys/", keys.keys, name="keys"),
+    path("keys/<int:key_id>/rotate/", keys.rotate, name="key-rotate"),
+    path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
+    path("webhooks/", webhooks.webhooks, name="webhooks"),
+    path("webhooks/<int:endpoint_id>/test/", webhooks.test, name="webhook-test"),
+    path("webhooks/<int:endpoint_id>/rotate/", webhooks.rotate, name="webhook-rotate"),
+    path("webhooks/<int:endpoint_id>/remove/", webhooks.remove, name="webhook-remove"),
+    path("webhooks/deliveries/<int:delivery_id>/", webhooks.delivery, name="delivery"),
+    path("webhooks/deliveries/<int:delivery_id>/again/", webhooks.again, name="delivery-again"),
+    path("statements/", statements.statements, name="statements"),
+    path(
+        "statements/<int:statement_id>.csv", statements.statement_file, {"kind": "csv"}, name="statement-csv"
+    ),
+    path(
+        "statements/<int:statement_id>.pdf", statements.statement_file, {"kind": "pdf"}, name="statement-pdf"
+    ),
+    path("people/", people.people, name="people"),
+    path("people/<int:membership_id>/remove/", people.remove, name="person-remove"),
+]
+urlpatterns = [
+    path("", people.home, name="home"),
+    path(
+        "login/",
+        auth.LoginView.as_view(
+            template_name="portal/login.html", next_page="portal:home", extra_context={"title": "Log in"}
+        ),
+        name="login",
+    ),
+    path("logout/", auth.LogoutView.as_view(next_page="portal:login"), name="logout"),
+    path("join/<str:token>/", people.join, name="join"),
+    path("t/<slug:slug>/", include(tenant)),
+]

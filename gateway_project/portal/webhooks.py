@@ -1,0 +1,105 @@
+"""A tenant's webhooks: its owners add and remove them; everyone sees what was sent."""
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.views.decorators.http import require_http_methods, require_POST
+
+from billing.models import WebhookDelivery, WebhookEndpoint
+from billing.webhooks.guard import validate_url
+from billing.webhooks.publish import EventType, publish_test, redeliver
+from billing.webhooks.signing import give_secret, rotate_secret
+from gateway_project.portal.access import member, page
+from tenants.models import Membership, Role
+
+
+class EndpointForm(forms.Form):
+    url = forms.CharField(
+        max_length=2000, label="URL", help_text="https://…, or mailto:… to get letters instead."
+    )
+    events = forms.MultipleChoiceField(
+        choices=[(each.value, each.value) for each in EventType],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="None checked: all.",
+    )
+
+    def clean_url(self) -> str:
+        url: str = self.cleaned_data["url"].strip()
+        validate_url(url)
+        return url
+
+
+@require_http_methods(["GET", "POST"])
+@member()
+def webhooks(request: HttpRequest, membership: Membership) -> HttpResponse:
+    tenant = membership.tenant
+    form = EndpointForm(request.POST or None)
+    if request.method == "POST" and membership.role != Role.OWNER:
+        raise PermissionDenied
+    if form.is_valid():
+        endpoint = WebhookEndpoint(
+            tenant=tenant, url=form.cleaned_data["url"], events=form.cleaned_data["events"]
+        )
+        secret = give_secret(endpoint)
+        endpoint.save()
+        return page(request, membership, "secret_issued", "New webhook", endpoint=endpoint, secret=secret)
+    return page(
+        request,
+        membership,
+        "webhooks",
+        "Webhooks",
+        endpoints=WebhookEndpoint.objects.filter(tenant=tenant),
+        form=form,
+        deliveries=WebhookDelivery.objects.filter(endpoint__tenant=tenant)
+        .select_related("endpoint")
+        .order_by("-created_at")[:50],
+    )
+
+
+@member()
+def delivery(request: HttpRequest, membership: Membership, delivery_id: int) -> HttpResponse:
+    row = get_object_or_404(
+        WebhookDelivery.objects.select_related("endpoint").prefetch_related("log"),
+        pk=delivery_id,
+        endpoint__tenant=membership.tenant,
+    )
+    return page(request, membership, "delivery", "Delivery", delivery=row)
+
+
+@require_POST
+@member(Role.DEVELOPER)
+def test(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
+    publish_test(_endpoint(membership, endpoint_id))
+    messages.success(request, "A test event is on its way; it appears below.")
+    return redirect("portal:webhooks", membership.tenant.slug)
+
+
+@require_POST
+@member(Role.DEVELOPER)
+def again(request: HttpRequest, membership: Membership, delivery_id: int) -> HttpResponse:
+    redeliver(get_object_or_404(WebhookDelivery, pk=delivery_id, endpoint__tenant=membership.tenant))
+    messages.success(request, "It is sent once more, under the same id.")
+    return redirect("portal:webhooks", membership.tenant.slug)
+
+
+@require_POST
+@member(Role.OWNER)
+def rotate(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
+    endpoint = _endpoint(membership, endpoint_id)
+    secret = rotate_secret(endpoint)
+    return page(request, membership, "secret_issued", "New secret", endpoint=endpoint, secret=secret)
+
+
+@require_POST
+@member(Role.OWNER)
+def remove(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
+    _endpoint(membership, endpoint_id).delete()
+    messages.success(request, "The webhook is removed.")
+    return redirect("portal:webhooks", membership.tenant.slug)
+
+
+def _endpoint(membership: Membership, endpoint_id: int) -> WebhookEndpoint:
+    return get_object_or_404(WebhookEndpoint, pk=endpoint_id, tenant=membership.tenant)

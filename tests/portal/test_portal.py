@@ -1,0 +1,212 @@
+"""The portal: a member sees its own tenant, does what its role allows, and nothing of anyone else's."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from billing.models import UsageExport, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.publish import publish_test
+from gateway_project.portal import urls
+from gateway_project.portal.access import RANK
+from tenants.invitations import invite
+from tenants.models import ApiKey, Membership, Role
+from tests.factories import (
+    AdjustmentFactory,
+    ApiKeyFactory,
+    DailyUsageFactory,
+    MembershipFactory,
+    StatementFactory,
+    TenantFactory,
+    UsageRecordFactory,
+    WebhookEndpointFactory,
+)
+
+pytestmark = pytest.mark.django_db
+ROLES = [Role.VIEWER, Role.DEVELOPER, Role.OWNER]
+
+
+def furnished(slug: str) -> dict[str, Any]:
+    """A tenant with one of everything, by the names the addresses use."""
+    tenant = TenantFactory(slug=slug, name=f"{slug} Inc")
+    key = ApiKeyFactory(tenant=tenant, name=f"{slug} key")
+    row = UsageRecordFactory(tenant=tenant, api_key=key, end_user=f"{slug} user", tags={"team": slug})
+    DailyUsageFactory(tenant=tenant, api_key=key)
+    AdjustmentFactory(tenant=tenant)
+    endpoint = WebhookEndpointFactory(tenant=tenant)
+    return {
+        "tenant": tenant,
+        "slug": slug,
+        "key_id": key.pk,
+        "request_id": row.request_id,
+        "endpoint_id": endpoint.pk,
+        "delivery_id": publish_test(endpoint).pk,
+        "statement_id": StatementFactory(tenant=tenant).pk,
+        "membership_id": MembershipFactory(tenant=tenant, role=Role.VIEWER).pk,
+    }
+
+
+def address(pattern: Any, of: dict[str, Any], *, slug: str = "") -> str:
+    names = [name for name in pattern.pattern.converters if name != "slug"]
+    return reverse(f"portal:{pattern.name}", kwargs={"slug": slug or of["slug"], **{n: of[n] for n in names}})
+
+
+@pytest.fixture
+def acme():
+    return furnished("acme")
+
+
+@pytest.fixture
+def as_role(client, acme):
+    def log_in(role: str) -> Any:
+        client.force_login(MembershipFactory(tenant=acme["tenant"], role=role).user)
+        return client
+
+    return log_in
+
+
+def needed(pattern: Any) -> Role:
+    return pattern.callback.needs_role
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("pattern", urls.tenant, ids=lambda each: each.name)
+def test_a_role_may_what_it_may_and_is_refused_the_rest(as_role, acme, pattern, role):
+    visitor = as_role(role)
+    answer = visitor.get(address(pattern, acme))
+    if answer.status_code == 405:
+        answer = visitor.post(address(pattern, acme))
+
+    if RANK[role] < RANK[needed(pattern)]:
+        assert answer.status_code == 403
+    else:
+        assert answer.status_code in (200, 302)
+
+
+@pytest.mark.parametrize("pattern", urls.tenant, ids=lambda each: each.name)
+def test_another_tenants_addresses_are_not_found_by_its_slug_or_by_its_ids(as_role, acme, pattern):
+    other = furnished("other")
+    owner = as_role(Role.OWNER)
+    tries = [address(pattern, other)]
+    if len(pattern.pattern.converters) > 0:
+        tries.append(address(pattern, other, slug="acme"))
+
+    for tried in tries:
+        for method in (owner.get, owner.post):
+            assert method(tried).status_code in (404, 405), tried
+    assert ApiKey.objects.get(pk=other["key_id"]).revoked_at is None
+    assert WebhookEndpoint.objects.filter(pk=other["endpoint_id"]).exists()
+    assert Membership.objects.filter(pk=other["membership_id"]).exists()
+
+
+@pytest.mark.parametrize("pattern", urls.tenant, ids=lambda each: each.name)
+def test_a_stranger_is_sent_to_the_login(client, acme, pattern):
+    for method in (client.get, client.post):
+        answer = method(address(pattern, acme))
+        assert answer.status_code == 405 or answer.url.startswith("/portal/login/")
+
+
+@pytest.mark.parametrize("pattern", urls.tenant, ids=lambda each: each.name)
+def test_pages_are_light_and_name_no_other_tenant(as_role, acme, pattern):
+    furnished("other")
+    owner = as_role(Role.OWNER)
+    with CaptureQueriesContext(connection) as queries:
+        answer = owner.get(address(pattern, acme))
+    if answer.status_code == 405 or answer.streaming:
+        return
+    assert len(queries) < 15
+    assert len(answer.content) < 300_000
+    assert b"other Inc" not in answer.content
+    assert b"<script" not in answer.content
+    assert b"style=" not in answer.content
+
+
+def test_a_developer_issues_rotates_and_revokes_a_key(as_role, acme):
+    developer = as_role(Role.DEVELOPER)
+    page = developer.post(reverse("portal:keys", args=["acme"]), {"name": "app"}).content.decode()
+    shown = re.search(r"tn_[\w-]{20,}", page)
+    assert shown
+    key = ApiKey.objects.get(name="app")
+    assert shown[0] not in developer.get(reverse("portal:keys", args=["acme"])).content.decode()
+
+    developer.post(reverse("portal:key-rotate", args=["acme", key.pk]))
+    key.refresh_from_db()
+    assert key.replaced_by is not None
+    assert key.state == "live"
+
+    developer.post(reverse("portal:key-revoke", args=["acme", key.pk]))
+    key.refresh_from_db()
+    assert key.state == "revoked"
+
+
+def test_an_owner_adds_a_webhook_and_sees_its_secret_once(as_role, acme):
+    owner = as_role(Role.OWNER)
+    url = reverse("portal:webhooks", args=["acme"])
+    page = owner.post(url, {"url": "https://93.184.216.34/hook", "events": []}).content.decode()
+    assert "whsec_" in page
+    assert "whsec_" not in owner.get(url).content.decode()
+    refused = owner.post(url, {"url": "http://169.254.169.254/"}).content.decode()
+    assert "whsec_" not in refused
+
+
+def test_a_test_event_is_queued(as_role, acme):
+    as_role(Role.DEVELOPER).post(reverse("portal:webhook-test", args=["acme", acme["endpoint_id"]]))
+    assert WebhookDelivery.objects.filter(endpoint_id=acme["endpoint_id"]).count() == 2
+
+
+def test_an_invitation_by_mail_makes_a_member_once(as_role, client, acme):
+    as_role(Role.OWNER).post(
+        reverse("portal:people", args=["acme"]), {"email": "ada@example.com", "role": "developer"}
+    )
+    link = re.search(r"https?://[^/]+(/portal/join/\S+)", str(mail.outbox[0].body))
+    assert link
+    client.logout()
+    assert b"Choose a password" in client.get(link[1]).content
+    assert client.post(link[1], {"password": "short"}).status_code == 200
+
+    joined = client.post(link[1], {"password": "correct horse battery"})
+
+    assert joined.url == reverse("portal:overview", args=["acme"])
+    assert Membership.objects.get(user__username="ada@example.com").role == "developer"
+    client.logout()
+    assert client.get(link[1]).status_code == 404
+
+
+def test_an_invitation_to_somebody_known_asks_for_their_login(client, acme):
+    User.objects.create_user("ada@example.com", password="correct horse battery")
+    token = invite(tenant=acme["tenant"], email="Ada@example.com", role="viewer", invited_by=None)
+    assert client.get(reverse("portal:join", args=[token])).url.startswith("/portal/login/")
+
+
+def test_the_last_owner_stays(as_role, acme):
+    owner = as_role(Role.OWNER)
+    last = Membership.objects.get(tenant=acme["tenant"], role=Role.OWNER)
+    owner.post(reverse("portal:person-remove", args=["acme", last.pk]))
+    assert Membership.objects.filter(pk=last.pk).exists()
+
+
+def test_the_csv_has_the_tenants_rows_alone_and_not_what_its_provider_pays(as_role, acme):
+    furnished("other")
+    text = b"".join(as_role(Role.VIEWER).get(reverse("portal:usage-csv", args=["acme"])).streaming_content)
+    assert str(acme["request_id"]) in text.decode()
+    assert "other" not in text.decode()
+    assert "upstream_cost" not in text.decode()
+    assert UsageExport.objects.get().filters["tenant"] == "acme"
+
+
+def test_usage_is_grouped_by_a_tag(as_role, acme):
+    page = as_role(Role.VIEWER).get(reverse("portal:usage", args=["acme"]), {"tag": "team"}).content.decode()
+    assert "By tag team" in page
+
+
+def test_one_tenant_is_entered_at_once_and_several_are_offered(client, acme):
+    member = MembershipFactory(tenant=acme["tenant"])
+    client.force_login(member.user)
+    assert client.get("/portal/").url == reverse("portal:overview", args=["acme"])
+    MembershipFactory(tenant=TenantFactory(slug="second"), user=member.user)
+    assert b"/portal/t/second/" in client.get("/portal/").content
