@@ -66,6 +66,13 @@ TENANTS = (
 
 
 @transaction.atomic
+def seed_basics() -> None:
+    """Catalogue, prices, tiers and rules, and no tenants."""
+    _seed_tiers(_seed_catalogue())
+    _seed_rules()
+
+
+@transaction.atomic
 def seed_demo(stored_keys: Mapping[str, str] | None = None) -> dict[str, str]:
     """Seed what is missing and answer the demo tenants' plain keys by slug, as far as they are known.
 

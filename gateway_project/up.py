@@ -117,6 +117,8 @@ class Installation:
         self._step("Migrating the database", self._migrate)
         if env.flag("DEMO", default=True):
             self._step("Seeding the demo", self._seed)
+        else:
+            self._step("Seeding models, prices and tiers", self._seed_basics)
 
     async def run(self, began: float) -> None:
         supervisor = Supervisor(self._processes())
@@ -209,10 +211,26 @@ class Installation:
 
     def _seed(self) -> None:
         from gateway_project.demo import seed_demo
+        from gateway_project.demo_usage import seed_portal, seed_usage
 
         file = self.data / "demo.json"
         self.demo = json.loads(file.read_text()) if file.exists() else {}
         self.demo["keys"] = seed_demo(self.demo.get("keys", {}))
+        if "portal" not in self.demo:
+            seed_usage()
+            self.demo["portal"] = secrets.token_urlsafe(12)
+            seed_portal(self.demo["portal"])
+        self._make_admin()
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            json.dump(self.demo, out)
+
+    def _seed_basics(self) -> None:
+        """A catalogue to begin with and nobody in it; the dashboard says what to do next."""
+        from gateway_project.demo import seed_basics
+
+        file = self.data / "demo.json"
+        self.demo = json.loads(file.read_text()) if file.exists() else {}
+        seed_basics()
         self._make_admin()
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(self.demo, out)
@@ -228,9 +246,11 @@ class Installation:
 
     def _processes(self) -> list[Process]:
         descriptor = self.listener.fileno()
-        web = [PYTHON, "-m", "gateway_project.web"]
+        # Libraries warn of what is meant to be so here: the worker of root, static files from their apps.
+        quiet = [PYTHON, "-W", "ignore"]
+        web = [*quiet, "-m", "gateway_project.web"]
         workers = max(1, env.integer("WEB_WORKERS", 1))
-        celery = [PYTHON, "-m", "celery", "-A", "gateway_project", "--quiet"]
+        celery = [*quiet, "-m", "celery", "-A", "gateway_project", "--quiet"]
         processes = [
             Process(
                 f"web.{number}" if workers > 1 else "web", web, {"LISTEN_FD": str(descriptor)}, (descriptor,)
@@ -277,6 +297,8 @@ class Installation:
             say("  *** SANDBOX: no EZAI_API_KEY is set. Answers come from a stand-in and cost nothing. ***")
         say("")
         say(f"  Console  {base}/admin/   user admin   password {self.demo.get('password', '(yours)')}")
+        if "portal" in self.demo:
+            say(f"  Portal   {base}/portal/  user portal  password {self.demo['portal']}")
         say(f"  API      {base}/api/docs/")
         for slug, key in self.demo.get("keys", {}).items():
             say(f"  Key      {slug:<12} {key}")

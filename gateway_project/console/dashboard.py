@@ -17,6 +17,7 @@ from billing.histogram import percentile
 from billing.models import DailyTotal, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
+from gateway_project.console.first_steps import first_steps
 from gateway_project.health import breaker_states
 from tenants.models import Tenant, TenantStatus
 from tenants.spend import budget, period_start
@@ -84,6 +85,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context |= {
         "title": "Dashboard",
         "dashboard": True,
+        "first_steps": first_steps() if request.user.has_perm("tenants.add_tenant") else [],
         "month": f"{today:%B %Y}",
         "usage_tiles": _usage_tiles(days, month=month),
         "attention_tiles": _attention_tiles(near_count),

@@ -1,0 +1,37 @@
+"""`manage.py make_usage ROWS`: a ledger as large as wanted, for measuring. Never on an installation in use."""
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from billing.made_usage import make_usage, months_before
+from tenants.models import Tenant
+
+
+class Command(BaseCommand):
+    help = "Makes calls that were never made, priced and rolled up, of the tenants there are."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("rows", type=int)
+        parser.add_argument("--months", type=int, default=12, help="How far back they reach.")
+        parser.add_argument("--tenant", action="append", help="Slug; all tenants by default.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenants = Tenant.objects.filter(deleted_at=None).order_by("pk")
+        if options["tenant"]:
+            tenants = tenants.filter(slug__in=options["tenant"])
+        until = timezone.now()
+        began = time.monotonic()
+        try:
+            made = make_usage(
+                list(tenants),
+                rows=options["rows"],
+                since=months_before(until, options["months"]),
+                until=until,
+            )
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        seconds = time.monotonic() - began
+        self.stdout.write(f"{made:,} calls in {seconds:.1f} s ({made / seconds:,.0f} a second).")
