@@ -3,7 +3,7 @@ PORT ?= 8000
 export PORT
 PY = .venv/bin/python
 
-.PHONY: up test chaos bench lint format
+.PHONY: up test chaos bench screenshots lint format
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -17,6 +17,9 @@ chaos: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(PY) -m bench
+
+screenshots: .venv/installed-dev
+	$(PY) -m tests.browser.screenshots
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

@@ -20,10 +20,10 @@ from tenants.models import AllowedModel, Membership, Role, Tenant, Tier
 DAYS = 60
 ROWS = 9_000
 NEIGHBOURS = (
-    DemoTenant("globex", name="Globex", tier="enterprise", models=(SONNET, OPUS), rpm=600, budget="60"),
-    DemoTenant("initech", name="Initech", tier="pro", models=(SONNET, OPUS), rpm=120, budget="25"),
+    DemoTenant("globex", name="Globex", tier="enterprise", models=(SONNET, OPUS), rpm=600, budget="250"),
+    DemoTenant("initech", name="Initech", tier="pro", models=(SONNET, OPUS), rpm=120, budget="80"),
     DemoTenant("umbrella-labs", name="Umbrella Labs", tier="pro", models=(SONNET,), rpm=120, budget="18"),
-    DemoTenant("hooli", name="Hooli", tier="free", models=(SONNET,), rpm=30, budget="5"),
+    DemoTenant("hooli", name="Hooli", tier="free", models=(SONNET,), rpm=30, budget="14"),
 )
 PORTAL_USER = "portal"
 
@@ -45,9 +45,9 @@ def seed_usage() -> None:
 
 
 def seed_portal(password: str) -> None:
-    """An owner of the first demo tenant, for a look at the portal."""
+    """An owner of a tenant with usage, for a look at the portal."""
     users = get_user_model().objects
-    tenant = Tenant.objects.filter(slug=TENANTS[0].slug).first()
+    tenant = Tenant.objects.filter(slug=NEIGHBOURS[0].slug).first()
     if tenant is None or users.filter(username=PORTAL_USER).exists():
         return
     user = users.create_user(PORTAL_USER, password=password)

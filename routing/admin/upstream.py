@@ -4,17 +4,26 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from unfold.widgets import UnfoldAdminCheckboxSelectMultiple, UnfoldAdminPasswordWidget
 
 from gateway_project.console.pages import ConsolePage
 from routing.models import Upstream
+from routing.models.upstream import Wire
 
 
 class UpstreamForm(forms.ModelForm):
     api_key = forms.CharField(
         label="API key",
         required=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
         help_text="Kept encrypted. Leave empty to keep the one that is stored.",
+    )
+
+    wires = forms.MultipleChoiceField(
+        choices=Wire.choices,
+        initial=list(Wire.values),
+        widget=UnfoldAdminCheckboxSelectMultiple,
+        help_text="The formats it speaks.",
     )
 
     class Meta:

@@ -25,6 +25,7 @@ class Upstream(PolicyModel):
 
     name = models.SlugField(max_length=50, unique=True)
     base_url = models.CharField(
+        "base URL",
         max_length=200,
         validators=[URLValidator(schemes=["http", "https"])],
         help_text="Without /v1, for example https://api.example.com.",

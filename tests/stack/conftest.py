@@ -1,5 +1,6 @@
 """A whole installation, as `make up` starts it, in a folder and on a port of its own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ class Stack(msgspec.Struct):
     url: str
     keys: dict[str, str]
     environment: dict[str, str]
+    home: Path
+    passwords: dict[str, str]
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `manage.py` beside it."""
@@ -47,6 +50,12 @@ class Stack(msgspec.Struct):
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
+    with running_stack() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def running_stack() -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="tenantry-stack-", dir="/tmp"))
     home.chmod(0o755)
     port = free_port()
@@ -64,8 +73,14 @@ def stack() -> Iterator[Stack]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until_ready(url, process, home / "up.log")
-        keys = json.loads((home / "demo.json").read_text())["keys"]
-        yield Stack(url=url, keys=keys, environment=environment)
+        demo = json.loads((home / "demo.json").read_text())
+        yield Stack(
+            url=url,
+            keys=demo["keys"],
+            environment=environment,
+            home=home,
+            passwords={"admin": demo["password"], "portal": demo["portal"]},
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

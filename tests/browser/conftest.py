@@ -1,0 +1,3 @@
+from tests.stack.conftest import stack
+
+__all__ = ["stack"]
