@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "gateway_project.content_security.content_security",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -152,6 +153,29 @@ UPSTREAM_TRACKING_HEADERS = dict(
 UPSTREAM_EXTRA_HEADERS = tuple(env.words("UPSTREAM_EXTRA_HEADERS"))
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
 BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
+
+# --- Logs and metrics ---
+# The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
+ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {
+            "()": "gateway_project.logs.TextFormatter",
+            "format": "%(levelname)s %(name)s: %(message)s",
+        },
+        "json": {"()": "gateway_project.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": env.text("LOG_FORMAT", "text"),
+        },
+    },
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
+}
 
 # --- Webhooks and mail ---
 WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")

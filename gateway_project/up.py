@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,7 @@ class Installation:
         os.environ.setdefault("SECRET_KEY", self._secret_key())
         os.environ.setdefault("STATIC_FROM_APPS", "1")
         os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_project.settings"
+        self._make_room_for_metrics()
         if self.sandbox:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
@@ -153,6 +155,13 @@ class Installation:
             self.stop_services()
             raise
         say(f"{time.monotonic() - began:.1f} s")
+
+    def _make_room_for_metrics(self) -> None:
+        """Counters of processes that are no more would be added to those that are."""
+        folder = self.data / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
     def _secret_key(self) -> str:
         file = self.data / "secret_key"

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from gateway_project.health import healthz, readyz
+from gateway_project.metrics import metrics
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -11,4 +12,5 @@ urlpatterns = [
     path("portal/", include("gateway_project.portal.urls")),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
 ]

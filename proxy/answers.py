@@ -13,6 +13,7 @@ from billing.money import to_usd
 from billing.request_ids import new_request_id
 from gateway_project.errors import TenantryError
 from proxy import headers as header_lists
+from proxy import telemetry
 from proxy.charge import Charge
 from proxy.dialects import dialect_of
 from proxy.dialects.base import Limits
@@ -114,6 +115,7 @@ def failure(error: Exception, request: Any) -> Answer:
         error = InternalError()
     named = header_lists.read(request.scope["headers"])
     request_id = getattr(request, "request_id", None) or new_request_id()
+    telemetry.refused(error, request_id=request_id, path=request.path)
     status, fields, body = dialect_of(request.path, named).render_error(error, request_id)
     return Answer(
         status=status,

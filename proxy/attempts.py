@@ -137,6 +137,8 @@ def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
 
 async def _send(charge: Charge, place: Place) -> UpstreamAnswer:
     call, lease = charge.call, charge.lease
+    if charge.sent_ms is None:
+        charge.sent_ms = (time.perf_counter() - call.started) * 1000
     body = call.dialect.rewrite(
         call.body,
         charge.parsed,

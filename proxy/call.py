@@ -12,7 +12,7 @@ class Call:
     path and query it has upstream.
     """
 
-    __slots__ = ("body", "client", "dialect", "headers", "request_id", "started", "target")
+    __slots__ = ("address", "body", "client", "dialect", "headers", "request_id", "started", "target")
 
     def __init__(
         self,
@@ -23,6 +23,7 @@ class Call:
         target: str,
         body: bytes,
         client: Client,
+        address: str = "",
     ) -> None:
         self.request_id = request_id
         self.dialect = dialect
@@ -30,6 +31,7 @@ class Call:
         self.target = target
         self.body = body
         self.client = client
+        self.address = address
         self.started = time.perf_counter()
 
     def elapsed_ms(self) -> int:

@@ -14,6 +14,7 @@ from billing.money import NanoUSD
 from billing.pricing import PriceBook, cost, with_margin
 from billing.refusals import MeteringUnavailable
 from billing.usage import Usage
+from proxy import telemetry
 from proxy.background import keep
 from proxy.call import Call
 from proxy.dialects.base import ParsedRequest, UsageReading
@@ -52,6 +53,7 @@ class Charge:
         self.cost_nano = NanoUSD(0)
         self.settled = False
         self.ttft_ms: int | None = None
+        self.sent_ms: float | None = None
         self.upstream_request_id = ""
         self.prices = prices
         self.billed = billed
@@ -153,6 +155,7 @@ class Charge:
             upstream_request_id=self.upstream_request_id[:128],
             note=note[:500],
         )
+        telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
         keep(_post(self.lease, outcome))
 
     def _served(self, model: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from billing import meter, replay
 from billing.refusals import MeteringUnavailable
-from proxy import background
+from proxy import background, telemetry
 from proxy.upstream import close_all
 
 # Settling what is still open when the process ends; the reaper has the rest.
@@ -30,6 +30,7 @@ async def lifespan(
     await receive()
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
+    telemetry.write_lines()
     await close_all()
     await meter.pipe().close()
     await send({"type": "lifespan.shutdown.complete"})
@@ -43,4 +44,5 @@ async def _beat() -> None:
             await replay.beat(meter.WORKER)
         except MeteringUnavailable as error:
             logger.warning("No heartbeat: %s", error.message)
+        telemetry.write_lines()
         await asyncio.sleep(BEAT_SECONDS)

@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 async def serve(call: Call) -> Answer:
     """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
-    principal = await authenticate(call.headers)
+    principal = await authenticate(call.headers, address=call.address)
     parsed = call.dialect.parse(call.body, call.headers)
     if key := idempotency_key(call, parsed):
         # A replay passes no admission, so the policy in force is asked for here.
@@ -61,7 +61,7 @@ async def _served(call: Call, parsed: ParsedRequest, principal: Principal) -> An
 
 async def count_tokens(call: Call) -> Answer:
     """Anthropic's token count: under every limit on requests, and free."""
-    principal = await authenticate(call.headers)
+    principal = await authenticate(call.headers, address=call.address)
     parsed = ANTHROPIC.parse(call.body, call.headers, counting=True)
     charge = await admitted(call, parsed, principal, billed=False)
     return await forwarded(call, charge)
@@ -75,7 +75,7 @@ async def current_plan(call: Call) -> Plan:
 
 async def current_principal(call: Call) -> Principal:
     """Who calls, under the policy in force now: for what no admission confirms."""
-    principal = await authenticate(call.headers)
+    principal = await authenticate(call.headers, address=call.address)
     return principal if await meter.is_current(principal) else await refresh(principal, call.headers)
 
 

@@ -59,6 +59,7 @@ def call_of(request: Any) -> Call:
         target=f"{request.path}?{query}" if query else request.path,
         body=request.body,
         client=request.client,
+        address=(request.scope.get("client") or ("",))[0],
     )
 
 

@@ -13,6 +13,7 @@ from django.db import DatabaseError, close_old_connections
 from gateway_project.errors import TenantryError
 from tenants.policy import Principal
 from tenants.snapshots import load_principal
+from tenants.throttle import failures
 
 MOST_CACHED = 50_000
 _cache: OrderedDict[str, Principal] = OrderedDict()
@@ -74,8 +75,10 @@ def presented_key(headers: Mapping[str, str]) -> str:
     return key
 
 
-async def authenticate(headers: Mapping[str, str]) -> Principal:
-    """The caller behind `headers` (lower-case names). Raises the 401s and 403 of the error table, or 503."""
+async def authenticate(headers: Mapping[str, str], *, address: str = "") -> Principal:
+    """The caller behind `headers` (lower-case names). Raises the 401s and 403 of the error table, or 503;
+    TooManyFailures where `address` has shown too many wrong keys and this one is not in memory.
+    """
     digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
     principal = _cache.get(digest)
     if principal is not None:
@@ -84,7 +87,13 @@ async def authenticate(headers: Mapping[str, str]) -> Principal:
         except TenantryError:
             # A no from memory may be out of date (resumed, extended): only PostgreSQL says no.
             _cache.pop(digest, None)
-    return _in_good_standing(await _load(digest))
+    else:
+        failures.check(address)
+    try:
+        return _in_good_standing(await _load(digest))
+    except InvalidApiKey:
+        failures.failed(address)
+        raise
 
 
 async def refresh(principal: Principal, headers: Mapping[str, str]) -> Principal:
@@ -98,6 +107,7 @@ async def refresh(principal: Principal, headers: Mapping[str, str]) -> Principal
 def forget() -> None:
     """Drop every cached policy."""
     _cache.clear()
+    failures.forget()
 
 
 def _in_good_standing(principal: Principal) -> Principal:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple, UnfoldAdminPasswordWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
 from gateway_project.console.pages import ConsolePage
 from routing.models import Upstream
@@ -22,7 +22,7 @@ class UpstreamForm(forms.ModelForm):
     wires = forms.MultipleChoiceField(
         choices=Wire.choices,
         initial=list(Wire.values),
-        widget=UnfoldAdminCheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="The formats it speaks.",
     )
 

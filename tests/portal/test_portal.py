@@ -123,6 +123,7 @@ def test_pages_are_light_and_name_no_other_tenant(as_role, acme, pattern):
     assert len(answer.content) < 300_000
     assert b"other Inc" not in answer.content
     assert b"<script" not in answer.content
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert b"style=" not in answer.content
 
 

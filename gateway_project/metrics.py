@@ -1,0 +1,105 @@
+"""`/metrics`: what every process counted, and how the stores stand right now."""
+
+import hmac
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from redis import RedisError
+
+from gateway_project.health import breaker_states
+from gateway_project.policy_changes import store
+from gateway_project.shards import every_tag, tenant_key
+
+_LOOPBACK = {"127.0.0.1", "::1", ""}
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """With METRICS_TOKEN: for whoever sends it as a bearer token; without: for this machine alone."""
+    if not _allowed(request):
+        return HttpResponse("Metrics want METRICS_TOKEN as a bearer token.\n", status=403)
+    registry: Any = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    now = CollectorRegistry()
+    now.register(_Stores())
+    return HttpResponse(generate_latest(registry) + generate_latest(now), content_type=CONTENT_TYPE_LATEST)
+
+
+def _allowed(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
+    return request.META.get("REMOTE_ADDR", "") in _LOOPBACK and "HTTP_X_FORWARDED_FOR" not in request.META
+
+
+class _Stores:
+    """Gauges read when they are asked for. A store that is away says so by `tenantry_up`."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        up = GaugeMetricFamily("tenantry_up", "Whether a store answers.", labels=["store"])
+        for name, read in (("redis", _meter), ("postgresql", _books)):
+            try:
+                yield from read()
+            except (RedisError, DatabaseError):
+                up.add_metric([name], 0)
+            else:
+                up.add_metric([name], 1)
+        yield up
+
+
+def _meter() -> list[GaugeMetricFamily]:
+    waiting = poison = open_calls = 0
+    oldest: float | None = None
+    for tag in every_tag():
+        stream = f"{tag}:usage"
+        waiting += store().xlen(stream)
+        poison += store().xlen(f"{stream}:poison")
+        for entry_id, _ in store().xrange(stream, count=1):
+            at = int(entry_id.split(b"-")[0]) / 1000
+            oldest = at if oldest is None else min(oldest, at)
+        with store().pipeline(transaction=False) as pipeline:
+            for tenant_id in store().smembers(f"{tag}:busy"):
+                pipeline.hlen(f"{tenant_key(int(tenant_id))}:leases")
+            open_calls += sum(pipeline.execute())
+    breakers = breaker_states()
+    return [
+        GaugeMetricFamily("tenantry_open_calls", "Leases that are not settled.", value=open_calls),
+        GaugeMetricFamily("tenantry_undrained_events", "Settled calls not in the ledger yet.", value=waiting),
+        GaugeMetricFamily(
+            "tenantry_drain_lag_seconds", "Age of the oldest of them.",
+            value=max(0.0, time.time() - oldest) if oldest is not None else 0.0,
+        ),
+        GaugeMetricFamily("tenantry_poison_events", "Events set aside: they cannot be read.", value=poison),
+        GaugeMetricFamily("tenantry_open_breakers", "Breakers that are not closed.", value=len(breakers)),
+    ]  # fmt: skip
+
+
+def _books() -> list[GaugeMetricFamily]:
+    from django.db.models import Count, Sum
+
+    from billing.models import DailyTotal, DriftReport, WebhookDelivery, WebhookEndpoint
+
+    drift = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
+    deliveries = GaugeMetricFamily("tenantry_webhook_deliveries", "Deliveries by state.", labels=["status"])
+    for row in WebhookDelivery.objects.values("status").order_by().annotate(count=Count("pk")):
+        deliveries.add_metric([row["status"]], row["count"])
+    failing = WebhookEndpoint.objects.filter(failing_since__isnull=False, enabled=True).count()
+    orphans = DailyTotal.objects.filter(day=timezone.now().date(), status="orphaned")
+    orphaned = orphans.aggregate(total=Sum("requests"))["total"] or 0
+    return [
+        GaugeMetricFamily("tenantry_drift_reports_24h", "Books found in drift.", value=drift),
+        GaugeMetricFamily("tenantry_failing_webhooks", "Endpoints that fail.", value=failing),
+        GaugeMetricFamily("tenantry_orphaned_calls_today", "Calls the reaper settled today.", value=orphaned),
+        deliveries,
+    ]
