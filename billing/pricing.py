@@ -94,18 +94,20 @@ class PriceBook(msgspec.Struct, frozen=True):
 
 
 def _in_force(prices: Sequence[Price], moment: datetime, context: int) -> Price | None:
-    """The latest plain price in force, or the long-context one of the same date that `context` reaches."""
+    """The latest plain price in force, or the long-context one of the same date for a prompt longer than that."""
     if len(prices) == 1:
         [only] = prices
-        return only if only.effective_from <= moment and only.context_over_tokens <= context else None
+        return only if only.effective_from <= moment and _reaches(only, context) else None
     started = [price for price in prices if price.effective_from <= moment]
     if not started:
         return None
     latest = max(price.effective_from for price in started)
-    fitting = [
-        price for price in started if price.effective_from == latest and price.context_over_tokens <= context
-    ]
+    fitting = [price for price in started if price.effective_from == latest and _reaches(price, context)]
     return max(fitting, key=lambda price: price.context_over_tokens, default=None)
+
+
+def _reaches(price: Price, context: int) -> bool:
+    return not price.context_over_tokens or context > price.context_over_tokens
 
 
 _book: PriceBook | None = None

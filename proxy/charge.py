@@ -140,6 +140,8 @@ class Charge:
         context = usage.total_tokens - usage.output_tokens
         price = self.prices.price_of(served, context=context)
         upstream_cost = cost(usage, price)
+        if price.default and upstream_cost:
+            note = "; ".join(filter(None, (note, "no price of its own: charged at the default price")))
         self.cost_nano = with_margin(upstream_cost, self.principal.policy.margin_percent)
         outcome = Outcome(
             usage=usage,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Case, CharField, F, QuerySet, Value, When, Window
 from django.db.models.functions import Lead, Now
@@ -11,8 +12,11 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from billing.models import ModelPrice
+from billing.price_guard import slips
+from billing.rates import CACHED, Rates, with_cached_as_input
 from gateway_project.console.pages import InsertOnlyPage, staff_of
 
 COLUMNS = (
@@ -46,8 +50,45 @@ def with_state(prices: QuerySet[ModelPrice]) -> QuerySet[Any]:
     )
 
 
+class ModelPriceForm(forms.ModelForm):
+    """A price to come. One that looks like a slip of units has to be confirmed."""
+
+    confirmed = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        label="The price is right",
+        help_text="Only needed when it is far from what the model's family costs; you will be asked.",
+    )
+
+    class Meta:
+        model = ModelPrice
+        fields = ("model", "effective_from", "context_over_tokens", *COLUMNS, "source")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in CACHED:
+            if name in self.fields:
+                self.fields[name].required = False
+                self.fields[name].help_text = "Empty: as plain input."
+                if name not in (kwargs.get("initial") or {}):
+                    self.initial[name] = None  # not the column's 0, which would give it away
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = with_cached_as_input(super().clean() or {})
+        if self.errors or "confirmed" not in cleaned:
+            return cleaned
+        rates = Rates(**{name: cleaned[f"{name}_usd"] for name in Rates.__struct_fields__})
+        doubts = slips(cleaned["model"], rates)
+        if doubts and not cleaned["confirmed"]:
+            for column, doubt in doubts.items():
+                self.add_error(column, doubt)
+            self.add_error("confirmed", "Switch this on and save again if that is what you want.")
+        return cleaned
+
+
 @admin.register(ModelPrice)
 class ModelPriceAdmin(InsertOnlyPage):
+    form = ModelPriceForm
     list_display = (
         "heading", "shown_state", "effective_from", "input", "output", "cache_read", "cache_write_5m",
         "cache_write_1h", "web_search", "source",
@@ -57,12 +98,13 @@ class ModelPriceAdmin(InsertOnlyPage):
     search_fields = ("model__name", "source")
     autocomplete_fields = ("model",)
     actions_detail = ("supersede",)
-    fieldsets = (
+    view_fieldsets = (
         (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
         ("USD per 1M tokens", {"fields": (COLUMNS[:2], COLUMNS[2:5])}),
         ("USD per 1000", {"fields": ("web_search_usd",)}),
+        ("Entered", {"fields": (("created_at", "created_by"),)}),
     )
-    view_fieldsets = (*fieldsets, ("Entered", {"fields": (("created_at", "created_by"),)}))
+    fieldsets = (*view_fieldsets[:3], ("If you are asked", {"fields": ("confirmed",)}))
 
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
         return self.view_fieldsets if obj else self.fieldsets

@@ -1,11 +1,14 @@
 """The control API's models and prices."""
 
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 from rest_framework import mixins, serializers, viewsets
 
 from billing.api.strict import Pages, Strict
 from billing.models import ModelPrice
+from billing.price_guard import slips
+from billing.rates import CACHED, Rates, with_cached_as_input
 from routing.models import Model
 
 
@@ -43,7 +46,17 @@ class ModelViewSet(viewsets.ModelViewSet[Model]):
 
 
 class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
-    model = serializers.SlugRelatedField(slug_field="name", queryset=Model.objects.all(), allow_null=True)
+    model = serializers.SlugRelatedField(
+        slug_field="name",
+        queryset=Model.objects.all(),
+        allow_null=True,
+        help_text="Null: the default for models without a price; calls priced by it are flagged as estimated.",
+    )
+    confirmed = serializers.BooleanField(
+        write_only=True,
+        default=False,
+        help_text="Take a price that is far from what its family costs.",
+    )
 
     class Meta:
         model = ModelPrice
@@ -60,8 +73,24 @@ class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
             "web_search_usd",
             "source",
             "created_at",
+            "confirmed",
         )
         read_only_fields = ("id", "created_at")
+        extra_kwargs: ClassVar[dict[str, Any]] = {
+            name: {"required": False, "help_text": "Absent: as plain input."} for name in CACHED
+        }
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        columns = with_cached_as_input({"web_search_usd": Decimal(0), **attrs})
+        confirmed = columns.pop("confirmed")
+        rates = Rates(**{name: columns[f"{name}_usd"] for name in Rates.__struct_fields__})
+        doubts = slips(attrs["model"], rates)
+        if doubts and not confirmed:
+            again = 'If it is right, send "confirmed": true.'
+            raise serializers.ValidationError(
+                {**{name: [told] for name, told in doubts.items()}, "confirmed": [again]}
+            )
+        return columns
 
 
 class PriceViewSet(

@@ -83,7 +83,7 @@ class TestTheBook:
 
         book = price_book("b")
 
-        assert book.price_of(model.name, context=199_999).input == 3 * NANO
+        assert book.price_of(model.name, context=200_000).input == 3 * NANO
         assert book.price_of(model.name, context=200_001).input == 6 * NANO
 
     def test_an_alias_costs_what_its_model_costs(self):

@@ -1,0 +1,42 @@
+"""The six prices of one row of the price list."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Self
+
+import msgspec
+
+from billing.models import ModelPrice
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """USD per 1M tokens; for `web_search` per 1000. Each field is the price list's column `<field>_usd`."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal
+    web_search: Decimal = Decimal(0)
+
+    @classmethod
+    def of(cls, row: ModelPrice) -> Self:
+        return cls(**{name: getattr(row, f"{name}_usd") for name in cls.__struct_fields__})
+
+    def columns(self) -> dict[str, Decimal]:
+        """As `ModelPrice` names them."""
+        return {f"{name}_usd": getattr(self, name) for name in self.__struct_fields__}
+
+
+CACHED = ("cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd")
+# What the explicit default row for unpriced models costs unless staff say otherwise.
+DEFAULT_RATES = Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"), Decimal(6), Decimal(10))
+
+
+def with_cached_as_input(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """`columns` with the price of plain input for each kind of cached input that has none of its own.
+
+    So that what nobody priced is charged as what it is, and never given away.
+    """
+    plain = columns.get("input_usd")
+    return {**columns, **{name: plain for name in CACHED if columns.get(name) is None}}
