@@ -117,11 +117,13 @@ async def _try(charge: Charge, place: Place) -> Attempt:
     except BaseException as error:
         share.leave(policy.tenant_id)
         if isinstance(error, UpstreamUnavailable):
+            charge.asked = error.reached
             breaker.failed(time.monotonic())
             return Attempt(error=error)
         breaker.given_up()
         raise
     _judge(answer, breaker)
+    charge.asked = answer.status < 400
     answer.when_over(lambda: share.leave(policy.tenant_id, throttled=answer.status in THROTTLED))
     charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
     return Attempt(answer=answer)
@@ -139,6 +141,7 @@ async def _send(charge: Charge, place: Place) -> UpstreamAnswer:
     call, lease = charge.call, charge.lease
     if charge.sent_ms is None:
         charge.sent_ms = (time.perf_counter() - call.started) * 1000
+    charge.asked = True
     body = call.dialect.rewrite(
         call.body,
         charge.parsed,

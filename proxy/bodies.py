@@ -56,6 +56,16 @@ def put(body: bytes, name: str, value: str | int | bool | dict[str, object]) -> 
     return body[:at] + json.dumps(name).encode() + b":" + text + comma + body[at:]
 
 
+def put_inside(body: bytes, outer: str, name: str, value: str | int | bool) -> bytes:
+    """`body` with member `name` of its top-level object `outer` set; what else that object says stays."""
+    span = members(body).get(outer)
+    inside = body[span[0] : span[1]] if span else b""
+    if not inside.startswith(b"{"):
+        return put(body, outer, {name: value})
+    assert span is not None
+    return body[: span[0]] + put(inside, name, value) + body[span[1] :]
+
+
 def _only_scalar(body: bytes, name: str) -> Span | None:
     """The span of a member whose quoted name occurs once in the whole body, right before a scalar.
 

@@ -32,17 +32,27 @@ def heavy_blocks(content: Any) -> tuple[int, int]:
             kind = each.get("type")
             if kind in ("image", "image_url", "input_image"):
                 tokens += IMAGE_TOKENS
-            elif kind in ("document", "file", "input_audio"):
-                size = _data_size(each)
-                # A page of PDF is some 50 kB or more and counts about 3,000 tokens, as text and as a picture.
-                tokens += DOCUMENT_TOKENS if not size else max(3_000, size // 12)
+            elif kind in ("document", "input_audio") or (kind == "file" and "file" in each):
+                tokens += _document_tokens(each)
             data += _data_size(each)
             stack.extend(value for value in each.values() if isinstance(value, (list, dict)))
     return tokens, data
 
 
+def _document_tokens(block: dict[str, Any]) -> int:
+    """Of one document. A page of PDF is some 50 kB or more and counts about 3,000 tokens, as text and as a
+    picture; what is written out as text counts by its bytes, which stay in the body's size."""
+    inside = [each for each in block.values() if isinstance(each, dict)]
+    if any(each.get("type") in ("text", "content") for each in inside):
+        return 0
+    size = _data_size(block) + sum(map(_data_size, inside))
+    return max(3_000, size // 12) if size else DOCUMENT_TOKENS
+
+
 def _data_size(block: dict[str, Any]) -> int:
     """Bytes of base64 that stand directly in this object."""
+    if block.get("type") == "text":
+        return 0
     size = 0
     for name in ("data", "url", "file_data"):
         value = block.get(name)

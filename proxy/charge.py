@@ -54,6 +54,7 @@ class Charge:
         self.settled = False
         self.ttft_ms: int | None = None
         self.sent_ms: float | None = None
+        self.asked = False  # an upstream may be at work for it
         self.upstream_request_id = ""
         self.prices = prices
         self.billed = billed
@@ -94,7 +95,13 @@ class Charge:
         self._settle(usage, status=status, http_status=http_status, model=reading.model, note=note)
 
     def unanswered(self) -> None:
-        """Settle a call whose caller left before anything came back: prompt, and output by the clock."""
+        """Settle a call whose caller left before anything came back: prompt, and output by the clock.
+
+        While it waited for its turn, or between two tries, nothing was at work for it, and it is free.
+        """
+        if not self.asked:
+            self._settle(Usage(), status="cancelled", http_status=None)
+            return
         written = int(self.call.elapsed_ms() * FASTEST_TOKENS_PER_SECOND / 1000)
         usage = Usage(input_tokens=self._prompt_tokens(), output_tokens=min(written, self._most_output()))
         self._settle(usage, status="cancelled", http_status=None, note="caller left before the answer")
@@ -155,7 +162,7 @@ class Charge:
             latency_ms=self.call.elapsed_ms(),
             ttft_ms=self.ttft_ms,
             upstream_request_id=self.upstream_request_id[:128],
-            note=note[:500],
+            note="; ".join(filter(None, (note, self._served_otherwise(model))))[:500],
         )
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
         keep(_post(self.lease, outcome))
@@ -166,6 +173,13 @@ class Charge:
         if model and model not in (admitted.name, admitted.upstream_name) and self.prices.knows(model):
             return model
         return admitted.name
+
+    def _served_otherwise(self, model: str) -> str:
+        """What the ledger would not know otherwise: an answer in the name of a model nobody has a price for."""
+        admitted = self.lease.offer.candidate.model
+        if not model or model in (admitted.name, admitted.upstream_name) or self.prices.knows(model):
+            return ""
+        return f"answered as {model[:100]}"
 
     def _trusted(self, reading: UsageReading, *, written: int) -> tuple[Usage, str]:
         """Usage to charge for, and why it is not simply what the upstream said (empty: it is)."""

@@ -11,7 +11,8 @@ _LINE = re.compile(rb"\r\n|\n|\r")
 class EventReader:
     """Feed chunks, get whole events as (raw bytes with their blank line, data).
 
-    An event over `LARGEST_EVENT` bytes is passed over: `lost` says that one was.
+    An event over `LARGEST_EVENT` bytes comes in pieces, as they arrive and without data: `lost` says that one
+    did. Joined, the raw bytes are always what was fed.
     """
 
     def __init__(self) -> None:
@@ -26,17 +27,21 @@ class EventReader:
             raw = bytes(self._buffer[: found.end()])
             del self._buffer[: found.end()]
             searched = 0
-            if self._skipping:
-                self._skipping = False
-                continue
-            yield raw, data_of(raw)
-        if len(self._buffer) > LARGEST_EVENT:
+            data = b"" if self._skipping else data_of(raw)
+            self._skipping = False
+            yield raw, data
+        if self._skipping or len(self._buffer) > LARGEST_EVENT:
             self.lost = self._skipping = True
+            raw = bytes(self._buffer[:-3])  # the rest may be the beginning of a blank line
             del self._buffer[:-3]
+            yield raw, b""
 
-    def rest(self) -> bytes:
-        """What came after the last whole event."""
-        return bytes(self._buffer)
+    def end(self) -> Iterator[tuple[bytes, bytes]]:
+        """The last event, where its blank line never came."""
+        if self._buffer:
+            raw = bytes(self._buffer)
+            self._buffer.clear()
+            yield raw, b"" if self._skipping else data_of(raw)
 
 
 def data_of(raw: bytes) -> bytes:

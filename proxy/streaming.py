@@ -44,15 +44,17 @@ class Relay:
                 if charge.ttft_ms is None:
                     charge.ttft_ms = charge.call.elapsed_ms()
                 passed = meter.feed(piece)
-                if meter.finished and not charge.settled:
-                    charge.complete(
-                        meter.reading(), http_status=self._answer.status, written=meter.output_so_far
-                    )
-                    await charge.written()
+                if meter.finished:
+                    await self._complete()
                 elif not charge.settled:
                     await self._covered()
                 if passed:
                     yield passed
+            passed = meter.end()
+            if meter.finished:
+                await self._complete()
+            if passed:
+                yield passed
         except UpstreamUnavailable as error:
             failure = error
         except (BudgetExceeded, MeteringUnavailable) as error:
@@ -69,6 +71,14 @@ class Relay:
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
             yield b"\n\n" + charge.call.dialect.error_event(failure, charge.call.request_id)
+
+    async def _complete(self) -> None:
+        if not self._charge.settled:
+            meter = self._meter
+            self._charge.complete(
+                meter.reading(), http_status=self._answer.status, written=meter.output_so_far
+            )
+            await self._charge.written()
 
     async def _covered(self) -> None:
         """The hold pays for what has come. While Redis is away the stream stands still, for a while."""

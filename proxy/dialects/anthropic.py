@@ -9,6 +9,7 @@ from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.base import (
+    TAGS_HEADER,
     Limits,
     ParsedRequest,
     UsageReading,
@@ -119,7 +120,7 @@ class Anthropic:
             ask=ask,
             wants_usage=True,
             caches=b'"cache_control"' in body,
-            tags=tags_of(headers.get("x-tenantry-tags", "")),
+            tags=tags_of(headers.get(TAGS_HEADER, "")),
             extra_hold_searches=searches,
         )
 
@@ -231,6 +232,12 @@ class AnthropicStream:
         for _, data in self._events.feed(chunk):
             self._read(data)
         return chunk
+
+    def end(self) -> bytes:
+        """Read what came after the last whole event; nothing is held back."""
+        for _, data in self._events.end():
+            self._read(data)
+        return b""
 
     def _read(self, data: bytes) -> None:
         # Most events are text deltas; their size is all that counts, so they are not decoded.

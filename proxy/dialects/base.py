@@ -15,6 +15,7 @@ from routing.choice import Ask, CatalogueModel
 
 LONGEST_NAME = 200
 MOST_TAGS = 10
+TAGS_HEADER = "x-tenantry-tags"
 _TAG = re.compile(r"[A-Za-z0-9_.:/-]{1,64}\Z")
 _CODING_AGENT = re.compile(r"user_([0-9a-zA-Z]+)_account_([0-9a-fA-F-]*)_session_([0-9a-fA-F-]+)\Z")
 
@@ -58,6 +59,7 @@ class StreamMeter(Protocol):
     first_token_seen: bool
 
     def feed(self, chunk: bytes) -> bytes: ...
+    def end(self) -> bytes: ...
     def reading(self) -> UsageReading: ...
     @property
     def output_so_far(self) -> int: ...
@@ -124,21 +126,37 @@ def person(user: str | None) -> tuple[str, str]:
     return text[:LONGEST_NAME], ""
 
 
-def tags_of(header: str, metadata: Mapping[str, Any] | None = None) -> dict[str, str]:
+def tags_of(header: str, metadata: Mapping[str, str] | None = None) -> dict[str, str]:
     """`x-tenantry-tags: feature=summarize,team=a`, over OpenAI's metadata. Raises InvalidRequest."""
-    tags = {str(name): str(value) for name, value in (metadata or {}).items()}
-    for pair in filter(None, (part.strip() for part in header.split(","))):
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InvalidRequest(f"x-tenantry-tags: {pair!r} is not name=value.", field="x-tenantry-tags")
-        tags[name.strip()] = value.strip()
+    if not header and not metadata:
+        return {}
+    told = _checked(_header_tags(header), TAGS_HEADER)
+    tags = {**_checked(metadata or {}, "metadata"), **told}
     if len(tags) > MOST_TAGS:
-        raise InvalidRequest(f"At most {MOST_TAGS} tags are kept; {len(tags)} came.", field="x-tenantry-tags")
+        field = TAGS_HEADER if told else "metadata"
+        raise InvalidRequest(f"{field}: at most {MOST_TAGS} tags are kept; {len(tags)} came.", field=field)
+    return tags
+
+
+def _header_tags(header: str) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in header.split(","))):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise InvalidRequest(f"{TAGS_HEADER}: {pair[:64]!r} is not name=value.", field=TAGS_HEADER)
+        if name in tags:
+            raise InvalidRequest(f"{TAGS_HEADER}: {name[:64]!r} stands twice.", field=TAGS_HEADER)
+        tags[name] = value
+    return tags
+
+
+def _checked(tags: Mapping[str, str], field: str) -> Mapping[str, str]:
     for name, value in tags.items():
         if not _TAG.match(name) or not _TAG.match(value):
             raise InvalidRequest(
-                f"Tag {name[:64]!r}: names and values are 1 to 64 letters, digits or _ . : / -",
-                field="x-tenantry-tags",
+                f"{field}: tag {name[:64]!r} cannot be kept; names and values are 1 to 64 letters, digits or "
+                "_ . : / -",
+                field=field,
             )
     return tags
 

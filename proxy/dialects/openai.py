@@ -1,6 +1,6 @@
 """OpenAI's Chat Completions format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.base import (
+    TAGS_HEADER,
     Limits,
     ParsedRequest,
     UsageReading,
@@ -25,6 +26,8 @@ from routing.choice import Ask, CatalogueModel
 
 UNSET_OUTPUT = -1
 MOST_OUTPUT = 10_000_000
+# Models that refuse a request with the older `max_tokens`.
+_KNOW_NO_MAX_TOKENS = ("o1", "o3", "o4", "gpt-5")
 
 
 class _Message(msgspec.Struct):
@@ -70,6 +73,9 @@ class OpenAI:
         read = decode(_decoder, body)
         if not read.messages:
             raise InvalidRequest("messages: at least one message is needed.", field="messages")
+        if read.max_tokens is not None and read.max_completion_tokens is not None:
+            # Upstreams differ on which counts, and only one of them would be held for.
+            raise InvalidRequest("max_tokens: not together with max_completion_tokens.", field="max_tokens")
         field = "max_tokens" if read.max_completion_tokens is None else "max_completion_tokens"
         wanted = read.max_tokens if read.max_completion_tokens is None else read.max_completion_tokens
         if wanted is not None and not 1 <= wanted <= MOST_OUTPUT:
@@ -101,7 +107,7 @@ class OpenAI:
             ask=ask,
             wants_usage=bool(read.stream_options and read.stream_options.include_usage),
             caches=False,
-            tags=tags_of(headers.get("x-tenantry-tags", ""), read.metadata),
+            tags=tags_of(headers.get(TAGS_HEADER, ""), read.metadata),
             max_tokens_field=field,
         )
 
@@ -109,9 +115,12 @@ class OpenAI:
         if parsed.ask.model != upstream_model:
             body = bodies.put(body, "model", upstream_model)
         if parsed.ask.max_tokens != max_tokens:
-            body = bodies.put(body, parsed.max_tokens_field, max_tokens)
+            field = parsed.max_tokens_field
+            if parsed.ask.max_tokens == UNSET_OUTPUT and upstream_model.startswith(_KNOW_NO_MAX_TOKENS):
+                field = "max_completion_tokens"
+            body = bodies.put(body, field, max_tokens)
         if parsed.ask.stream and not parsed.wants_usage:
-            body = bodies.put(body, "stream_options", {"include_usage": True})
+            body = bodies.put_inside(body, "stream_options", "include_usage", True)
         return body
 
     def usage_of(self, body: bytes) -> UsageReading:
@@ -169,6 +178,8 @@ def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
         prompt, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
         if cached > prompt:
             raise ValueError(f"{cached} cached tokens in a prompt of {prompt}")
+        # Some families count their reasoning into the total alone.
+        output = max(output, count(usage.get("total_tokens")) - prompt)
     except ValueError as error:
         return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
     used = Usage(input_tokens=prompt - cached, output_tokens=output, cache_read_tokens=cached)
@@ -188,11 +199,16 @@ class OpenAIStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Read on. Asked for usage, bytes pass as they came; else whole events do, less the usage chunk."""
-        out = b""
-        for raw, data in self._events.feed(chunk):
-            if self._read(data) or self._pass_usage:
-                out += raw
+        out = self._passed(self._events.feed(chunk))
         return chunk if self._pass_usage else out
+
+    def end(self) -> bytes:
+        """What is still held back when the stream is over."""
+        out = self._passed(self._events.end())
+        return b"" if self._pass_usage else out
+
+    def _passed(self, events: Iterator[tuple[bytes, bytes]]) -> bytes:
+        return b"".join([raw for raw, data in events if self._read(data)])
 
     def _read(self, data: bytes) -> bool:
         """Whether the event is the caller's business."""

@@ -1,46 +1,15 @@
-"""Wire formats: what is read off requests and answers, and that nothing else is changed."""
+"""Anthropic's Messages and what both formats share: what is read off requests and answers."""
 
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from billing.refusals import BudgetExceeded
 from billing.usage import Usage
-from proxy import bodies
-from proxy.dialects.anthropic import Anthropic
-from proxy.dialects.openai import OpenAI
+from proxy import sse
+from proxy.dialects import ANTHROPIC, OPENAI
 from proxy.errors import InvalidRequest
-
-ANTHROPIC, OPENAI = Anthropic(), OpenAI()
-BODY = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
-START = {
-    "type": "message_start",
-    "message": {"model": "m", "usage": {"input_tokens": 25, "output_tokens": 1}},
-}
-EVENTS = [
-    START,
-    {"type": "ping"},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "naïve 🎈"}},
-    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 15}},
-    {"type": "message_stop"},
-]
-
-
-def encoded(value):
-    return json.dumps(value).encode()
-
-
-def stream(events, newline="\n"):
-    return "".join(
-        f"event: {event['type']}{newline}data: {json.dumps(event, ensure_ascii=False)}{newline}{newline}"
-        for event in events
-    ).encode()
-
-
-def parse(body, dialect=ANTHROPIC, headers=None):
-    return dialect.parse(body if isinstance(body, bytes) else encoded(body), headers or {})
+from tests.proxy.dialects.wire import BODY, EVENTS, START, encoded, openai_stream, parse, stream
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
@@ -52,6 +21,51 @@ def test_a_stream_cut_at_any_byte_passes_unchanged_and_counts_the_same(newline):
         assert meter.feed(whole[:cut]) + meter.feed(whole[cut:]) == whole
         assert meter.reading().usage == Usage(input_tokens=25, output_tokens=15), cut
         assert meter.finished
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        b"data:" + b" " * 3 + encoded(EVENTS[0]),  # padding before the JSON
+        b"data: " + encoded(EVENTS[0]) + b"   ",
+        b":a comment\nid: 7\nretry: 10\nevent: message_start\ndata:" + encoded(EVENTS[0]),
+        b"data: "
+        + json.dumps(EVENTS[0], indent=1).replace("\n", "\ndata: ").encode(),  # one event, many lines
+    ],
+)
+def test_the_freedom_of_event_streams_is_understood(padded):
+    meter = ANTHROPIC.stream_meter(parse(BODY))
+
+    assert meter.feed(b": hello\n\n" + padded + b"\n\n" + stream(EVENTS[1:])).endswith(stream(EVENTS[1:]))
+    assert meter.reading().usage == Usage(input_tokens=25, output_tokens=15)
+
+
+@pytest.mark.parametrize("dialect", [ANTHROPIC, OPENAI])
+def test_the_last_event_counts_without_its_blank_line_and_passes(dialect):
+    whole = (stream(EVENTS) if dialect is ANTHROPIC else b"".join(openai_stream(usage=False))).rstrip(b"\n")
+    meter = dialect.stream_meter(parse(BODY, dialect))
+
+    passed = b"".join(meter.feed(bytes([byte])) for byte in whole)
+    assert not meter.finished
+    assert passed + meter.end() == whole
+    assert meter.finished
+
+
+@pytest.mark.parametrize("dialect", [ANTHROPIC, OPENAI])
+def test_an_event_too_large_to_read_passes_all_the_same_and_the_usage_is_in_doubt(dialect, monkeypatch):
+    monkeypatch.setattr(sse, "LARGEST_EVENT", 200)
+    picture = b"data: " + encoded({"type": "picture", "choices": [{}], "data": "x" * 1000}) + b"\n\n"
+    parts = [stream(EVENTS[:1]), picture, stream(EVENTS[1:])] if dialect is ANTHROPIC else [
+        *openai_stream()[:1], picture, *openai_stream()[1:]
+    ]  # fmt: skip
+    meter = dialect.stream_meter(parse(BODY, dialect))
+
+    passed = b"".join(meter.feed(bytes([byte])) for part in parts for byte in part) + meter.end()
+
+    usage_chunk = b"" if dialect is ANTHROPIC else openai_stream()[1]
+    assert passed == b"".join(parts).replace(usage_chunk, b"" if usage_chunk else usage_chunk)
+    assert meter.finished
+    assert meter.reading().problem == "an event was too large to read"
 
 
 def test_usage_may_repeat_and_the_last_value_of_each_field_counts():
@@ -91,32 +105,6 @@ def test_what_is_no_token_count_is_a_problem_not_a_number(bad):
     assert reading.usage == Usage()
 
 
-def test_openais_cached_tokens_are_taken_out_of_the_prompt():
-    usage = {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 60}}
-    assert OPENAI.usage_of(encoded({"usage": usage})).usage == Usage(40, 7, 60)
-
-
-def openai_stream():
-    chunks = [
-        {"model": "m", "choices": [{"delta": {"content": "hi"}}]},
-        {"model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
-    ]
-    return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
-
-
-@pytest.mark.parametrize("wants", [True, False])
-def test_the_usage_chunk_reaches_only_who_asked_for_it(wants):
-    options = {"stream_options": {"include_usage": True}} if wants else {}
-    meter = OPENAI.stream_meter(parse({**BODY, "stream": True, **options}, OPENAI))
-    parts = openai_stream()
-
-    passed = b"".join(meter.feed(bytes([byte])) for byte in b"".join(parts))
-
-    assert passed == (b"".join(parts) if wants else parts[0] + parts[2])
-    assert meter.reading().usage == Usage(3, 4)
-    assert meter.finished
-
-
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -148,18 +136,6 @@ def test_what_is_no_json_object_is_refused(body):
         parse(body)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"model":"a","model":"b","max_tokens":1,"messages":[{"role":"user","content":""}]}',
-        b'{"model":"a","mod\\u0065l":"b","max_tokens":1,"messages":[{"role":"user","content":""}]}',
-    ],
-)
-def test_a_member_that_stands_twice_is_refused(body):
-    with pytest.raises(InvalidRequest):
-        parse(body)
-
-
 def test_zero_max_tokens_is_legal():
     assert parse({**BODY, "max_tokens": 0}).ask.max_tokens == 0
 
@@ -183,36 +159,6 @@ def test_the_person_is_told_from_the_session(user, who):
     assert (ask.end_user, ask.session) == who
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=4) | st.just("model"), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-
-
-@given(st.dictionaries(st.text(max_size=5) | st.sampled_from(["model", "max_tokens"]), values), st.booleans())
-def test_putting_a_member_changes_that_member_only(body, pretty):
-    raw = json.dumps(body, indent=2 if pretty else None, ensure_ascii=not pretty).encode("utf-8", "replace")
-    expected = {**json.loads(raw), "model": "claude"}
-
-    assert json.loads(bodies.put(raw, "model", "claude")) == expected
-
-
-def test_nothing_is_rewritten_where_nothing_changes():
-    raw = b'{ "model":"m" ,"max_tokens": 10, "messages":[{"role":"user","content":"x"}],"new_field":1e3}'
-    assert ANTHROPIC.rewrite(raw, parse(raw), upstream_model="m", max_tokens=10) is raw
-
-
-def test_a_clamp_changes_max_tokens_alone():
-    raw = b'{"messages":[{"role":"user","content":"say \\"max_tokens\\": 9"}],"max_tokens": 10,"model":"m"}'
-    assert b'"max_tokens": 7,"model":"m"}' in ANTHROPIC.rewrite(
-        raw, parse(raw), upstream_model="m", max_tokens=7
-    )
-
-
 def test_errors_come_in_the_callers_dialect():
     from decimal import Decimal
 
@@ -231,11 +177,18 @@ def test_errors_come_in_the_callers_dialect():
 
 
 @pytest.mark.parametrize(
-    "header", ["noequals", "a=b c", "=x", "a=" + "x" * 65, ",".join(f"t{i}=1" for i in range(11))]
+    "header", ["noequals", "a=b c", "=x", "a=" + "x" * 65, ",".join(f"t{i}=1" for i in range(11)), "a=1,a=2"]
 )
 def test_bad_tags_are_refused(header):
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match=r"^x-tenantry-tags: "):
         parse(BODY, headers={"x-tenantry-tags": header})
+
+
+@pytest.mark.parametrize(
+    "system", ["be brief", [{"type": "text", "text": "be brief", "cache_control": {}}], [7], None]
+)
+def test_the_system_prompt_is_a_text_or_a_list(system):
+    assert parse({**BODY, "system": system}).ask.system_text in ("be brief", "")
 
 
 def test_tags_are_read():
