@@ -35,6 +35,8 @@ WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 TOMBSTONE_SECONDS = 60
 # Time for every process to put back what it knows: two beats and a half.
 QUARANTINE_MS = 2500
+# An end user's or a run's counter that nobody asked for in this time leaves Redis (`admit.lua` renews it).
+IDLE_SECONDS = 86400
 SCOPES = ("tenant", "key", "user", "run")
 
 _ADMIT, _SETTLE, _EXTEND, _OPEN_EPOCH = (Script(name) for name in ("admit", "settle", "extend", "open_epoch"))
@@ -168,7 +170,7 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
         note=outcome.note,
     )
     place, mark = tenant_key(lease.tenant_id), tag(shard_of(lease.tenant_id))
-    keys = [place, f"{place}:leases"]
+    keys = [f"{place}:leases"]
     keys += [f"{place}:{name}" if name else place for name in lease.counters]
     keys += [
         f"{place}:{lease.day_counter}",
@@ -258,23 +260,25 @@ async def heat(request: "Asking", numbers: Sequence[int]) -> None:
     if 1 in numbers:
         await open_epoch(shard_of(request.policy.tenant_id))
         return
+    await asyncio.gather(*(warm(pipe(), _cold(request, number)) for number in numbers))
+
+
+def _cold(request: "Asking", number: int) -> Cold:
+    """What `admit.lua` calls `number`, as it is rebuilt."""
     period, day = request.period, request.day
-    for number in numbers:
-        name = request.day_counter if number == 11 else request.counters[number - 7]
-        await warm(
-            pipe(),
-            Cold(
-                tenant_id=request.policy.tenant_id,
-                counter=name,
-                scope="day" if number == 11 else SCOPES[number - 7],
-                period_start=None if name == "b:prepaid" else period.name,
-                day=day.name,
-                key_id=request.principal.key.id,
-                end_user=request.facts.end_user,
-                run_id=request.run.id if request.run else "",
-                expires_at=(day.end if number == 11 else period.end) + 40 * 86400,
-            ),
-        )
+    name = request.day_counter if number == 11 else request.counters[number - 7]
+    ends = {9: int(time.time()) + IDLE_SECONDS, 10: int(time.time()) + IDLE_SECONDS, 11: day.end + 2 * 86400}
+    return Cold(
+        tenant_id=request.policy.tenant_id,
+        counter=name,
+        scope="day" if number == 11 else SCOPES[number - 7],
+        period_start=None if name == "b:prepaid" else period.name,
+        day=day.name,
+        key_id=request.principal.key.id,
+        end_user=request.facts.end_user,
+        run_id=request.run.id if request.run else "",
+        expires_at=ends.get(number, period.end + 40 * 86400),
+    )
 
 
 def _short(text: str) -> str:

@@ -1,6 +1,14 @@
-"""Cold counters: what Redis lost is summed from the ledger and from what is still in the stream."""
+"""Cold counters: what Redis lost is summed from the ledger and from what is still in the stream.
+
+However many calls meet a cold counter, in however many processes, one of them rebuilds it (`begin_rebuild.lua`)
+and the others wait; counters that go cold together are summed together, in a query for each kind.
+"""
 
 import asyncio
+import uuid
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
@@ -9,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import DatabaseError, close_old_connections, connection, transaction
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Sum
 
 from billing.events import UsageEvent, decode
 from billing.models import DailyUsage, UsageRecord
@@ -18,9 +26,14 @@ from billing.redis_pipe import RedisPipe, Script
 from billing.refusals import MeteringUnavailable
 from gateway_project.shards import shard_of, tag, tenant_key
 
-_SEED = Script("seed")
+_BEGIN, _SEED = Script("begin_rebuild"), Script("seed")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")
-_running: dict[tuple[int, str], asyncio.Future[None]] = {}
+# Calls that find their counters cold within this time are served by one round.
+GATHER_SECONDS = 0.003
+# A builder that has not seeded by then is taken for dead, and the next one in line builds.
+BUILDER_MS = 5000
+PAUSE_SECONDS = 0.02
+PATIENCE_SECONDS = 10.0
 
 TOKENS = (
     F("input_tokens")
@@ -44,6 +57,26 @@ class Cold(msgspec.Struct, frozen=True):
     run_id: str
     expires_at: int
 
+    @property
+    def field(self) -> str:
+        return "tokens" if self.scope == "day" else "spent"
+
+    def columns(self) -> dict[str, Any]:
+        """What its rows have in common, in the ledger or in the roll-up."""
+        mine: dict[str, Any] = {"tenant_id": self.tenant_id}
+        match self.scope:
+            case "day":
+                return mine | {"day": date.fromisoformat(self.day)}
+            case "run":
+                return mine | {"run_id": self.run_id}
+            case "key":
+                mine |= {"api_key_id": self.key_id}
+            case "user":
+                mine |= {"end_user": self.end_user.replace("\0", "")}  # as the drain wrote it
+        if self.period_start is not None:
+            mine |= {"period_start": date.fromisoformat(self.period_start)}
+        return mine
+
     def counts(self, event: UsageEvent) -> bool:
         """Whether `event` belongs to this counter."""
         if event.tenant_id != self.tenant_id:
@@ -59,39 +92,108 @@ class Cold(msgspec.Struct, frozen=True):
         return self.scope == "tenant" or event.end_user == self.end_user
 
 
+class _Crew:
+    """The cold counters of one event loop that somebody waits for, and those not begun yet."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[Cold, asyncio.Future[None]] = {}
+        self.gathered: list[Cold] = []
+        self.rounds: set[asyncio.Task[None]] = set()
+
+    def begin(self, pipe: RedisPipe) -> None:
+        round_ = asyncio.get_running_loop().create_task(_round(pipe, self))
+        self.rounds.add(round_)
+        round_.add_done_callback(self.rounds.discard)
+
+
+_crews: weakref.WeakKeyDictionary[RedisPipe, _Crew] = weakref.WeakKeyDictionary()
+
+
 async def warm(pipe: RedisPipe, cold: Cold) -> None:
-    """Rebuild one counter; callers that come while it runs wait for the same result.
+    """Return once the counter is there, whoever rebuilds it.
 
-    Raises MeteringUnavailable when the ledger can't be read.
+    Raises MeteringUnavailable when the ledger can't be read, or settles keep coming in between.
     """
-    place = (cold.tenant_id, cold.counter)
-    running = _running.get(place)
-    if running is None or running.get_loop() is not asyncio.get_running_loop():
-        running = _running[place] = asyncio.ensure_future(_warm(pipe, cold))
-        running.add_done_callback(lambda _: _running.pop(place, None))
-    await asyncio.shield(running)
-
-
-async def _warm(pipe: RedisPipe, cold: Cold) -> None:
-    place = tenant_key(cold.tenant_id)
-    field = "tokens" if cold.scope == "day" else "spent"
-    for _ in range(20):
-        settled = await pipe.call("HGET", place, "settled") or b"0"
-        undrained = await undrained_events(pipe, shard_of(cold.tenant_id))
-        waiting = {event.request_id: event for event in undrained if cold.counts(event)}
+    crew = _crews.setdefault(pipe, _Crew())
+    waiting = crew.waiting.get(cold)
+    if waiting is None:
         loop = asyncio.get_running_loop()
-        try:
-            total = await loop.run_in_executor(_threads, ledger_total, cold, waiting)
-        except DatabaseError as error:
-            raise MeteringUnavailable("Counters cannot be rebuilt without the database.") from error
-        reply = await pipe.run(
-            _SEED,
-            [place, f"{place}:leases", f"{place}:{cold.counter}"],
-            [settled, field, total, cold.counter, cold.expires_at],
+        waiting = crew.waiting[cold] = loop.create_future()
+        if not crew.gathered:
+            loop.call_later(GATHER_SECONDS, crew.begin, pipe)
+        crew.gathered.append(cold)
+    await asyncio.shield(waiting)
+
+
+async def _round(pipe: RedisPipe, crew: _Crew) -> None:
+    """Rebuild what was gathered; each counter's callers go on as soon as it is there."""
+    left, crew.gathered = crew.gathered, []
+    builder, until = uuid.uuid4().hex, asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    failure: Exception = MeteringUnavailable(
+        "Counters could not be rebuilt while calls were settling; try again."
+    )
+    try:
+        while left and asyncio.get_running_loop().time() < until:
+            done = await _rebuilt(pipe, builder, left)
+            for cold in done:
+                crew.waiting.pop(cold).set_result(None)
+            left = [cold for cold in left if cold not in done]
+            if left:
+                await asyncio.sleep(PAUSE_SECONDS)
+    except Exception as error:  # each caller raises it
+        failure = error
+    for cold in left:
+        waiting = crew.waiting.pop(cold)
+        waiting.set_exception(failure)
+        waiting.exception()  # its callers may have left
+
+
+async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[Cold]) -> set[Cold]:
+    """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
+    answers = await asyncio.gather(
+        *(pipe.run(_BEGIN, [_key(cold)], [cold.field, builder, BUILDER_MS]) for cold in colds)
+    )
+    done = {cold for cold, answer in zip(colds, answers, strict=True) if answer == b"WARM"}
+    mine = [cold for cold, answer in zip(colds, answers, strict=True) if answer == b"YOURS"]
+    if not mine:
+        return done
+    try:
+        totals = await _totals(pipe, mine)
+    except BaseException:
+        await asyncio.gather(*(pipe.call("HDEL", _key(cold), "builder") for cold in mine))
+        raise
+    answers = await asyncio.gather(
+        *(
+            pipe.run(
+                _SEED,
+                [f"{tenant_key(cold.tenant_id)}:leases", _key(cold)],
+                [builder, cold.field, totals[cold], cold.counter, cold.expires_at],
+            )
+            for cold in mine
         )
-        if reply == b"SEEDED":
-            return
-    raise MeteringUnavailable("Counters could not be rebuilt while calls were settling; try again.")
+    )
+    return done | {cold for cold, answer in zip(mine, answers, strict=True) if answer == b"SEEDED"}
+
+
+def _key(cold: Cold) -> str:
+    return f"{tenant_key(cold.tenant_id)}:{cold.counter}"
+
+
+async def _totals(pipe: RedisPipe, colds: Sequence[Cold]) -> Mapping[Cold, int]:
+    """What each counter must say: the stream is read first, so that nothing can leave it unseen."""
+    shards = sorted({shard_of(cold.tenant_id) for cold in colds})
+    by_tenant: dict[int, list[UsageEvent]] = defaultdict(list)
+    for events in await asyncio.gather(*(undrained_events(pipe, shard) for shard in shards)):
+        for event in events:
+            by_tenant[event.tenant_id].append(event)
+    waiting = {
+        cold: {event.request_id: event for event in by_tenant.get(cold.tenant_id, ()) if cold.counts(event)}
+        for cold in colds
+    }
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads, ledger_totals, waiting)
+    except DatabaseError as error:
+        raise MeteringUnavailable("Counters cannot be rebuilt without the database.") from error
 
 
 async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
@@ -108,37 +210,54 @@ async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
         after = "(" + page[-1][0].decode()
 
 
-def ledger_total(cold: Cold, waiting: dict[str, UsageEvent]) -> int:
+def ledger_totals(waiting: Mapping[Cold, Mapping[str, UsageEvent]]) -> dict[Cold, int]:
     """What the ledger and the `waiting` events not yet in it add up to: nano-USD, or tokens for a day."""
     close_old_connections()
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            # One snapshot for both questions: an event drained between them would count twice.
+            # One snapshot for all questions: an event drained between them would count twice.
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            ids = [UUID(each) for each in waiting]
-            found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", flat=True)
-            known = {str(each) for each in found} if ids else set()
-            missing = [event for request_id, event in waiting.items() if request_id not in known]
-            if cold.scope == "day":
-                rows = DailyUsage.objects.filter(tenant_id=cold.tenant_id, day=date.fromisoformat(cold.day))
-                tokens = rows.aggregate(total=Sum(TOKENS))["total"] or 0
-                return int(tokens) + sum(event.usage.total_tokens for event in missing)
-            spent = _rows(cold).aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
-            return to_nano(spent) + sum(event.cost_nano for event in missing)
+            known = _in_ledger({request_id for events in waiting.values() for request_id in events})
+            booked = _booked(waiting)
     finally:
         close_old_connections()
+    totals = {}
+    for cold, events in waiting.items():
+        missing = [event for request_id, event in events.items() if request_id not in known]
+        if cold.scope == "day":
+            totals[cold] = booked[cold] + sum(event.usage.total_tokens for event in missing)
+        else:
+            totals[cold] = booked[cold] + sum(event.cost_nano for event in missing)
+    return totals
 
 
-def _rows(cold: Cold) -> QuerySet[Any]:
-    """Roll-ups where they are enough (tenant, key), ledger rows for end users and runs."""
-    mine: dict[str, Any] = {"tenant_id": cold.tenant_id}
-    if cold.period_start is not None and cold.scope != "run":
-        mine["period_start"] = cold.period_start
-    match cold.scope:
-        case "key":
-            return DailyUsage.objects.filter(**mine, api_key_id=cold.key_id)
-        case "user":
-            return UsageRecord.objects.filter(**mine, end_user=cold.end_user)
-        case "run":
-            return UsageRecord.objects.filter(**mine, run_id=cold.run_id)
-    return DailyUsage.objects.filter(**mine)
+def _in_ledger(request_ids: set[str]) -> set[str]:
+    if not request_ids:
+        return set()
+    ids = [UUID(request_id) for request_id in request_ids]
+    found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", flat=True)
+    return {str(request_id) for request_id in found}
+
+
+def _booked(colds: Iterable[Cold]) -> dict[Cold, int]:
+    """The ledger's sum for each counter, in one query for each kind of counter."""
+    kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[Cold]]] = defaultdict(lambda: defaultdict(list))
+    for cold in colds:
+        columns = cold.columns()
+        kinds[cold.scope, *columns][tuple(columns.values())].append(cold)
+    totals: dict[Cold, int] = {}
+    for (scope, *names), places in kinds.items():
+        # Roll-ups where they are enough (tenant, key, day), ledger rows for end users and runs.
+        rows: Any = (UsageRecord if scope in ("user", "run") else DailyUsage).objects
+        for name, values in zip(names, zip(*places, strict=True), strict=True):
+            rows = rows.filter(**{f"{name}__in": set(values)})
+        if scope in ("user", "run"):
+            rows = rows.exclude(**{names[1]: ""})  # the partial index is then known to hold them all
+        total = Sum(TOKENS if scope == "day" else F("cost_usd"))
+        found = {
+            tuple(place): sum_ for *place, sum_ in rows.order_by().values_list(*names).annotate(total=total)
+        }
+        for place, group in places.items():
+            value = found.get(place) or Decimal(0)
+            totals |= dict.fromkeys(group, int(value) if scope == "day" else to_nano(value))
+    return totals

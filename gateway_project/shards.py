@@ -17,5 +17,5 @@ def every_tag() -> list[str]:
 
 
 def tenant_key(tenant_id: int) -> str:
-    """The tenant's hash: `policy` (its token), `settled` (settles so far); prefix of all its other keys."""
+    """The tenant's hash: `policy` (its token); prefix of all its other keys."""
     return f"{tag(shard_of(tenant_id))}:t:{tenant_id}"

@@ -1,7 +1,7 @@
 -- Admits one call: takes the first candidate that fits every limit and opens a lease for it, or says what refused.
 --
 -- KEYS  1 shard hash        epoch, opens_ms, policy (token of all policies)
---       2 tenant hash       policy (its own token), settled (settles so far)
+--       2 tenant hash       policy (its own token)
 --       3 leases hash       request id -> lease
 --       4 rpm zset   5 end user's rpm zset   6 key's rpm zset      (score: µs, member: request id)
 --       7 tenant budget  8 key budget  9 end user budget  10 run budget  (hash: spent, held in nano-USD)
@@ -20,6 +20,8 @@
 --       STALE | WARMING ms | ROLLOVER now_s | COLD key_number...
 --       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held)
 -- Invariants: nothing is written before the last refusal; spent + held + hold <= budget for every budget kept.
+-- End users and runs come by the hundred thousand: a counter nobody asked for in a day leaves, and is rebuilt if need be.
+local IDLE_SECONDS = 86400
 local shard = redis.call('HMGET', KEYS[1], 'epoch', 'opens_ms', 'policy')
 local time = redis.call('TIME')
 local now_s, now_us = tonumber(time[1]), time[1] * 1000000 + time[2]
@@ -112,7 +114,10 @@ for _, window in ipairs(windows) do
     redis.call('PEXPIRE', KEYS[window[1]], 61000)
   end
 end
-for _, budget in ipairs(budgets) do redis.call('HINCRBY', KEYS[budget.number], 'held', hold) end
+for _, budget in ipairs(budgets) do
+  redis.call('HINCRBY', KEYS[budget.number], 'held', hold)
+  if budget.number >= 9 then redis.call('EXPIRE', KEYS[budget.number], IDLE_SECONDS) end
+end
 redis.call('HINCRBY', KEYS[11], 'held', ARGV[19])
 local head = table.concat({string.format('%.0f', hold), ARGV[19], index, paid, string.format('%.0f', now_us), ARGV[20]}, '|')
 redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[21])

@@ -79,6 +79,15 @@ class UsageRecord(models.Model):
             models.Index(fields=["tenant", "-created_at"], name="billing_usage_tenant"),
             models.Index(fields=["api_key", "-created_at"], name="billing_usage_key"),
             models.Index(fields=["model", "-created_at"], name="billing_usage_model"),
+            # For the counters of end users and runs, which are summed from here when Redis has none.
+            models.Index(
+                fields=["tenant", "end_user", "-created_at"],
+                condition=~models.Q(end_user=""),
+                name="billing_usage_end_user",
+            ),
+            models.Index(
+                fields=["tenant", "run_id"], condition=~models.Q(run_id=""), name="billing_usage_run"
+            ),
             models.Index(
                 fields=["status", "-created_at"],
                 condition=~models.Q(status="ok"),

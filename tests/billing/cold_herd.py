@@ -1,0 +1,52 @@
+"""One of several processes that find the same tenants cold at the same moment.
+
+Says that it is ready, waits for a line, and prints how many counters it had to sum.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import django
+
+django.setup()
+
+from billing import rebuild  # noqa: E402 - models need Django set up
+from billing.meter import pipe  # noqa: E402
+from billing.rebuild import Cold, warm  # noqa: E402
+
+built: list[Cold] = []
+
+
+def counting(waiting: Any) -> Any:
+    built.extend(waiting)
+    return totals(waiting)
+
+
+totals, rebuild.ledger_totals = rebuild.ledger_totals, counting
+
+
+def colds(tenant_ids: list[int], day: str) -> list[Cold]:
+    """The budget and the day of each tenant."""
+    far = int(time.time()) + 3600
+    return [
+        Cold(tenant_id, counter, scope, day, day, 0, "", "", far)
+        for tenant_id in tenant_ids
+        for counter, scope in ((f"b:{day}", "tenant"), (f"d:{day}", "day"))
+    ]
+
+
+async def main() -> None:
+    day, *tenant_ids = sys.argv[1:]
+    await pipe().call("PING")
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    await asyncio.gather(*(warm(pipe(), cold) for cold in colds([int(each) for each in tenant_ids], day)))
+    print(json.dumps(len(built)))
+    await pipe().close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
