@@ -114,6 +114,7 @@ async def test_processes_that_meet_the_same_cold_counters_build_each_once(tenant
         for _ in range(3)
     ]
     for process in processes:
+        assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
     outputs = [
         output for output, _ in await asyncio.gather(*(each.communicate(b"go\n") for each in processes))
@@ -246,7 +247,7 @@ async def test_end_users_who_left_leave_nothing_in_redis(tenant, redis_server):
         "run budget": (f"{place}:r:", "", meter.IDLE_SECONDS),
         "tombstone": (f"{{s{shard_of(tenant.pk)}}}:done:", "", meter.TOMBSTONE_SECONDS),
     }
-    left = {}
+    left: dict[str, int] = {}
     for name in map(bytes.decode, after):
         kind = next(
             k for k, (start, end, _) in kinds.items() if name.startswith(start) and name.endswith(end)
