@@ -8,6 +8,7 @@ import uuid
 import weakref
 from collections.abc import Sequence
 from datetime import datetime
+from math import ceil
 
 import msgspec
 from django.conf import settings
@@ -50,7 +51,11 @@ class StalePolicy(Exception):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A lease, and what the answer's headers say. `None` where no limit is set."""
+    """A lease, and what the answer's headers say. `None` where no limit is set.
+
+    Requests are those of the window (tenant's, key's or end user's) with the least room, tokens those of the
+    day; both with this call, whose tokens are the ones held for it.
+    """
 
     lease: Lease
     route: str
@@ -406,7 +411,7 @@ class Asking:
         )
 
     def admission(self, reply: list[int]) -> Admission:
-        _, index, max_tokens, paid, hold, clamped, spent, held, requests_used, tokens_used, now_us = reply
+        _, index, max_tokens, paid, hold, clamped, spent, held, limit, requests, tokens, now_us = reply
         offer, event = self.offers[index - 1], self.events[index - 1]
         if clamped:
             event.route = f"{event.route}+clamped"
@@ -434,10 +439,10 @@ class Asking:
         return Admission(
             lease=lease,
             route=event.route,
-            requests_limit=self.policy.requests_per_minute,
-            requests_used=requests_used,
+            requests_limit=None if limit < 0 else limit,
+            requests_used=requests,
             tokens_limit=self.policy.tokens_per_day,
-            tokens_used=tokens_used,
+            tokens_used=tokens,
             day_ends=self.day.ends_at,
             admitted_ms=now_us // 1000,
             budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
@@ -449,22 +454,24 @@ class Asking:
             case b"rate":
                 limit = policy.requests_per_minute
                 return RateLimited(
-                    f"The limit of {limit} requests a minute is reached.", retry_ms=int(reply[2])
+                    f"The limit of {limit} requests a minute is reached.", retry_ms=int(reply[2]), limit=limit
                 )
             case b"key_rate":
                 limit = self.principal.key.requests_per_minute
                 return RateLimited(
-                    f"This key's {limit} requests a minute are used up.", retry_ms=int(reply[2])
+                    f"This key's {limit} requests a minute are used up.", retry_ms=int(reply[2]), limit=limit
                 )
             case b"user_rate":
                 limit = policy.user_requests_per_minute
                 return UserRateLimited(
-                    f"This end user's {limit} requests a minute are used up.", retry_ms=int(reply[2])
+                    f"This end user's {limit} requests a minute are used up.",
+                    retry_ms=int(reply[2]),
+                    limit=limit,
                 )
             case b"concurrency":
                 return ConcurrencyLimited(f"{policy.concurrency} requests are already open.", retry_ms=1000)
             case b"tokens":
-                seconds = max(1, int(self.day.end - time.time()))
+                seconds = max(1, ceil(self.day.end - time.time()))
                 return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)
         number = int(reply[2]) - 7
         forever = number == 3 or (number == 0 and policy.budget_mode is BudgetMode.PREPAID)

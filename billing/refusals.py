@@ -19,14 +19,16 @@ class MeteringUnavailable(TenantryError):
 
 
 class RateLimited(TenantryError):
-    """A sliding window is full. `retry_ms` until its oldest request leaves it."""
+    """A sliding window of `limit` requests is full. `retry_ms` until its oldest request leaves it."""
 
     code = "rate_limited"
     status = 429
     type = "rate_limit_error"
 
-    def __init__(self, message: str, *, retry_ms: int) -> None:
+    def __init__(self, message: str, *, retry_ms: int, limit: int | None = None) -> None:
         seconds = max(1, ceil(retry_ms / 1000))
+        self.limit = limit
+        self.seconds = seconds
         super().__init__(
             f"{message} Try again in {seconds} s.",
             details={"retry_after": seconds},
@@ -50,6 +52,8 @@ class DailyTokensExceeded(TenantryError):
     type = "rate_limit_error"
 
     def __init__(self, *, limit: int, seconds: int) -> None:
+        self.limit = limit
+        self.seconds = seconds
         super().__init__(
             f"The daily limit of {limit} tokens is used up; it starts anew in {seconds} s.",
             details={"retry_after": seconds},

@@ -2,21 +2,22 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.urls import Resolver404
 
 from billing.money import to_usd
+from billing.refusals import DailyTokensExceeded, RateLimited
 from billing.request_ids import new_request_id
 from gateway_project.errors import TenantryError
 from proxy import headers as header_lists
 from proxy import telemetry
 from proxy.charge import Charge
 from proxy.dialects import dialect_of
-from proxy.dialects.base import Limits
+from proxy.dialects.base import Limit
 from proxy.errors import NotFound
 from proxy.headers import RawHeaders
 from proxy.upstream import UpstreamAnswer
@@ -89,16 +90,31 @@ def our_headers(charge: Charge) -> dict[str, str]:
         # Until a call is settled, what it may cost at most counts as spent.
         spent = charge.cost_nano if charge.settled else admission.lease.hold_nano
         fields["x-tenantry-budget-remaining-usd"] = usd_text(max(0, admission.budget_remaining_nano - spent))
-    limits = Limits(
-        requests_limit=admission.requests_limit,
-        requests_used=admission.requests_used,
-        tokens_limit=admission.tokens_limit,
-        tokens_used=admission.tokens_used,
-        requests_reset=_instant(admission.admitted_ms // 1000 + 60),
-        tokens_reset=admission.day_ends,
-    )
-    fields.update(charge.call.dialect.rate_limit_headers(limits))
+    fields.update(charge.call.dialect.rate_limit_headers(_limits_after(charge)))
     return fields
+
+
+def _limits_after(charge: Charge) -> list[Limit]:
+    """What the next call will meet; until this one is settled, the tokens held for it count as used."""
+    admission = charge.admission
+    limits = []
+    if admission.requests_limit is not None:
+        reset = _instant(-(-admission.admitted_ms // 1000) + 60)
+        limits.append(Limit("requests", admission.requests_limit, admission.requests_used, reset))
+    if admission.tokens_limit is not None:
+        used = admission.tokens_used
+        if charge.settled:
+            used += charge.tokens - admission.lease.held_tokens
+        limits.append(Limit("tokens", admission.tokens_limit, used, admission.day_ends))
+    return limits
+
+
+def _limits_met(error: TenantryError) -> list[Limit]:
+    """The limit that refused; the next call passes at its reset."""
+    if isinstance(error, RateLimited | DailyTokensExceeded) and error.limit is not None:
+        kind: Literal["requests", "tokens"] = "requests" if isinstance(error, RateLimited) else "tokens"
+        return [Limit(kind, error.limit, error.limit, datetime.now(UTC) + timedelta(seconds=error.seconds))]
+    return []
 
 
 @lru_cache(maxsize=4)
@@ -116,7 +132,9 @@ def failure(error: Exception, request: Any) -> Answer:
     named = header_lists.read(request.scope["headers"])
     request_id = getattr(request, "request_id", None) or new_request_id()
     telemetry.refused(error, request_id=request_id, path=request.path)
-    status, fields, body = dialect_of(request.path, named).render_error(error, request_id)
+    dialect = dialect_of(request.path, named)
+    status, fields, body = dialect.render_error(error, request_id)
+    fields += dialect.rate_limit_headers(_limits_met(error)).items()
     return Answer(
         status=status,
         headers=[(name.encode(), value.encode("latin-1", "replace")) for name, value in fields],

@@ -51,6 +51,7 @@ class Charge:
         self.principal = principal
         self.admission = admission
         self.cost_nano = NanoUSD(0)
+        self.tokens = 0
         self.settled = False
         self.ttft_ms: int | None = None
         self.sent_ms: float | None = None
@@ -141,6 +142,7 @@ class Charge:
         self.settled = True
         if not self.billed:
             usage, note = Usage(), ""
+        self.tokens = usage.total_tokens
         served = self._served(model)
         if status == "ok" and self.parsed.ask.stream:
             sizes.learn(self.lease.tenant_id, self.lease.offer.candidate.model.name, usage.output_tokens)

@@ -16,7 +16,8 @@
 --       20 lease head after hold, tokens, index, held output tokens, time    21 opaque facts
 --       22.. six a candidate: skip_from_percent (-1: never), input hold, nano-USD per output token,
 --            max_tokens, min_tokens, tokens of output to hold for at first
--- Reply OK index max_tokens held_tokens hold clamped spent held rpm_used day_tokens now_us
+-- Reply OK index max_tokens held_tokens hold clamped spent held rpm_limit rpm_used day_tokens now_us
+--         (rpm: of the window with the least room, limit -1 where none is kept; day_tokens: used and held)
 --       STALE | WARMING ms | ROLLOVER now_s | COLD key_number...
 --       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held)
 -- Invariants: nothing is written before the last refusal; spent + held + hold <= budget for every budget kept.
@@ -52,7 +53,7 @@ if #cold > 1 then return cold end
 
 local since = now_us - 60000000
 local windows = {{4, tonumber(ARGV[9]), 'rate'}, {5, tonumber(ARGV[10]), 'user_rate'}, {6, tonumber(ARGV[11]), 'key_rate'}}
-local rpm_used = 0
+local rpm_limit, rpm_used = -1, 0
 for _, window in ipairs(windows) do
   local key, limit = KEYS[window[1]], window[2]
   if limit >= 0 then
@@ -62,7 +63,7 @@ for _, window in ipairs(windows) do
       local frees = redis.call('ZREVRANGE', key, limit - 1, limit - 1, 'WITHSCORES')
       return {'REFUSED', window[3], math.ceil((frees[2] - since) / 1000)}
     end
-    if window[1] == 4 then rpm_used = used end
+    if rpm_limit < 0 or limit - used < rpm_limit - rpm_used then rpm_limit, rpm_used = limit, used end
   end
 end
 local concurrency = tonumber(ARGV[12])
@@ -122,4 +123,5 @@ redis.call('HINCRBY', KEYS[11], 'held', ARGV[19])
 local head = table.concat({string.format('%.0f', hold), ARGV[19], index, paid, string.format('%.0f', now_us), ARGV[20]}, '|')
 redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[21])
 if open == 0 then redis.call('SADD', KEYS[12], ARGV[2]) end
-return {'OK', index, max_tokens, paid, hold, clamped, budgets[1].spent, budgets[1].held + hold, rpm_used + 1, tokens_used, now_us}
+local day_tokens = tokens_used + tonumber(day[2]) + ARGV[19]
+return {'OK', index, max_tokens, paid, hold, clamped, budgets[1].spent, budgets[1].held + hold, rpm_limit, rpm_used + 1, day_tokens, now_us}

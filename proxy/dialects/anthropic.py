@@ -10,7 +10,7 @@ from gateway_project.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.base import (
     TAGS_HEADER,
-    Limits,
+    Limit,
     ParsedRequest,
     UsageReading,
     count,
@@ -156,16 +156,12 @@ class Anthropic:
     def _envelope(self, error: TenantryError, request_id: str) -> bytes:
         return msgspec.json.encode({"type": "error", "error": error_body(error), "request_id": request_id})
 
-    def rate_limit_headers(self, limits: Limits) -> dict[str, str]:
+    def rate_limit_headers(self, limits: Sequence[Limit]) -> dict[str, str]:
         headers = {}
-        for kind, limit, used, reset in (
-            ("requests", limits.requests_limit, limits.requests_used, limits.requests_reset),
-            ("tokens", limits.tokens_limit, limits.tokens_used, limits.tokens_reset),
-        ):
-            if limit is not None:
-                headers[f"anthropic-ratelimit-{kind}-limit"] = str(limit)
-                headers[f"anthropic-ratelimit-{kind}-remaining"] = str(max(0, limit - used))
-                headers[f"anthropic-ratelimit-{kind}-reset"] = iso(reset)
+        for each in limits:
+            headers[f"anthropic-ratelimit-{each.kind}-limit"] = str(each.limit)
+            headers[f"anthropic-ratelimit-{each.kind}-remaining"] = str(each.remaining)
+            headers[f"anthropic-ratelimit-{each.kind}-reset"] = iso(each.reset)
         return headers
 
     def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]:

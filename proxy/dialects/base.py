@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -40,15 +40,17 @@ class UsageReading(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """The numbers rate-limit headers are made of; `None` where nothing is limited."""
+class Limit(msgspec.Struct, frozen=True):
+    """One limit as rate-limit headers tell it: `reset` is when all of it is there again."""
 
-    requests_limit: int | None
-    requests_used: int
-    tokens_limit: int | None
-    tokens_used: int
-    requests_reset: datetime
-    tokens_reset: datetime
+    kind: Literal["requests", "tokens"]
+    limit: int
+    used: int
+    reset: datetime
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.limit - self.used)
 
 
 class StreamMeter(Protocol):
@@ -84,7 +86,7 @@ class Dialect(Protocol):
         self, error: TenantryError, request_id: str
     ) -> tuple[int, list[tuple[str, str]], bytes]: ...
     def error_event(self, error: TenantryError, request_id: str) -> bytes: ...
-    def rate_limit_headers(self, limits: Limits) -> dict[str, str]: ...
+    def rate_limit_headers(self, limits: Sequence[Limit]) -> dict[str, str]: ...
     def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]: ...
     def model_card(self, model: CatalogueModel) -> dict[str, Any]: ...
 

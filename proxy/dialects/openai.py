@@ -1,5 +1,6 @@
 """OpenAI's Chat Completions format."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from gateway_project.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.base import (
     TAGS_HEADER,
-    Limits,
+    Limit,
     ParsedRequest,
     UsageReading,
     count,
@@ -148,17 +149,13 @@ class OpenAI:
     def _envelope(self, error: TenantryError) -> bytes:
         return msgspec.json.encode({"error": {"param": None, **error_body(error)}})
 
-    def rate_limit_headers(self, limits: Limits) -> dict[str, str]:
+    def rate_limit_headers(self, limits: Sequence[Limit]) -> dict[str, str]:
         headers = {}
-        now = limits.requests_reset.timestamp() - 60
-        for kind, limit, used, reset in (
-            ("requests", limits.requests_limit, limits.requests_used, limits.requests_reset),
-            ("tokens", limits.tokens_limit, limits.tokens_used, limits.tokens_reset),
-        ):
-            if limit is not None:
-                headers[f"x-ratelimit-limit-{kind}"] = str(limit)
-                headers[f"x-ratelimit-remaining-{kind}"] = str(max(0, limit - used))
-                headers[f"x-ratelimit-reset-{kind}"] = f"{max(0, int(reset.timestamp() - now))}s"
+        for each in limits:
+            headers[f"x-ratelimit-limit-{each.kind}"] = str(each.limit)
+            headers[f"x-ratelimit-remaining-{each.kind}"] = str(each.remaining)
+            seconds = each.reset.timestamp() - time.time()
+            headers[f"x-ratelimit-reset-{each.kind}"] = f"{max(0, round(seconds))}s"
         return headers
 
     def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]:
