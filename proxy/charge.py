@@ -195,7 +195,7 @@ class Charge:
             usage = msgspec.structs.replace(usage, input_tokens=self._prompt_tokens())
             notes.append("no input usage")
         # Each search the upstream makes by itself reads the whole conversation once more.
-        window = self.lease.offer.candidate.model.context_window * (1 + usage.web_searches)
+        window = self.lease.offer.candidate.model.context_window * (self.parsed.prompts + usage.web_searches)
         if prompt > window:
             usage = Usage(
                 input_tokens=window, output_tokens=usage.output_tokens, web_searches=usage.web_searches

@@ -28,6 +28,7 @@ def offers_for(
     first model cannot write as much as was asked.
     """
     first = candidates[0]
+    _refuse_misfit(parsed, first.model)
     wanted = parsed.ask.max_tokens
     if first.why == "requested" and wanted > first.model.max_output_tokens:
         raise InvalidRequest(
@@ -42,6 +43,13 @@ def offers_for(
         msgspec.structs.replace(offer, input_hold_nano=0, output_nano_per_token=0, max_tokens=0)
         for offer in offers
     ]
+
+
+def _refuse_misfit(parsed: ParsedRequest, model: CatalogueModel) -> None:
+    if model.embeds and not parsed.embeds:
+        raise InvalidRequest(f"model: {model.name} makes embeddings; use /v1/embeddings.", field="model")
+    if parsed.embeds and not model.embeds:
+        raise InvalidRequest(f"model: {model.name} makes no embeddings.", field="model")
 
 
 def offer_of(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:

@@ -3,11 +3,11 @@
 from django.urls import path
 
 from proxy import views
+from proxy.dialects import DIALECTS
 
 urlpatterns = [
-    path("v1/messages", views.Messages.as_view()),
+    *(path(dialect.upstream_path.removeprefix("/"), views.Calls.as_view()) for dialect in DIALECTS),
     path("v1/messages/count_tokens", views.CountTokens.as_view()),
-    path("v1/chat/completions", views.Messages.as_view()),
     path("v1/models", views.Models.as_view()),
     path("v1/models/<path:name>", views.OneModel.as_view()),
     path("v1/usage", views.Usage.as_view()),

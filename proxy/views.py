@@ -71,8 +71,8 @@ def _refuse_media(named: dict[str, str]) -> None:
         raise UnsupportedMedia(f"content-type: {kind[:60]!r} is not application/json.")
 
 
-class Messages(DataPlaneView):
-    """`POST /v1/messages` and `POST /v1/chat/completions`."""
+class Calls(DataPlaneView):
+    """Each dialect's own path: `POST /v1/messages`, `POST /v1/chat/completions` and so on."""
 
     async def post(self, call: Call) -> Answer:
         return await serve(call)

@@ -22,6 +22,7 @@ class CatalogueModel(msgspec.Struct, frozen=True):
     downgrade_to: str | None
     fallback_to: str | None
     enabled: bool
+    embeds: bool = False
 
 
 class ComplexityRules(msgspec.Struct, frozen=True):

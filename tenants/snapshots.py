@@ -133,6 +133,7 @@ def _models() -> dict[int, CatalogueModel]:
             downgrade_to=row.downgrade_to.name if row.downgrade_to else None,
             fallback_to=row.fallback_to.name if row.fallback_to else None,
             enabled=row.enabled,
+            embeds=row.embeds,
         )
         for row in rows
     }

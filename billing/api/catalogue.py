@@ -29,6 +29,7 @@ class ModelSerializer(Strict, serializers.ModelSerializer[Model]):
             "family",
             "context_window",
             "max_output_tokens",
+            "embeds",
             "downgrade_to",
             "fallback_to",
             "enabled",

@@ -21,7 +21,11 @@ _CODING_AGENT = re.compile(r"user_([0-9a-zA-Z]+)_account_([0-9a-fA-F-]*)_session
 
 
 class ParsedRequest(msgspec.Struct, frozen=True):
-    """A body understood as far as needed. `caches`: it asks for prompt caching, whose writes cost more."""
+    """A body understood as far as needed.
+
+    `caches`: it asks for prompt caching, whose writes cost more. `prompts`: how many there are, each as long
+    as the model's context at most. `embeds`: vectors are wanted, not text.
+    """
 
     ask: Ask
     wants_usage: bool
@@ -29,6 +33,8 @@ class ParsedRequest(msgspec.Struct, frozen=True):
     tags: dict[str, str]
     max_tokens_field: str = "max_tokens"
     extra_hold_searches: int = 0
+    prompts: int = 1
+    embeds: bool = False
 
 
 class UsageReading(msgspec.Struct, frozen=True):

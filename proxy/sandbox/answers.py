@@ -53,21 +53,21 @@ class Call(msgspec.Struct, frozen=True):
         return [f"{WORDS[index % len(WORDS)]} " for index in range(count)]
 
 
-def read_call(body: bytes, *, call_id: str, directives: Directives) -> Call:
-    """The call in `body`. Raises ValueError in the words of the error to answer."""
+def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str = "messages") -> Call:
+    """The call in `body`, whose member `prompt` asks. Raises ValueError in the words of the error to answer."""
     try:
         read = json.loads(body)
     except ValueError as error:
         raise ValueError("the body is not JSON") from error
     if not isinstance(read, dict):
         raise ValueError("the body is no JSON object")
-    for field in ("model", "messages"):
+    for field in ("model", prompt):
         if not read.get(field):
             raise ValueError(f"{field}: field required")
     limit = read.get("max_completion_tokens", read.get("max_tokens", 4096))
     if not isinstance(limit, int) or limit < 0:
         raise ValueError("max_tokens: must be a whole number of at least 0")
-    text = json.dumps([read.get("system", ""), read["messages"], read.get("tools", "")], ensure_ascii=False)
+    text = json.dumps([read.get("system", ""), read[prompt], read.get("tools", "")], ensure_ascii=False)
     wished = 50 if directives.output_tokens is None else directives.output_tokens
     seen = -(-len(text.encode()) // BYTES_A_TOKEN)
     return Call(
@@ -171,3 +171,12 @@ def openai_events(call: Call) -> Iterator[bytes]:
     if call.wants_usage and not call.directives.no_usage:
         yield chunk([], usage=_openai_usage(call))
     yield b"data: [DONE]\n\n"
+
+
+def embeddings_json(call: Call, inputs: int) -> dict[str, Any]:
+    """The same short vector for every text; nobody should compare them."""
+    vectors = [
+        {"object": "embedding", "index": index, "embedding": [0.5, -0.5, 0.5, 0.5]} for index in range(inputs)
+    ]
+    usage = {"prompt_tokens": call.input_tokens, "total_tokens": call.input_tokens}
+    return {"object": "list", "data": vectors, "model": call.model, "usage": usage}

@@ -14,6 +14,7 @@ from proxy.sandbox.answers import (
     Call,
     anthropic_events,
     anthropic_json,
+    embeddings_json,
     openai_events,
     openai_json,
     read_call,
@@ -23,6 +24,7 @@ from proxy.sandbox.directives import Directives, directives_of
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
 TYPES |= {429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}
+EMBEDDINGS = "/v1/embeddings"
 HTML = b"<!DOCTYPE html><html><head><title>524: A timeout occurred</title></head></html>"
 
 
@@ -48,7 +50,7 @@ class Sandbox:
         await self._answer(scope["path"], headers, body, send)
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes, send: Send) -> None:
-        openai = path in ("/v1/chat/completions", "/v1/embeddings")
+        openai = path in ("/v1/chat/completions", EMBEDDINGS)
         number = next(self._numbers)
         call_id = hashlib.blake2b(body + str(number).encode(), digest_size=12).hexdigest()
         if not (headers.get("x-api-key") or headers.get("authorization")):
@@ -57,7 +59,8 @@ class Sandbox:
             return await _json(send, {"data": [], "object": "list", "has_more": False}, call_id)
         try:
             told = directives_of(body, headers.get("x-sandbox", ""))
-            call = read_call(body, call_id=call_id, directives=told)
+            prompt = "input" if path == EMBEDDINGS else "messages"
+            call = read_call(body, call_id=call_id, directives=told, prompt=prompt)
         except (ValueError, msgspec.ValidationError) as error:
             return await _error(send, 400, str(error), call_id, openai)
         if told.hang:
@@ -69,9 +72,13 @@ class Sandbox:
             return await _error(send, told.status, "as the directive says", call_id, openai, told)
         if path == "/v1/messages/count_tokens":
             return await _json(send, {"input_tokens": call.input_tokens}, call_id)
-        if path not in ("/v1/messages", "/v1/chat/completions"):
+        if path not in ("/v1/messages", "/v1/chat/completions", EMBEDDINGS):
             return await _error(send, 404, f"no such path: {path}", call_id, openai)
         self._note(call, openai, headers.get("x-tenantry-request", ""))
+        if path == EMBEDDINGS:
+            texts = json.loads(body)["input"]
+            count = len(texts) if isinstance(texts, list) and not isinstance(texts[0], int) else 1
+            return await _json(send, embeddings_json(call, count), call_id)
         if call.stream:
             return await _stream(send, (openai_events if openai else anthropic_events)(call), call, openai)
         return await _json(send, (openai_json if openai else anthropic_json)(call), call_id)

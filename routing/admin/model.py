@@ -25,7 +25,7 @@ class ModelAdmin(ConsolePage):
     autocomplete_fields = ("downgrade_to", "fallback_to")
     readonly_fields = ("created_at", "updated_at")
     fieldsets = (
-        (None, {"fields": (("name", "upstream_name"), ("family", "enabled"), "aliases")}),
+        (None, {"fields": (("name", "upstream_name"), ("family", "enabled"), "aliases", "embeds")}),
         ("Windows, in tokens", {"fields": (("context_window", "max_output_tokens"),)}),
         ("When it gives way", {"fields": (("downgrade_to", "fallback_to"),)}),
         ("Dates", {"fields": (("created_at", "updated_at"),)}),

@@ -31,6 +31,9 @@ class Model(PolicyModel):
         help_text="Other names of it: in upstream's answers and in price lists.",
     )
     family = models.CharField(max_length=20, choices=Family.choices, default=Family.OTHER)
+    embeds = models.BooleanField(
+        "makes embeddings", default=False, help_text="Vectors, by /v1/embeddings, and no text."
+    )
     context_window = models.PositiveIntegerField(default=200_000, validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(default=8_192, validators=[MinValueValidator(1)])
     downgrade_to = models.ForeignKey(
@@ -68,6 +71,11 @@ class Model(PolicyModel):
             models.CheckConstraint(
                 condition=Q(fallback_to=None) | ~Q(fallback_to=F("id")),
                 name="routing_model_falls_back_to_another",
+            ),
+            models.CheckConstraint(
+                condition=Q(embeds=False) | Q(downgrade_to=None, fallback_to=None),
+                name="routing_model_embeddings_stay",
+                violation_error_message="Vectors of two models don't compare: nothing may take over.",
             ),
         ]
 

@@ -70,3 +70,12 @@ def test_it_streams_openais_format_with_usage(address):
     )
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 50
+
+
+def test_it_embeds(address):
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="any")
+    answer = client.embeddings.create(
+        model="m", input=["[[sandbox input_tokens=7]]", "b"], encoding_format="float"
+    )
+    assert len(answer.data) == 2
+    assert answer.usage.prompt_tokens == 7

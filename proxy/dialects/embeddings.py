@@ -1,0 +1,72 @@
+"""OpenAI's Embeddings format: a prompt, or many, and no output."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from proxy import bodies, bounds
+from proxy.dialects.base import TAGS_HEADER, ParsedRequest, decode, person, tags_of
+from proxy.dialects.openai import OpenAI
+from proxy.errors import InvalidRequest
+from routing.candidates import AUTO
+from routing.choice import Ask
+
+MOST_INPUTS = 2048
+
+
+class _Body(msgspec.Struct):
+    input: str | list[Any]
+    model: str
+    user: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class Embeddings(OpenAI):
+    """`/v1/embeddings`. Errors, credentials and usage are OpenAI's; nothing is clamped or downgraded."""
+
+    upstream_path = "/v1/embeddings"
+
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
+        """Raises InvalidRequest, naming the field."""
+        bodies.refuse_ambiguity(body)
+        read = decode(_decoder, body)
+        if not read.input:
+            raise InvalidRequest("input: a text, or a list of texts, is needed.", field="input")
+        if read.model in ("", AUTO):
+            raise InvalidRequest("model: vectors of two models don't compare; name one.", field="model")
+        prompts = _prompts(read.input)
+        if prompts > MOST_INPUTS:
+            raise InvalidRequest(f"input: at most {MOST_INPUTS} texts; {prompts} came.", field="input")
+        end_user, session = person(read.user)
+        ask = Ask(
+            model=read.model,
+            max_tokens=0,
+            min_output_tokens=1,
+            stream=False,
+            input_bound_tokens=bounds.text_bound(len(body)),
+            text_bytes=len(body),
+            message_count=prompts,
+            tool_count=0,
+            system_text="",
+            end_user=end_user,
+            session=session,
+        )
+        return ParsedRequest(
+            ask=ask,
+            wants_usage=True,
+            caches=False,
+            tags=tags_of(headers.get(TAGS_HEADER, "")),
+            prompts=prompts,
+            embeds=True,
+        )
+
+    def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
+        return body if parsed.ask.model == upstream_model else bodies.put(body, "model", upstream_model)
+
+
+def _prompts(texts: str | list[Any]) -> int:
+    """How many: one text, one list of tokens, or a list of either."""
+    return 1 if isinstance(texts, str) or isinstance(texts[0], int) else len(texts)
