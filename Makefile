@@ -3,7 +3,7 @@ PORT ?= 8000
 export PORT
 PY = .venv/bin/python
 
-.PHONY: up test chaos bench screenshots lint format
+.PHONY: up test test-cluster chaos bench screenshots lint format
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -11,6 +11,9 @@ up: .venv/installed
 
 test: .venv/installed-dev
 	$(PY) -m pytest $(ARGS)
+
+test-cluster: .venv/installed-dev
+	TEST_REDIS=cluster $(PY) -m pytest tests/billing tests/proxy tests/tenants $(ARGS)
 
 chaos: .venv/installed-dev
 	CHAOS_REPORT=docs/reliability.md $(PY) -m pytest tests/chaos -m "stack or chaos" $(ARGS)

@@ -12,6 +12,7 @@ from django.db import DatabaseError, close_old_connections
 
 from billing.ledger import Batch, Entry, post, read_entry
 from gateway_project.policy_changes import store
+from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import every_tag
 
 logger = logging.getLogger(__name__)
@@ -106,4 +107,4 @@ def drain_all() -> int:
 
 
 # What a drain survives by waiting: either store being away, an orphan whose row is still on its way.
-RECOVERABLE = (DatabaseError, redis.RedisError, OSError, LookupError)
+RECOVERABLE = (DatabaseError, *STORE_ERRORS, OSError, LookupError)

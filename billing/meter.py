@@ -19,6 +19,7 @@ from billing.memory import Doubt, Memory, Settlement, entry_id
 from billing.money import to_usd
 from billing.periods import Span, day_of, period_of
 from billing.rebuild import Cold, warm
+from billing.redis_cluster import open_pipe
 from billing.redis_pipe import AnswerLost, Argument, RedisPipe, Script
 from billing.refusals import (
     BudgetExceeded,
@@ -98,7 +99,7 @@ def pipe() -> RedisPipe:
     loop = asyncio.get_running_loop()
     found = _pipes.get(loop)
     if found is None:
-        found = _pipes[loop] = RedisPipe(settings.REDIS_URL)
+        found = _pipes[loop] = open_pipe(settings.REDIS_URL)
     return found
 
 

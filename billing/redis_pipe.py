@@ -1,12 +1,13 @@
-"""The meter's connection to Redis: one a process, commands of concurrent callers written in order.
+"""The meter's connection to Redis: one a process and server, commands of concurrent callers written in order.
 
 A client library's connection pool costs about 150 µs of CPU a call; here a call is one `write` shared by all
-calls of a loop turn, and one future.
+calls of a loop turn, and one future. A cluster is a pipe to each of its nodes, see `redis_cluster.py`.
 """
 
 import asyncio
 import hashlib
 import ssl
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +22,12 @@ _AWAY = {
     "LOADING",
     "READONLY",
     "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
     "BUSY",
     "OOM",
     "MISCONF",
     "NOREPLICAS",
 }
+_ELSEWHERE = {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}
 Argument = str | int | float | bytes | memoryview
 
 
@@ -39,9 +39,22 @@ class AnswerLost(MeteringUnavailable):
     """The command was sent and may have been carried out, or may yet be."""
 
 
+class Elsewhere(MeteringUnavailable):
+    """The command was not carried out: a cluster's node says which other one to ask, or to ask again.
+
+    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN; `place` of the first two is `host:port`.
+    """
+
+    def __init__(self, kind: str, place: str) -> None:
+        super().__init__(f"The metering store is a cluster that is not ready or not named as one ({kind}).")
+        self.kind, self.place = kind, place
+
+
 def _failure(reply: hiredis.ReplyError) -> Exception:
     """A server that says it cannot serve now is away, whatever it says that with."""
-    kind = str(reply).partition(" ")[0]
+    kind, _, rest = str(reply).partition(" ")
+    if kind in _ELSEWHERE:
+        return Elsewhere(kind, rest.partition(" ")[2] if kind in ("MOVED", "ASK") else "")
     if kind in _AWAY:
         return MeteringUnavailable(f"The metering store is not ready ({kind}).")
     return reply
@@ -114,29 +127,23 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"".join(outgoing))
 
 
-class RedisPipe:
-    """One connection that reconnects on the next call. `timeout` seconds bound every answer.
+class RedisPipe(ABC):
+    """The meter's way to Redis, be it one server or a cluster.
 
-    Raises MeteringUnavailable when Redis cannot be reached or does not answer in time; a command that was
-    sent may then have been carried out or not.
+    Raises MeteringUnavailable when Redis cannot be reached or does not answer in time; AnswerLost where the
+    command may have been carried out all the same. `generation` grows with every new connection: its users
+    replay what the old one may have lost.
     """
 
-    def __init__(self, url: str, *, timeout: float = 1.0) -> None:
-        self._options = parse_url(url)
-        self._timeout = timeout
-        self._connection: _Connection | None = None
-        self._connecting: asyncio.Lock = asyncio.Lock()
-        self._watch: asyncio.TimerHandle | None = None
-        self.generation = (
-            0  # grows with every new connection: its users replay what the old one may have lost
-        )
+    generation: int
 
+    @abstractmethod
     async def call(self, *command: Argument) -> Any:
         """The reply to one command, as hiredis reads it (bytes, int, list or None)."""
-        connection = self._connection
-        if connection is None or connection.lost:
-            connection = await self._connect()
-        return await connection.send(_pack(command))
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Drop every connection; the next call makes new ones."""
 
     async def run(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """The reply of `script`."""
@@ -146,6 +153,35 @@ class RedisPipe:
             if not str(error).startswith("NOSCRIPT"):
                 raise
             return await self.call("EVAL", script.source, len(keys), *keys, *arguments)
+
+
+class NodePipe(RedisPipe):
+    """One connection that reconnects on the next call. `timeout` seconds bound every answer."""
+
+    def __init__(self, url: str, *, timeout: float = 1.0) -> None:
+        self._options = parse_url(url)
+        self._timeout = timeout
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Lock = asyncio.Lock()
+        self._watch: asyncio.TimerHandle | None = None
+        self.generation = 0
+
+    async def call(self, *command: Argument) -> Any:
+        connection = self._connection
+        if connection is None or connection.lost:
+            connection = await self._connect()
+        return await connection.send(_pack(command))
+
+    async def call_asking(self, *command: Argument) -> Any:
+        """`call` for a slot that is on its way to this node."""
+        connection = self._connection
+        if connection is None or connection.lost:
+            connection = await self._connect()
+        # Nothing may come between the two, so neither is awaited before both are written.
+        asking, reply = connection.send(_pack(("ASKING",))), connection.send(_pack(command))
+        await asyncio.wait((asking, reply))
+        asking.exception()
+        return reply.result()
 
     async def close(self) -> None:
         if self._watch is not None:

@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 from decimal import Decimal
 
-import redis
 from django.db.models import Sum
 
 from billing.models import DailyUsage
 from billing.money import to_usd
 from billing.periods import period_of
 from gateway_project.policy_changes import store
+from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import tenant_key
 from tenants.models import Tenant
 
@@ -34,7 +34,7 @@ def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:
             for tenant, counter, _ in counters:
                 pipeline.hget(f"{tenant_key(tenant.pk)}:{counter}", "spent")
             answers = pipeline.execute() if counters else []
-    except redis.RedisError:
+    except STORE_ERRORS:
         answers = [None] * len(counters)
     spent = {}
     for (tenant, counter, period), answer in zip(counters, answers, strict=True):

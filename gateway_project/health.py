@@ -6,9 +6,9 @@ import time
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
-from redis import RedisError
 
 from gateway_project.policy_changes import store
+from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import every_tag
 
 _migrated = False
@@ -34,7 +34,7 @@ def breaker_states() -> dict[str, str]:
     """What is not closed, by upstream and model: worth knowing, and no reason to take no traffic."""
     try:
         board = store().hgetall(BREAKER_BOARD)
-    except RedisError:
+    except STORE_ERRORS:
         return {}
     open_ones = {}
     for place, told in board.items():
@@ -62,7 +62,7 @@ def _redis() -> str:
     """Redis answers, and every shard of the meter is past its quarantine."""
     try:
         opens = [store().hget(f"{tag}:shard", "opens_ms") for tag in every_tag()]
-    except RedisError:
+    except STORE_ERRORS:
         return "unavailable"
     now = time.time() * 1000
     return "ok" if all(each is not None and float(each) <= now for each in opens) else "warming"

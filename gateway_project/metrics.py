@@ -14,10 +14,10 @@ from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
-from redis import RedisError
 
 from gateway_project.health import breaker_states
 from gateway_project.policy_changes import store
+from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import every_tag, tenant_key
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
@@ -51,7 +51,7 @@ class _Stores:
         for name, read in (("redis", _meter), ("postgresql", _books)):
             try:
                 yield from read()
-            except (RedisError, DatabaseError):
+            except (*STORE_ERRORS, DatabaseError):
                 up.add_metric([name], 0)
             else:
                 up.add_metric([name], 1)

@@ -9,12 +9,12 @@ import uuid
 from functools import lru_cache
 from typing import Any, TypeVar
 
-import redis
 from django.apps import apps
 from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
+from gateway_project.redis_address import STORE_ERRORS, connect
 from gateway_project.shards import every_tag, tenant_key
 
 logger = logging.getLogger(__name__)
@@ -24,11 +24,7 @@ Row = TypeVar("Row", bound=models.Model)
 @lru_cache(maxsize=1)
 def store() -> Any:
     """The synchronous side's client of the meter's Redis (redis-py types its answers for both sides)."""
-    if settings.REDIS_URL.startswith("redis+cluster://"):
-        return redis.RedisCluster.from_url(
-            settings.REDIS_URL.replace("redis+cluster://", "redis://", 1).split(",")[0]
-        )
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    return connect(settings.REDIS_URL)
 
 
 def changed(tenant_ids: set[int] | None) -> None:
@@ -39,7 +35,7 @@ def changed(tenant_ids: set[int] | None) -> None:
 def _announce(tenant_ids: set[int] | None) -> None:
     try:
         put_tokens(tenant_ids)
-    except redis.RedisError:
+    except STORE_ERRORS:
         # Nothing is admitted while Redis is away; the outbox puts the tokens once it is back.
         logger.warning("policy change not announced; the outbox will")
 

@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_project import env
 from gateway_project.console.site import UNFOLD as UNFOLD
 from gateway_project.console.trail import AUDITED_MODELS
+from gateway_project.redis_address import cluster_address
 from gateway_project.sockets import socket_below
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -112,6 +113,13 @@ if not DATABASE_URL:
 DATABASES = {"default": _database(DATABASE_URL)}
 
 REDIS_URL = env.text("REDIS_URL", f"unix://{EMBEDDED_REDIS_SOCKET}?db=0")
+if cluster_address(REDIS_URL) is not None:
+    _missing = [name for name in ("CELERY_BROKER_URL", "CACHE_URL") if not env.text(name)]
+    if _missing:
+        raise ImproperlyConfigured(
+            f"REDIS_URL is a cluster, which Celery and the cache cannot use: set {' and '.join(_missing)} too, "
+            "e.g. CELERY_BROKER_URL=amqp://… or redis://…, CACHE_URL=redis://… (a single server)."
+        )
 METER_SHARDS = env.integer("METER_SHARDS", 4)
 CACHE_URL = env.text("CACHE_URL", REDIS_URL)
 CACHES = {

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from gateway_project import env
 from gateway_project.embedded import (
     EmbeddedServiceError,
@@ -45,7 +47,7 @@ def main() -> None:
         listener = _listen(port)
         installation = Installation(data, port, listener)
         installation.prepare()
-    except (UpError, EmbeddedServiceError) as error:
+    except (UpError, EmbeddedServiceError, ImproperlyConfigured) as error:
         sys.exit(f"make up: {error}")
     try:
         asyncio.run(installation.run(began))

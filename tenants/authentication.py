@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-import redis
 from django.db import DatabaseError, close_old_connections
 
 from gateway_project.errors import TenantryError
+from gateway_project.redis_address import STORE_ERRORS
 from tenants.policy import Principal
 from tenants.snapshots import load_principal
 from tenants.throttle import failures
@@ -129,7 +129,7 @@ async def _load(digest: str) -> Principal:
         loading.add_done_callback(lambda _: _loading.pop(digest, None))
     try:
         principal = await asyncio.shield(loading)
-    except (DatabaseError, redis.RedisError) as error:
+    except (DatabaseError, *STORE_ERRORS) as error:
         raise PolicyUnavailable from error
     if principal is None:
         raise InvalidApiKey

@@ -35,7 +35,7 @@ _catalogue_lock = threading.Lock()
 def load_principal(digest: str) -> Principal | None:
     """The key with this digest and its tenant's policy; `None` where there is no such key.
 
-    Raises DatabaseError or RedisError when either is away.
+    Raises DatabaseError or one of STORE_ERRORS when either is away.
     """
     tenant_id = ApiKey.objects.filter(digest=digest).values_list("tenant_id", flat=True).first()
     if tenant_id is None:

@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import redis
 from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -17,6 +16,7 @@ from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
 from gateway_project.policy_changes import store
 from gateway_project.portal.access import member, page
+from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import tenant_key
 from tenants.models import Membership, Tenant
 
@@ -105,7 +105,7 @@ def _used_now(tenant: Tenant) -> dict[str, int]:
             pipeline.hlen(f"{place}:leases")
             pipeline.hget(f"{place}:d:{day.name}", "tokens")
             minute, open_calls, tokens = pipeline.execute()
-    except redis.RedisError:
+    except STORE_ERRORS:
         return {}
     return {
         "max_requests_per_minute": minute,

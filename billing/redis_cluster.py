@@ -1,0 +1,136 @@
+"""The meter's way to a Redis Cluster: a pipe to each node, and which node serves which slot.
+
+Every command and script touches one slot (see `gateway_project/shards.py`). A node that does not serve it
+says so without having done anything, so asking elsewhere never does a thing twice.
+"""
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from billing.redis_pipe import Argument, Elsewhere, NodePipe, RedisPipe
+from billing.refusals import MeteringUnavailable
+from gateway_project.redis_address import ClusterAddress, cluster_address
+
+_PAUSES = (0.002, 0.1)  # seconds before asking again: at first, at most
+_REFRESH_EVERY = 0.2  # seconds
+
+
+def open_pipe(url: str, *, timeout: float = 1.0) -> RedisPipe:
+    """The pipe to the server, or the cluster, that `url` names."""
+    cluster = cluster_address(url)
+    return NodePipe(url, timeout=timeout) if cluster is None else ClusterPipe(cluster, timeout=timeout)
+
+
+class ClusterPipe(RedisPipe):
+    """`timeout` seconds bound every node's answer, and the time spent on being sent from one to another."""
+
+    def __init__(self, address: ClusterAddress, *, timeout: float = 1.0) -> None:
+        self._address = address
+        self._timeout = timeout
+        # Kept when a node leaves: their generations are added up, and the sum must only grow.
+        self._nodes: dict[tuple[str, int], NodePipe] = {}
+        self._slots: list[NodePipe | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._moves = 0  # a replica that took over may lack its master's last writes
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at = float("-inf")
+
+    @property
+    def generation(self) -> int:  # type: ignore[override]  # read only here
+        return self._moves + sum(node.generation for node in self._nodes.values())
+
+    async def call(self, *command: Argument) -> Any:
+        slot = _slot(command)
+        node = self._slots[slot] or await self._find(slot)
+        try:
+            return await node.call(*command)
+        except Elsewhere as told:
+            return await self._follow(told, slot, command)
+        except MeteringUnavailable:
+            self._refresh()  # its replica may have taken over
+            raise
+
+    async def close(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            self._refreshing = None
+        for node in self._nodes.values():
+            await node.close()
+
+    async def _follow(self, told: Elsewhere, slot: int, command: tuple[Argument, ...]) -> Any:
+        """Ask where, or when, a node said to ask. Raises the last refusal once the time is up."""
+        loop = asyncio.get_running_loop()
+        deadline, (pause, longest) = loop.time() + self._timeout, _PAUSES
+        while True:
+            if told.kind in ("MOVED", "ASK"):
+                host, _, port = told.place.rpartition(":")
+                node = self._node(host or self._address.nodes[0][0], int(port))
+            else:
+                # A slot on its way has keys on both sides, or nobody serves it: both pass.
+                await asyncio.sleep(pause)
+                pause = min(longest, pause * 2)
+                node = self._slots[slot] or await self._find(slot)
+            if told.kind != "ASK":
+                self._refresh()
+            try:
+                return await (node.call_asking(*command) if told.kind == "ASK" else node.call(*command))
+            except Elsewhere as again:
+                if loop.time() > deadline:
+                    raise
+                told = again
+
+    def _node(self, host: str, port: int) -> NodePipe:
+        found = self._nodes.get((host, port))
+        if found is None:
+            cluster = self._address
+            login = ""
+            if cluster.password is not None:
+                login = f"{quote(cluster.username or '', safe='')}:{quote(cluster.password, safe='')}@"
+            scheme = "rediss" if cluster.secure else "redis"
+            place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            found = self._nodes[(host, port)] = NodePipe(f"{scheme}://{login}{place}", timeout=self._timeout)
+        return found
+
+    async def _find(self, slot: int) -> NodePipe:
+        self._refreshed_at = float("-inf")
+        await asyncio.shield(self._refresh())
+        node = self._slots[slot]
+        if node is None:
+            raise MeteringUnavailable("No node of the metering store serves this tenant now.")
+        return node
+
+    def _refresh(self) -> asyncio.Task[None]:
+        """Read the slot map, once for all who want it, and not more often than is of use."""
+        loop = asyncio.get_running_loop()
+        running = self._refreshing
+        if running is None or (running.done() and loop.time() - self._refreshed_at > _REFRESH_EVERY):
+            running = self._refreshing = loop.create_task(self._read_map())
+        return running
+
+    async def _read_map(self) -> None:
+        """Ask one node after the other until one knows; without any, the map stays what it is."""
+        known = list(dict.fromkeys([*self._address.nodes, *self._nodes]))
+        for host, port in known:
+            try:
+                ranges = await self._node(host, port).call("CLUSTER", "SLOTS")
+            except MeteringUnavailable:
+                continue
+            served: list[NodePipe | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+            for first, last, (master_host, master_port, *_), *_ in ranges:
+                master = self._node(master_host.decode() if master_host else host, master_port)
+                served[first : last + 1] = [master] * (last - first + 1)
+            if served != self._slots:
+                self._slots = served
+                self._moves += 1
+            break
+        self._refreshed_at = asyncio.get_running_loop().time()
+
+
+def _slot(command: tuple[Argument, ...]) -> int:
+    """Of the command's key. One without a key (`TIME`) may go anywhere."""
+    if len(command) == 1:
+        return 0
+    key = command[3] if command[0] in ("EVALSHA", "EVAL") else command[1]
+    return key_slot(key.encode() if isinstance(key, str) else bytes(key))  # type: ignore[arg-type]  # no number

@@ -1,0 +1,65 @@
+"""Where the meter's Redis is: one server, or the cluster behind `redis+cluster://host:port,host:port`."""
+
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import redis
+from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import ExponentialBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+
+# A cluster's client tells that nobody can be reached by an exception of its own line.
+STORE_ERRORS = (redis.RedisError, RedisClusterException)
+_SCHEMES = {"redis+cluster": False, "rediss+cluster": True}
+Store = redis.Redis | redis.RedisCluster
+
+
+class ClusterAddress(NamedTuple):
+    """Nodes to ask for the others; `secure` is TLS (`rediss+cluster://`)."""
+
+    nodes: tuple[tuple[str, int], ...]
+    username: str | None
+    password: str | None
+    secure: bool
+
+
+def cluster_address(url: str) -> ClusterAddress | None:
+    """The cluster behind `url`; `None` if that is one server. Raises ImproperlyConfigured."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in _SCHEMES:
+        return None
+    login, at, places = rest.rpartition("@")
+    username, _, password = login.partition(":")
+    nodes = []
+    for place in places.partition("/")[0].split(","):
+        parts = urlsplit(f"//{place}")
+        if not parts.hostname:
+            raise ImproperlyConfigured(
+                f"REDIS_URL: {place!r} is no host:port; a cluster is redis+cluster://host:port,host:port"
+            )
+        nodes.append((parts.hostname, parts.port or 6379))
+    return ClusterAddress(
+        nodes=tuple(nodes),
+        username=unquote(username) or None,
+        password=unquote(password) if at else None,
+        secure=_SCHEMES[scheme],
+    )
+
+
+def connect(url: str, *, cluster: type[redis.RedisCluster] = redis.RedisCluster) -> Store:
+    """A synchronous client of it; of a cluster, one of class `cluster`."""
+    address = cluster_address(url)
+    if address is None:
+        return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    return cluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
+        username=address.username,
+        password=address.password,
+        ssl=address.secure,
+        require_full_coverage=False,
+        retry=Retry(ExponentialBackoff(base=0.05, cap=0.5), 4),
+        socket_timeout=2,
+        socket_connect_timeout=2,
+    )
