@@ -1,5 +1,6 @@
 """The one reader of the environment: typed, with a message that names the variable."""
 
+import ipaddress
 import os
 from pathlib import Path
 
@@ -38,3 +39,13 @@ def words(name: str, default: str = "") -> list[str]:
 
 def folder(name: str, default: Path) -> Path:
     return Path(text(name, str(default))).expanduser().resolve()
+
+
+def is_public(host: str) -> bool:
+    """Whether `host` may be reached from elsewhere: not a name without a dot, nor an address of a closed net."""
+    name = host.strip("[]").lstrip(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return "." in name and not name.endswith((".localhost", ".local", ".internal", ".test"))
+    return address.is_global

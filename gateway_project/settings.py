@@ -1,5 +1,6 @@
 """Settings by topic. Every value an installation may change is read from the environment here."""
 
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -23,11 +24,22 @@ _secret_file = DATA_DIR / "secret_key"  # written by `make up`
 SECRET_KEY = env.text("SECRET_KEY") or (_secret_file.read_text() if _secret_file.exists() else "")
 if DEBUG:
     SECRET_KEY = SECRET_KEY or "insecure-for-development-only"
-elif len(SECRET_KEY) < 32:
+elif len(SECRET_KEY) < 32 or SECRET_KEY.startswith("insecure"):
     raise ImproperlyConfigured("SECRET_KEY must be set to 32 random characters or more (or DEBUG=1).")
 if not DEBUG and "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
 WEB_WORKERS = env.integer("WEB_WORKERS", 1)
+
+# --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
+HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from inside
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_SUBDOMAINS")
+# The gateway's host is not its parent domain's to decide for: subdomains and preloading are the operator's choice.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+SESSION_COOKIE_AGE = 12 * 3600
 
 INSTALLED_APPS = [
     "unfold",
@@ -44,6 +56,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "auditlog",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "routing",
     "tenants",
     "billing",
@@ -60,6 +75,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "auditlog.middleware.AuditlogMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "gateway_project.urls"
 ASGI_APPLICATION = "gateway_project.asgi.application"
@@ -149,6 +165,12 @@ CELERY_BEAT_SCHEDULE = {
 # --- The upstream ---
 EZAI_BASE_URL = env.text("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
 EZAI_API_KEY = env.text("EZAI_API_KEY")
+if (
+    HTTPS
+    and not EZAI_BASE_URL.startswith("https://")
+    and env.is_public(urlsplit(EZAI_BASE_URL).hostname or "")
+):
+    raise ImproperlyConfigured("EZAI_BASE_URL must be https: the company's key goes with every call.")
 SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
 UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
 UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
@@ -189,6 +211,8 @@ LOGGING = {
 WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
 # Encrypts webhooks' secrets and upstreams' keys: the newest first, see `gateway_project/secrets.py`.
 SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
+if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
+    raise ImproperlyConfigured("SECRETS_KEYS must be random, 32 characters or more each.")
 
 EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
 EMAIL_PORT = env.integer("EMAIL_PORT", 25)
@@ -203,6 +227,18 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first: it answers for who is locked out
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_LOCKOUT_CALLABLE = "gateway_project.accounts.locked_out"
+OTP_TOTP_ISSUER = "Tenantry"
 LOGIN_URL = "/admin/login/"
 X_FRAME_OPTIONS = "DENY"
 AUDITLOG_INCLUDE_TRACKING_MODELS = AUDITED_MODELS

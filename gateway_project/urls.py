@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from gateway_project.accounts import second_factor
 from gateway_project.health import healthz, readyz
 from gateway_project.metrics import metrics
 
@@ -10,6 +11,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("billing.api.urls")),
     path("portal/", include("gateway_project.portal.urls")),
+    path("account/second-factor/", second_factor, name="second-factor"),
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),

@@ -1,25 +1,35 @@
-"""One web process: uvicorn on a listening socket that the supervisor opened and all web processes share."""
+"""One web process: uvicorn on a socket that the supervisor opened (LISTEN_FD), or on HOST and PORT."""
 
-import os
 import socket
 
 import uvicorn
 
+from gateway_project import env
+from gateway_project.http_protocol import BoundedProtocol
+
+
+def configured(**changes: object) -> uvicorn.Config:
+    """How the product is served. Addresses of callers are taken from proxies in FORWARDED_ALLOW_IPS alone."""
+    options: dict[str, object] = {
+        "loop": "uvloop",
+        "http": BoundedProtocol,
+        "ws": "none",
+        "lifespan": "auto",
+        "access_log": False,
+        "server_header": False,
+        "log_level": "warning",
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": 30,
+    }
+    return uvicorn.Config("gateway_project.asgi:application", **(options | changes))  # type: ignore[arg-type]  # uvicorn's own options
+
 
 def main() -> None:
-    listener = socket.socket(fileno=int(os.environ["LISTEN_FD"]))
-    config = uvicorn.Config(
-        "gateway_project.asgi:application",
-        loop="uvloop",
-        http="httptools",
-        lifespan="auto",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=30,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    descriptor = env.integer("LISTEN_FD", -1)
+    if descriptor >= 0:
+        uvicorn.Server(configured()).run(sockets=[socket.socket(fileno=descriptor)])
+    else:
+        uvicorn.Server(configured(host=env.text("HOST", "0.0.0.0"), port=env.integer("PORT", 8000))).run()  # noqa: S104 - a container is reached from outside
 
 
 if __name__ == "__main__":

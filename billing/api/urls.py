@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
 from billing.api.books import AdjustmentViewSet, StatementViewSet
@@ -29,9 +29,8 @@ keys.register("keys", KeyViewSet, basename="api-key")
 urlpatterns = [
     path("", include(router.urls)),
     path("tenants/<slug:tenant_slug>/", include(keys.urls)),
-    path("usage", UsageView.as_view(), name="api-usage-bare"),
-    path("usage/", UsageView.as_view(), name="api-usage"),
+    re_path(r"^usage/?$", UsageView.as_view(), name="api-usage"),
     path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
 ]

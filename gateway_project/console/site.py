@@ -102,6 +102,8 @@ UNFOLD = {
     "SHOW_BACK_BUTTON": True,
     "ENVIRONMENT": "gateway_project.console.site.environment",
     "DASHBOARD_CALLBACK": "gateway_project.console.dashboard.dashboard",
+    "LOGIN": {"form": "gateway_project.accounts.ConsoleLogin"},
+    "ACCOUNT": {"navigation": [{"title": "Second factor", "link": reverse_lazy("second-factor")}]},
     "BORDER_RADIUS": "8px",
     "STYLES": [lambda request: static("console/console.css")],
     "COLORS": {

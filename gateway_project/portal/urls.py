@@ -3,6 +3,7 @@
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
+from gateway_project.accounts import PortalLogin
 from gateway_project.portal import keys, overview, people, statements, usage, webhooks
 
 app_name = "portal"
@@ -38,7 +39,10 @@ urlpatterns = [
     path(
         "login/",
         auth.LoginView.as_view(
-            template_name="portal/login.html", next_page="portal:home", extra_context={"title": "Log in"}
+            template_name="portal/login.html",
+            authentication_form=PortalLogin,
+            next_page="portal:home",
+            extra_context={"title": "Log in"},
         ),
         name="login",
     ),

@@ -13,6 +13,7 @@ from proxy.dialects.base import (
     Limit,
     ParsedRequest,
     UsageReading,
+    claimed,
     count,
     decode,
     error_body,
@@ -95,7 +96,9 @@ class Anthropic:
             raise InvalidRequest(f"max_tokens: must be 0 to {MOST_OUTPUT}.", field="max_tokens")
         tokens, data = bounds.heavy_blocks([message.content for message in read.messages])
         tools = read.tools or []
-        thinking = read.thinking.budget_tokens + 1 if read.thinking and read.thinking.type == "enabled" else 1
+        thinking = 1
+        if read.thinking and read.thinking.type == "enabled":
+            thinking = max(0, read.thinking.budget_tokens) + 1
         end_user, session = person(read.metadata.user_id if read.metadata else None)
         size = max(0, len(body) - data)
         tokens += bounds.text_bound(size) + bounds.MESSAGE_TOKENS * len(read.messages)
@@ -114,7 +117,10 @@ class Anthropic:
             session=headers.get("x-claude-code-session-id", session)[:200],
         )
         searches = sum(
-            tool.max_uses or 5 for tool in tools if tool.type and tool.type.startswith("web_search")
+            # A negative number would lower the hold below the call's own cost.
+            max(0, tool.max_uses) if tool.max_uses else 5
+            for tool in tools
+            if tool.type and tool.type.startswith("web_search")
         )
         return ParsedRequest(
             ask=ask,
@@ -135,7 +141,7 @@ class Anthropic:
         """The usage in a JSON answer."""
         try:
             answer = msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return UsageReading(Usage(), problem="the answer is not JSON")
         if not isinstance(answer, dict):
             return UsageReading(Usage(), problem="the answer is no JSON object")
@@ -189,6 +195,8 @@ def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
         iterations = usage.get("iterations")
         parts = iterations if isinstance(iterations, list) and iterations else [usage]
         counted = [_counts(part) for part in parts if isinstance(part, dict)]
+        if not counted:
+            raise ValueError("the iterations name no usage")
         tools = usage.get("server_tool_use")
         searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
     except ValueError as error:
@@ -244,7 +252,7 @@ class AnthropicStream:
             return
         try:
             event = msgspec.json.decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return
         if not isinstance(event, dict):
             return
@@ -266,7 +274,7 @@ class AnthropicStream:
     @property
     def output_so_far(self) -> int:
         """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
-        return max(self._text_bytes // 3, self._deltas, int(self._usage.get("output_tokens") or 0))
+        return max(self._text_bytes // 3, self._deltas, claimed(self._usage.get("output_tokens")))
 
     @property
     def output_at_most(self) -> int:

@@ -14,6 +14,7 @@ from proxy.dialects.base import (
     Limit,
     ParsedRequest,
     UsageReading,
+    claimed,
     count,
     decode,
     error_body,
@@ -128,7 +129,7 @@ class OpenAI:
         """The usage in a JSON answer."""
         try:
             answer = msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return UsageReading(Usage(), problem="the answer is not JSON")
         if not isinstance(answer, dict):
             return UsageReading(Usage(), problem="the answer is no JSON object")
@@ -216,7 +217,7 @@ class OpenAIStream:
             return True
         try:
             event = msgspec.json.decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return True
         if not isinstance(event, dict):
             return True
@@ -236,7 +237,7 @@ class OpenAIStream:
     def output_so_far(self) -> int:
         """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
         told = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else 0
-        return max(self._text_bytes // 3, self._deltas, int(told or 0))
+        return max(self._text_bytes // 3, self._deltas, claimed(told))
 
     @property
     def output_at_most(self) -> int:
