@@ -49,7 +49,7 @@ class PortalLogin(_WithCode):
     """The portal's login form."""
 
 
-class ConsoleLogin(_WithCode, ConsoleForm):
+class ConsoleLogin(_WithCode, ConsoleForm):  # type: ignore[misc]  # unfold has no types
     """The console's login form; staff only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

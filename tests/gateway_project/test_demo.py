@@ -120,7 +120,7 @@ def test_a_lost_key_file_gets_new_keys_and_the_lost_ones_end(tmp_path):
 def test_an_operator_can_log_in_and_use_the_control_api():
     printed = run("create_operator", "ada")
 
-    user = authenticate(username="ada", password=printed["password"])
+    user = authenticate(HttpRequest(), username="ada", password=printed["password"])
     assert user
     assert user.is_staff
     assert Token.objects.get(user=user).key == printed["token"]
@@ -134,5 +134,5 @@ def test_creating_an_operator_again_rotates_the_token():
 
     assert second["token"] != first["token"]
     assert not Token.objects.filter(key=first["token"]).exists()
-    assert authenticate(username="ada", password=second["password"])
+    assert authenticate(HttpRequest(), username="ada", password=second["password"])
     assert get_user_model().objects.filter(username="ada").count() == 1
