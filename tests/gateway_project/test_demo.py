@@ -7,6 +7,7 @@ from django.apps import apps
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import call_command
 from django.forms.models import model_to_dict
+from django.http import HttpRequest
 from rest_framework.authtoken.models import Token
 
 from billing.models import ModelPrice
