@@ -45,6 +45,7 @@ class Facts(msgspec.Struct, frozen=True):
     end_user: str = ""
     session: str = ""
     tags: dict[str, str] = {}
+    opening: str = ""  # how the conversation began; not kept
 
 
 class Lease(msgspec.Struct):

@@ -25,6 +25,7 @@ from billing.refusals import (
     BudgetExceeded,
     ConcurrencyLimited,
     DailyTokensExceeded,
+    DowngradeDeclined,
     MeteringUnavailable,
     RateLimited,
     UserRateLimited,
@@ -55,7 +56,8 @@ class Admission(msgspec.Struct, frozen=True):
     """A lease, and what the answer's headers say. `None` where no limit is set.
 
     Requests are those of the window (tenant's, key's or end user's) with the least room, tokens those of the
-    day; both with this call, whose tokens are the ones held for it.
+    day; both with this call, whose tokens are the ones held for it. `open_calls` were open before it;
+    `over_shadow`: the limit in shadow would have refused it; `saving`: cheaper models are preferred now.
     """
 
     lease: Lease
@@ -67,6 +69,9 @@ class Admission(msgspec.Struct, frozen=True):
     day_ends: datetime
     admitted_ms: int
     budget_remaining_nano: int | None
+    open_calls: int = 0
+    over_shadow: bool = False
+    saving: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -121,20 +126,40 @@ async def admit(
 
     Raises StalePolicy, or the refusal of the error table; MeteringUnavailable when Redis is away or cold.
     """
+    admission = await _admitted(principal, offers, request_id=request_id, facts=facts, run=run)
+    memory.opened(admission.lease)
+    return admission
+
+
+async def would_admit(
+    principal: Principal, offers: Sequence[Offer], *, facts: Facts, run: Run | None = None
+) -> Admission:
+    """What `admit` would answer or raise now, by the same script; nothing is reserved, no window is touched."""
+    return await _admitted(principal, offers, request_id="", facts=facts, run=run, only_asks=True)
+
+
+async def _admitted(
+    principal: Principal,
+    offers: Sequence[Offer],
+    *,
+    request_id: str,
+    facts: Facts,
+    run: Run | None,
+    only_asks: bool = False,
+) -> Admission:
     policy = principal.policy
     period, day = spans(policy)
     for _ in range(6):
-        request = Asking(principal, offers, request_id, facts, run, period, day)
+        request = Asking(principal, offers, request_id, facts, run, period, day, only_asks=only_asks)
         try:
             reply = await pipe().run(_ADMIT, request.keys, request.arguments)
         except AnswerLost:
-            memory.doubts.append(request.doubt())
+            if not only_asks:
+                memory.doubts.append(request.doubt())
             raise
         match reply[0]:
             case b"OK":
-                admission = request.admission(reply)
-                memory.opened(admission.lease)
-                return admission
+                return request.admission(reply)
             case b"REFUSED":
                 raise request.refusal(reply)
             case b"STALE":
@@ -295,6 +320,19 @@ def _limit(value: int | None) -> int:
     return -1 if value is None else value
 
 
+def _spend_at(percent: int, budget: int, counted: int) -> int:
+    """The spend at which `percent` of what is `counted` of the budget is used."""
+    return budget - counted * (100 - percent) // 100
+
+
+def _conversation(facts: Facts, offers: Sequence[Offer]) -> str:
+    """The conversation's name: its session, else how it began; anew where the choice is another one."""
+    if not (facts.session or facts.opening):
+        return ""
+    begun = facts.session or f"{facts.end_user}\n{facts.opening}"
+    return _short("\n".join((*(offer.candidate.model.name for offer in offers), begun)))
+
+
 class Asking:
     """One admission's keys and arguments; the only place that knows the order `admit.lua` wants."""
 
@@ -307,6 +345,8 @@ class Asking:
         run: Run | None,
         period: Span,
         day: Span,
+        *,
+        only_asks: bool = False,
     ) -> None:
         policy, key = principal.policy, principal.key
         self.principal, self.policy, self.offers, self.request_id = principal, policy, offers, request_id
@@ -331,12 +371,17 @@ class Asking:
         # Of a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left.
         counted = budget if policy.alerts_below_nano is None else policy.alerts_below_nano
         self.alert_lines = (
-            ",".join(
-                f"{percent}:{budget - counted * (100 - percent) // 100}" for percent in policy.alert_percents
-            )
+            ",".join(f"{percent}:{_spend_at(percent, budget, counted)}" for percent in policy.alert_percents)
             if budget and counted
             else ""
         )
+        # Spend from which cheaper models are preferred, and below which no longer; -1 is never.
+        self.saving_from = self.saving_until = -1
+        if self.budgets[0] is not None and counted is not None:
+            self.saving_from = _spend_at(policy.downgrade_percent, self.budgets[0], counted)
+            self.saving_until = _spend_at(policy.downgrade_release_percent, self.budgets[0], counted)
+        conversation = _conversation(facts, offers) if self.saving_from >= 0 and len(offers) > 1 else ""
+        shadow_limit = policy.shadow.requests_per_minute if policy.shadow else None
         self.events = [self._event(offer) for offer in offers]
         self.stored = stored(WORKER, self.events, self.alert_lines)
         place = tenant_key(policy.tenant_id)
@@ -352,6 +397,8 @@ class Asking:
             *(f"{place}:{name}" if name else place for name in self.counters),
             f"{place}:{self.day_counter}",
             f"{mark}:busy",
+            f"{place}:c:{conversation}" if conversation else place,
+            f"{place}:shadow:rpm" if shadow_limit is not None else place,
         ]
         self.arguments: list[bytes | str | int] = [
             request_id,
@@ -368,14 +415,18 @@ class Asking:
             _limit(policy.concurrency),
             _limit(policy.tokens_per_day),
             *(_limit(value) for value in self.budgets),
-            _limit(self.budgets[0]),
+            self.saving_from,
+            self.saving_until,
+            settings.CONVERSATION_SECONDS if conversation else 0,
+            _limit(shadow_limit),
+            int(only_asks),
             self.held_tokens,
             head(self.counters, self.day_counter),
             self.stored,
         ]
         for offer in offers:
             self.arguments += (
-                _limit(offer.candidate.skip_from_percent),
+                int(offer.candidate.skip_from_percent is not None),
                 offer.input_hold_nano,
                 offer.output_nano_per_token,
                 offer.max_tokens,
@@ -412,7 +463,8 @@ class Asking:
         )
 
     def admission(self, reply: list[int]) -> Admission:
-        _, index, max_tokens, paid, hold, clamped, spent, held, limit, requests, tokens, now_us = reply
+        _, index, max_tokens, paid, hold, clamped, spent, held, *more = reply
+        limit, requests, tokens, now_us, open_calls, over_shadow, saving = more
         offer, event = self.offers[index - 1], self.events[index - 1]
         if clamped:
             event.route = f"{event.route}+clamped"
@@ -447,6 +499,9 @@ class Asking:
             day_ends=self.day.ends_at,
             admitted_ms=now_us // 1000,
             budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
+            open_calls=open_calls,
+            over_shadow=bool(over_shadow),
+            saving=bool(saving),
         )
 
     def refusal(self, reply: list[bytes | int]) -> Exception:
@@ -476,7 +531,8 @@ class Asking:
                 return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)
         number = int(reply[2]) - 7
         forever = number == 3 or (number == 0 and policy.budget_mode is BudgetMode.PREPAID)
-        return BudgetExceeded(
+        refusal = DowngradeDeclined if reply[1] == b"declined" else BudgetExceeded
+        return refusal(
             scope=SCOPES[number],
             spend_usd=to_usd(int(reply[3])),
             budget_usd=to_usd(self.budgets[number] or 0),

@@ -72,7 +72,7 @@ class BudgetExceeded(TenantryError):
         self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal, resets_at: datetime | None
     ) -> None:
         super().__init__(
-            f"The {scope}'s budget of ${budget_usd:f} does not cover this call; ${spend_usd:f} is spent.",
+            self._explained(scope=scope, spend_usd=spend_usd, budget_usd=budget_usd),
             details={
                 "scope": scope,
                 "spend_usd": f"{spend_usd:f}",
@@ -80,4 +80,17 @@ class BudgetExceeded(TenantryError):
                 "resets_at": resets_at.isoformat().replace("+00:00", "Z") if resets_at else None,
             },
             headers={"x-should-retry": "false"},
+        )
+
+    def _explained(self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal) -> str:
+        return f"The {scope}'s budget of ${budget_usd:f} does not cover this call; ${spend_usd:f} is spent."
+
+
+class DowngradeDeclined(BudgetExceeded):
+    """A cheaper model is due, and the call rather goes without an answer."""
+
+    def _explained(self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal) -> str:
+        return (
+            f"Cheaper models serve by now: ${spend_usd:f} of the {scope}'s budget of ${budget_usd:f} is spent, "
+            "and this call declines them (x-tenantry-no-downgrade)."
         )

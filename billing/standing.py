@@ -22,13 +22,9 @@ class BudgetStanding(msgspec.Struct, frozen=True):
     spent_nano: int
     held_nano: int
 
-    @property
-    def room_nano(self) -> int | None:
-        return None if self.budget_nano is None else self.budget_nano - self.spent_nano - self.held_nano
-
 
 class Standing(msgspec.Struct, frozen=True):
-    """Every window and counter as the next call will meet it."""
+    """Every window and counter as the next call will meet it. `saving`: cheaper models are preferred."""
 
     period: Span
     day: Span
@@ -39,6 +35,7 @@ class Standing(msgspec.Struct, frozen=True):
     tokens_used: int
     tokens_held: int
     budgets: list[BudgetStanding]
+    saving: bool
 
 
 async def standing(principal: Principal, *, end_user: str = "", run: Run | None = None) -> Standing:
@@ -62,7 +59,7 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
         pipe().call("TIME"),
         pipe().call("HLEN", keys[2]),
         pipe().call("HMGET", keys[10], "tokens", "held"),
-        *(pipe().call("HMGET", keys[6 + number], "spent", "held") for number in kept),
+        *(pipe().call("HMGET", keys[6 + number], "spent", "held", "saving") for number in kept),
     )
     since = int(clock[0]) * 1_000_000 + int(clock[1]) - WINDOW_US
     windows = [await _used(key, since, tenant=keys[1]) for key in keys[3:6]]
@@ -87,8 +84,15 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
             )
             for number, found in zip(kept, budgets, strict=True)
         ],
+        saving=_saves(asking, int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
     )
     return standing, cold
+
+
+def _saves(asking: Asking, spent: int, *, latched: bool) -> bool:
+    """As `admit.lua` has it."""
+    until = asking.saving_until if latched else asking.saving_from
+    return asking.saving_from >= 0 and spent >= until
 
 
 async def _used(key: Any, since_us: int, *, tenant: Any) -> int:

@@ -183,6 +183,8 @@ UPSTREAM_TRACKING_HEADERS = dict(
 UPSTREAM_EXTRA_HEADERS = tuple(env.words("UPSTREAM_EXTRA_HEADERS"))
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
 BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
+# How long a conversation stays with its model although a cheaper one is due: no prompt cache lives longer.
+CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
 
 # --- Logs and metrics ---
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.

@@ -21,6 +21,7 @@ from billing.request_ids import created_at
 from billing.standing import BudgetStanding, standing
 from gateway_project.shards import shard_of
 from proxy import database
+from proxy.decision import downgrade_of
 from proxy.errors import InvalidRequest, NotFound
 from tenants.policy import Principal
 
@@ -55,6 +56,7 @@ async def budget_of(principal: Principal) -> dict[str, Any]:
             },
         },
         "allowed_models": sorted(policy.models),
+        "downgrade": downgrade_of(policy, now),
     }
 
 

@@ -2,41 +2,81 @@
 
 from typing import Any
 
-from billing.lease import Offer
+from billing import meter
+from billing.lease import Facts, Offer, Run
+from billing.meter import Admission
 from billing.money import to_usd
 from billing.pricing import cost, with_margin
+from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.standing import Standing, standing
 from billing.usage import Usage
+from gateway_project.errors import TenantryError
 from proxy.call import Call
 from proxy.charge import BYTES_PER_TOKEN
 from proxy.offers import run_of
-from proxy.serve import Plan, current_plan
-from routing.complexity import complexity_of
+from proxy.serve import Plan, current_plan, facts_of
+from routing.complexity import complexity_of, why_complex
 from tenants.policy import Policy
 
 
 async def decide(call: Call) -> dict[str, Any]:
     """The candidates with their cost, which of them would serve, and what would refuse."""
     plan = await current_plan(call)
+    return await decision_on(plan, facts=facts_of(call, plan.parsed), run=run_of(call.headers))
+
+
+async def decision_on(plan: Plan, *, facts: Facts, run: Run | None = None) -> dict[str, Any]:
+    """What would become of `plan` now. The meter itself is asked, by the script that admits."""
     ask, policy = plan.parsed.ask, plan.principal.policy
-    now = await standing(plan.principal, end_user=ask.end_user, run=run_of(call.headers))
+    now = await standing(plan.principal, end_user=ask.end_user, run=run)
     refusals = _refusals(policy, plan.principal.key.requests_per_minute, now)
-    chosen, clamped = _chosen(plan.offers, policy, now)
-    if chosen is None:
-        refusals.append("budget_exceeded")
+    admission, refusal = None, None
+    try:
+        admission = await meter.would_admit(plan.principal, plan.offers, facts=facts, run=run)
+    except MeteringUnavailable:
+        raise
+    except TenantryError as error:
+        refusal = error
+        if error.code not in refusals:
+            refusals.append(error.code)
     return {
         "model_requested": ask.model,
         "complexity": complexity_of(ask, policy.rules).value,
+        "complexity_reason": why_complex(ask, policy.rules) or None,
         "candidates": [_candidate(plan, offer) for offer in plan.offers],
-        "would_serve": None
-        if refusals or chosen is None
-        else {
-            "model": chosen.candidate.model.name,
-            "route": chosen.candidate.why + ("+clamped" if clamped else ""),
-            "max_tokens": clamped or chosen.max_tokens,
-        },
+        "would_serve": _served(admission) if admission and not refusals else None,
         "would_refuse": refusals,
+        "refusal": {"message": refusal.message, **_scope(refusal)} if refusal else None,
+        "downgrade": downgrade_of(policy, now),
     }
+
+
+def downgrade_of(policy: Policy, now: Standing) -> dict[str, Any]:
+    """The downgrade policy as the tenant sees it: from where, until where, to what, and whether it is on."""
+    return {
+        "active": now.saving,
+        "from_percent_of_budget": policy.downgrade_percent,
+        "until_below_percent_of_budget": policy.downgrade_release_percent,
+        "targets": {
+            model.name: model.downgrade_to
+            for model in policy.models.values()
+            if model.downgrade_to in policy.models
+        },
+    }
+
+
+def _served(admission: Admission) -> dict[str, Any]:
+    lease = admission.lease
+    return {
+        "model": lease.offer.candidate.model.name,
+        "route": admission.route,
+        "max_tokens": lease.max_tokens,
+        "would_hold_usd": to_usd(lease.hold_nano),
+    }
+
+
+def _scope(refusal: TenantryError) -> dict[str, Any]:
+    return {"scope": refusal.details["scope"]} if isinstance(refusal, BudgetExceeded) else {}
 
 
 def _candidate(plan: Plan, offer: Offer) -> dict[str, Any]:
@@ -57,7 +97,7 @@ def _candidate(plan: Plan, offer: Offer) -> dict[str, Any]:
 
 
 def _refusals(policy: Policy, key_limit: int | None, now: Standing) -> list[str]:
-    """The codes of the limits that are reached."""
+    """The codes of the limits that are reached: the meter names the first only."""
     reached = (
         ("rate_limited", policy.requests_per_minute, now.requests_used),
         ("rate_limited", key_limit, now.key_requests_used),
@@ -66,27 +106,3 @@ def _refusals(policy: Policy, key_limit: int | None, now: Standing) -> list[str]
         ("daily_tokens_exceeded", policy.tokens_per_day, now.tokens_used + now.tokens_held),
     )
     return list(dict.fromkeys(code for code, limit, used in reached if limit is not None and used >= limit))
-
-
-def _chosen(offers: list[Offer], policy: Policy, now: Standing) -> tuple[Offer | None, int]:
-    """What `admit.lua` would take, by the same ladder, and the tokens it would clamp to (0: none)."""
-    rooms = [each.room_nano for each in now.budgets if each.room_nano is not None]
-    room = min(rooms, default=None)
-    tenant = now.budgets[0]
-    for number, offer in enumerate(offers, start=1):
-        skip = offer.candidate.skip_from_percent
-        passed = (
-            skip is not None
-            and tenant.budget_nano is not None
-            and number < len(offers)
-            and tenant.spent_nano * 100 >= tenant.budget_nano * skip
-        )
-        hold = offer.input_hold_nano + offer.output_nano_per_token * offer.held_tokens
-        if not passed and (room is None or hold <= room):
-            return offer, 0
-    for offer in reversed(offers):
-        if room is not None and offer.output_nano_per_token:
-            affordable = (room - offer.input_hold_nano) // offer.output_nano_per_token
-            if affordable >= max(1, offer.min_output_tokens):
-                return offer, affordable
-    return None, 0

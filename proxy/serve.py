@@ -112,17 +112,22 @@ async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, bi
     return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)
 
 
-async def _admit(call: Call, plan: Plan, *, billed: bool) -> Charge:
-    ask = plan.parsed.ask
-    facts = Facts(
+def facts_of(call: Call, parsed: ParsedRequest) -> Facts:
+    """What the ledger row needs and only the request knows."""
+    ask = parsed.ask
+    return Facts(
         wire=call.dialect.name,
         model_requested=(ask.model or "")[:100],
         stream=ask.stream,
         end_user=ask.end_user,
         session=ask.session,
-        tags=plan.parsed.tags,
+        tags=parsed.tags,
+        opening=ask.opening,
     )
-    run = run_of(call.headers)
+
+
+async def _admit(call: Call, plan: Plan, *, billed: bool) -> Charge:
+    facts, run = facts_of(call, plan.parsed), run_of(call.headers)
     # A caller who leaves now must not leave a lease behind that nobody knows of.
     with call.client.uncut():
         admission = await meter.admit(

@@ -36,25 +36,27 @@ def candidates_for(
     """The model asked for (or the default, or the one complexity chooses), then what it may be downgraded to.
 
     `models` are those the tenant may use. Raises ModelNotAllowed where the first of them isn't among these.
+    A caller who may not be downgraded is refused where others are: the first model alone, passed over then.
     """
     name, why = _chosen(ask, routes=routes, rules=rules, default_model=default_model)
     model = models.get(name)
     if model is None:
         raise ModelNotAllowed(name, sorted(models))
     ladder, seen = [model], {name}
-    while may_downgrade and (cheaper := ladder[-1].downgrade_to) and cheaper not in seen:
+    while (cheaper := ladder[-1].downgrade_to) and cheaper not in seen:
         seen.add(cheaper)
         if cheaper not in models:
             break
         ladder.append(models[cheaper])
     last = len(ladder) - 1
+    rungs = ladder if may_downgrade else ladder[:1]
     return [
         Candidate(
             model=rung,
             why=why if position == 0 else f"{why}+downgraded",
             skip_from_percent=downgrade_percent if position < last else None,
         )
-        for position, rung in enumerate(ladder)
+        for position, rung in enumerate(rungs)
     ]
 
 

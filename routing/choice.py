@@ -53,13 +53,14 @@ class Ask(msgspec.Struct, frozen=True):
     end_user: str = ""
     session: str = ""
     answers: int = 1  # how many answers of `max_tokens` each (the `n` of some formats)
+    opening: str = ""  # system prompt and first message, as far as needed to know a conversation again
 
 
 class Candidate(msgspec.Struct, frozen=True):
     """One rung of the ladder. `why` is the route reason: requested, default, auto:simple, downgraded …
 
-    `only_from_spend_share` is the share of the budget (per cent) from which a cheaper rung is preferred:
-    the candidate is skipped while a later one exists and spend has passed it. `None`: never skipped.
+    `skip_from_percent` is the share of the budget from which it is passed over, be there a cheaper rung or not
+    (the caller declined those); `None`: never.
     """
 
     model: CatalogueModel

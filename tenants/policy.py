@@ -38,6 +38,18 @@ class KeyPolicy(msgspec.Struct, frozen=True):
     monthly_budget_nano: int | None
 
 
+class Shadow(msgspec.Struct, frozen=True):
+    """Limits and routes that are tried beside those in force: what they would do is counted, nothing more."""
+
+    requests_per_minute: int | None
+    concurrency: int | None
+    tokens_per_day: int | None
+    monthly_budget_nano: int | None
+    downgrade_percent: int
+    routes: dict[Complexity, str]
+    rules: ComplexityRules
+
+
 class Policy(msgspec.Struct, frozen=True):
     """A tenant's limits with tier defaults already applied. Money in nano-USD; `None` is unlimited."""
 
@@ -66,6 +78,9 @@ class Policy(msgspec.Struct, frozen=True):
     upstream_weight: int = 1
     # Prepaid: what the balance was after the last top-up; alerts count from there.
     alerts_below_nano: int | None = None
+    # Cheaper models are preferred from `downgrade_percent` on, until spend is below this share again.
+    downgrade_release_percent: int = 0
+    shadow: Shadow | None = None
 
 
 class Principal(msgspec.Struct, frozen=True):

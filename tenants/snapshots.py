@@ -6,6 +6,7 @@ snapshot is found stale at its first use; the other way round it could be stale 
 
 import threading
 import uuid
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
@@ -14,8 +15,17 @@ from gateway_project.policy_changes import store
 from gateway_project.shards import shard_of, tag, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
 from routing.models import ComplexityRule, Model
-from tenants.models import AllowedModel, ApiKey, Tenant, TenantStatus, TierRoute
-from tenants.policy import BudgetMode, DisconnectPolicy, KeyPolicy, Policy, PolicyVersion, Principal
+from routing.models.complexity_rule import RuleKind
+from tenants.models import AllowedModel, ApiKey, Tenant, TenantStatus, Tier, TierDowngrade, TierRoute
+from tenants.policy import (
+    BudgetMode,
+    DisconnectPolicy,
+    KeyPolicy,
+    Policy,
+    PolicyVersion,
+    Principal,
+    Shadow,
+)
 
 NANO = Decimal(1_000_000_000)
 
@@ -26,6 +36,7 @@ class Catalogue(msgspec.Struct, frozen=True):
     token: str
     models: dict[int, CatalogueModel]
     rules: ComplexityRules
+    rules_in_shadow: ComplexityRules | None
 
 
 _catalogue: Catalogue | None = None
@@ -41,7 +52,10 @@ def load_principal(digest: str) -> Principal | None:
     if tenant_id is None:
         return None
     version = read_version(tenant_id)
-    row = ApiKey.objects.select_related("tenant__tier", "tenant__default_model").filter(digest=digest).first()
+    related = (
+        "tenant__tier__shadow_tier", "tenant__shadow_tier", "tenant__default_model"
+    )  # fmt: skip
+    row = ApiKey.objects.select_related(*related).filter(digest=digest).first()
     if row is None:
         return None
     key = KeyPolicy(
@@ -66,18 +80,22 @@ def read_version(tenant_id: int) -> PolicyVersion:
     return PolicyVersion(everyone=everyone.decode(), tenant=tenant.decode())
 
 
-def policy_of(tenant: Tenant, *, version: PolicyVersion) -> Policy:
-    """The policy of `tenant` with its tier's defaults applied."""
-    tier = tenant.tier
+def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = None) -> Policy:
+    """The policy of `tenant` with its tier's defaults applied, or those of `tier`."""
+    tier = tier or tenant.tier
     catalogue = _current_catalogue(version.everyone)
     allowed = AllowedModel.objects.filter(tenant=tenant).values_list("model_id", flat=True)
-    models = [catalogue.models[pk] for pk in allowed if pk in catalogue.models]
-    routes = TierRoute.objects.filter(tier=tier).values_list("complexity", "model__name")
+    targets = dict(TierDowngrade.objects.filter(tier=tier).values_list("model__name", "target__name"))
+    models = [
+        msgspec.structs.replace(model, downgrade_to=targets[model.name]) if model.name in targets else model
+        for model in (catalogue.models[pk] for pk in allowed if pk in catalogue.models)
+    ]
 
     def own(field: str) -> int | None:
-        value = getattr(tenant, field)
-        return getattr(tier, field) if value is None else value
+        return _own(tenant, tier, field)
 
+    threshold = own("downgrade_percent") or 0
+    release = own("downgrade_release_percent")
     return Policy(
         version=version,
         tenant_id=tenant.pk,
@@ -85,26 +103,56 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion) -> Policy:
         tier=tier.name,
         suspended=tenant.status != TenantStatus.ACTIVE or tenant.deleted_at is not None,
         models={model.name: model for model in models if model.enabled},
-        routes={Complexity(complexity): name for complexity, name in routes},
+        routes=_routes(tier),
         rules=catalogue.rules,
         default_model=tenant.default_model.name if tenant.default_model else None,
         requests_per_minute=own("max_requests_per_minute"),
         user_requests_per_minute=own("max_user_requests_per_minute"),
         concurrency=own("max_concurrency"),
         tokens_per_day=own("max_tokens_per_day"),
-        monthly_budget_nano=_nano(tenant.spendable_usd),
+        monthly_budget_nano=_nano(tenant.spendable_under(tier)),
         alerts_below_nano=_nano(tenant.topped_up_to_usd)
         if tenant.budget_mode == BudgetMode.PREPAID
         else None,
         user_monthly_budget_nano=_nano(own("user_monthly_budget_usd")),  # type: ignore[arg-type]
         budget_mode=BudgetMode(tenant.budget_mode),
-        downgrade_percent=own("downgrade_percent") or 0,
+        downgrade_percent=threshold,
+        downgrade_release_percent=max(0, threshold - 10) if release is None else min(release, threshold),
         alert_percents=tuple(sorted(set(tenant.alert_percents))),
         margin_percent=str(own("margin_percent") or 0),
         timezone=tenant.timezone,
         billing_day=tenant.billing_day,
         disconnect=DisconnectPolicy(tenant.disconnect_policy),
         upstream_weight=tier.upstream_weight,
+        shadow=_shadow(tenant, catalogue),
+    )
+
+
+def _own(tenant: Tenant, tier: Tier, field: str) -> int | None:
+    value = getattr(tenant, field)
+    return getattr(tier, field) if value is None else value
+
+
+def _routes(tier: Tier) -> dict[Complexity, str]:
+    rows = TierRoute.objects.filter(tier=tier).values_list("complexity", "model__name")
+    return {Complexity(complexity): name for complexity, name in rows}
+
+
+def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
+    """What is tried beside the tenant's policy; its own limits hold there as they do here."""
+    tried = tenant.shadow_tier or tenant.tier.shadow_tier
+    if tried is None and catalogue.rules_in_shadow is None:
+        return None
+    tier = tried or tenant.tier
+    limited = tried is not None
+    return Shadow(
+        requests_per_minute=_own(tenant, tier, "max_requests_per_minute") if limited else None,
+        concurrency=_own(tenant, tier, "max_concurrency") if limited else None,
+        tokens_per_day=_own(tenant, tier, "max_tokens_per_day") if limited else None,
+        monthly_budget_nano=_nano(tenant.spendable_under(tier)) if limited else None,
+        downgrade_percent=_own(tenant, tier, "downgrade_percent") or 0,
+        routes=_routes(tier),
+        rules=catalogue.rules_in_shadow or catalogue.rules,
     )
 
 
@@ -116,7 +164,13 @@ def _current_catalogue(token: str) -> Catalogue:
     global _catalogue
     with _catalogue_lock:
         if _catalogue is None or _catalogue.token != token:
-            _catalogue = Catalogue(token=token, models=_models(), rules=_rules())
+            rows = list(ComplexityRule.objects.filter(enabled=True))
+            _catalogue = Catalogue(
+                token=token,
+                models=_models(),
+                rules=rules_of(row for row in rows if not row.shadow),
+                rules_in_shadow=rules_of(rows) if any(row.shadow for row in rows) else None,
+            )
         return _catalogue
 
 
@@ -139,13 +193,14 @@ def _models() -> dict[int, CatalogueModel]:
     }
 
 
-def _rules() -> ComplexityRules:
-    rows = ComplexityRule.objects.filter(enabled=True).values_list("kind", "subject", "value")
-    thresholds = {subject: value for kind, subject, value in rows if kind == "threshold"}
+def rules_of(rules: Iterable[ComplexityRule]) -> ComplexityRules:
+    """The rules as the chooser wants them; of two thresholds of one kind the one in shadow counts."""
+    rows = sorted(rules, key=lambda row: row.shadow)
+    thresholds = {row.subject: row.value for row in rows if row.kind == RuleKind.THRESHOLD}
     unlimited = 2**53
     return ComplexityRules(
         max_simple_bytes=thresholds.get("max_simple_bytes") or unlimited,
         max_simple_messages=thresholds.get("max_simple_messages") or unlimited,
         max_simple_tools=thresholds.get("max_simple_tools", unlimited) or 0,
-        keywords=tuple(subject for kind, subject, _ in rows if kind == "keyword"),
+        keywords=tuple(row.subject for row in rows if row.kind == RuleKind.KEYWORD),
     )

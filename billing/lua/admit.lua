@@ -4,22 +4,27 @@
 --       2 tenant hash       policy (its own token)
 --       3 leases hash       request id -> lease
 --       4 rpm zset   5 end user's rpm zset   6 key's rpm zset      (score: µs, member: request id)
---       7 tenant budget  8 key budget  9 end user budget  10 run budget  (hash: spent, held in nano-USD)
+--       7 tenant budget  8 key budget  9 end user budget  10 run budget  (hash: spent, held in nano-USD; the
+--         tenant's also saving, while cheaper candidates are preferred)
 --       11 day hash         tokens, held
 --       12 busy set         tenants with open leases
+--       13 conversation     the candidate that serves it   14 rpm zset of a limit in shadow
 -- ARGV  1 request id  2 tenant id  3 token of all policies  4 tenant's token
 --       5 period start  6 period end  7 day start  8 day end         (epoch seconds the caller believes in)
 --       9 requests/min  10 end user's  11 key's  12 concurrency  13 tokens/day            (-1: no limit)
 --       14 tenant budget  15 key's  16 end user's  17 run's  (nano-USD; -1: not kept; tenant -1: unlimited)
---       18 budget the downgrade threshold refers to (-1: none)
---       19 tokens to hold for the day
---       20 lease head after hold, tokens, index, held output tokens, time    21 opaque facts
---       22.. six a candidate: skip_from_percent (-1: never), input hold, nano-USD per output token,
+--       18 spend from which cheaper candidates are preferred (-1: never)  19 spend below which no longer
+--       20 seconds a conversation keeps its candidate (0: it keeps none)
+--       21 requests/min in shadow (-1: none)   22 '1' only asks: nothing is written
+--       23 tokens to hold for the day
+--       24 lease head after hold, tokens, index, held output tokens, time    25 opaque facts
+--       26.. six a candidate: passed over while saving ('1'), input hold, nano-USD per output token,
 --            max_tokens, min_tokens, tokens of output to hold for at first
--- Reply OK index max_tokens held_tokens hold clamped spent held rpm_limit rpm_used day_tokens now_us
+-- Reply OK index max_tokens held_tokens hold clamped spent held rpm_limit rpm_used day_tokens now_us open over_shadow saving
 --         (rpm: of the window with the least room, limit -1 where none is kept; day_tokens: used and held)
 --       STALE | WARMING ms | ROLLOVER now_s | COLD key_number...
---       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held)
+--       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held;
+--                             declined, for want of a cheaper candidate: key_number spent held)
 -- Invariants: nothing is written before the last refusal; spent + held + hold <= budget for every budget kept.
 -- End users and runs come by the hundred thousand: a counter nobody asked for in a day leaves, and is rebuilt if need be.
 local IDLE_SECONDS = 86400
@@ -39,9 +44,10 @@ local budgets, cold = {}, {'COLD'}
 for number = 7, 10 do
   local limit = tonumber(ARGV[number + 7])
   if limit >= 0 or number == 7 then
-    local counter = redis.call('HMGET', KEYS[number], 'spent', 'held')
+    local counter = redis.call('HMGET', KEYS[number], 'spent', 'held', 'saving')
     if counter[1] then
-      budgets[#budgets + 1] = {number = number, limit = limit, spent = tonumber(counter[1]), held = tonumber(counter[2])}
+      budgets[#budgets + 1] = {
+        number = number, limit = limit, spent = tonumber(counter[1]), held = tonumber(counter[2]), saving = counter[3]}
     else
       cold[#cold + 1] = number
     end
@@ -69,6 +75,14 @@ end
 local concurrency = tonumber(ARGV[12])
 local open = redis.call('HLEN', KEYS[3])
 if concurrency >= 0 and open >= concurrency then return {'REFUSED', 'concurrency', concurrency} end
+local shadow_limit, over_shadow = tonumber(ARGV[21]), 0
+if shadow_limit >= 0 then
+  if redis.call('ZCOUNT', KEYS[14], '(' .. string.format('%.0f', since), '+inf') < shadow_limit then
+    windows[#windows + 1] = {14, shadow_limit}
+  else
+    over_shadow = 1
+  end
+end
 local tokens_limit, tokens_used = tonumber(ARGV[13]), tonumber(day[1])
 if tokens_limit >= 0 and tokens_used + tonumber(day[2]) >= tokens_limit then
   return {'REFUSED', 'tokens', tokens_used, tonumber(day[2])}
@@ -82,31 +96,41 @@ for _, budget in ipairs(budgets) do
     if not room or left < room then room, tightest = left, budget end
   end
 end
-local reference = tonumber(ARGV[18])
-local count = (#ARGV - 21) / 6
+-- Near the threshold, a conversation stays where its prompt is cached.
+local spent, saving_from, saving_until = budgets[1].spent, tonumber(ARGV[18]), tonumber(ARGV[19])
+local near = saving_from >= 0 and spent >= saving_until
+local saving = near and (budgets[1].saving or spent >= saving_from)
+local keeps = tonumber(ARGV[20])
+local kept = near and keeps > 0 and tonumber(redis.call('GET', KEYS[13])) or nil
+local count = (#ARGV - 25) / 6
 local index, max_tokens, paid, hold, clamped
-for candidate = 1, count do
-  local at = 16 + candidate * 6
-  local skip, input, output = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+local function passed(candidate) return saving and not kept and ARGV[20 + candidate * 6] == '1' end
+for candidate = kept or 1, count do
+  local at = 20 + candidate * 6
+  local input, output = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local wanted, first = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 5])
-  local passed = skip >= 0 and reference >= 0 and candidate < count and budgets[1].spent >= reference / 100 * skip
-  if not passed and (not room or input + output * first <= room) then
+  if not passed(candidate) and (not room or input + output * first <= room) then
     index, max_tokens, paid, hold, clamped = candidate, wanted, first, input + output * first, 0
     break
   end
 end
+if not index and passed(count) then return {'REFUSED', 'declined', 7, spent, budgets[1].held} end
 if not index then
   for candidate = count, 1, -1 do
-    local at = 16 + candidate * 6
+    local at = 20 + candidate * 6
     local input, output, least = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
     local affordable = output > 0 and math.floor((room - input) / output) or 0
-    if affordable >= least and affordable >= 1 then
+    if not passed(candidate) and affordable >= least and affordable >= 1 then
       index, max_tokens, paid, hold, clamped = candidate, affordable, affordable, input + output * affordable, 1
       break
     end
   end
 end
 if not index then return {'REFUSED', 'budget', tightest.number, tightest.spent, tightest.held} end
+local day_tokens = tokens_used + tonumber(day[2]) + ARGV[23]
+local reply = {'OK', index, max_tokens, paid, hold, clamped, spent, budgets[1].held + hold, rpm_limit, rpm_used + 1, day_tokens,
+  now_us, open, over_shadow, saving and 1 or 0}
+if ARGV[22] == '1' then return reply end
 
 for _, window in ipairs(windows) do
   if window[2] >= 0 then
@@ -119,9 +143,11 @@ for _, budget in ipairs(budgets) do
   redis.call('HINCRBY', KEYS[budget.number], 'held', hold)
   if budget.number >= 9 then redis.call('EXPIRE', KEYS[budget.number], IDLE_SECONDS) end
 end
-redis.call('HINCRBY', KEYS[11], 'held', ARGV[19])
-local head = table.concat({string.format('%.0f', hold), ARGV[19], index, paid, string.format('%.0f', now_us), ARGV[20]}, '|')
-redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[21])
+if saving and not budgets[1].saving then redis.call('HSET', KEYS[7], 'saving', 1) end
+if budgets[1].saving and not saving then redis.call('HDEL', KEYS[7], 'saving') end
+if near and keeps > 0 and index ~= kept then redis.call('SET', KEYS[13], index, 'EX', keeps) end
+redis.call('HINCRBY', KEYS[11], 'held', ARGV[23])
+local head = table.concat({string.format('%.0f', hold), ARGV[23], index, paid, string.format('%.0f', now_us), ARGV[24]}, '|')
+redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[25])
 if open == 0 then redis.call('SADD', KEYS[12], ARGV[2]) end
-local day_tokens = tokens_used + tonumber(day[2]) + ARGV[19]
-return {'OK', index, max_tokens, paid, hold, clamped, budgets[1].spent, budgets[1].held + hold, rpm_limit, rpm_used + 1, day_tokens, now_us}
+return reply

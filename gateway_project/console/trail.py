@@ -9,6 +9,7 @@ AUDITED_MODELS = (
     {"model": "tenants.ApiKey", "exclude_fields": ["digest", "last_used_at"]},
     {"model": "tenants.Tier", "exclude_fields": ["updated_at"], "m2m_fields": {"default_models"}},
     "tenants.TierRoute",
+    "tenants.TierDowngrade",
     "tenants.Membership",
     {"model": "tenants.Invitation", "exclude_fields": ["digest"]},
     {"model": "routing.Model", "exclude_fields": ["updated_at"]},

@@ -19,6 +19,7 @@ from proxy.dialects.base import (
     error_body,
     error_headers,
     iso,
+    opening_of,
     person,
     tags_of,
 )
@@ -103,6 +104,7 @@ class Anthropic:
         size = max(0, len(body) - data)
         tokens += bounds.text_bound(size) + bounds.MESSAGE_TOKENS * len(read.messages)
         tokens += bounds.TOOLS_TOKENS if tools else 0
+        system = _system_text(read.system)
         ask = Ask(
             model=read.model or None,
             max_tokens=read.max_tokens,
@@ -112,7 +114,8 @@ class Anthropic:
             text_bytes=size,
             message_count=len(read.messages),
             tool_count=len(tools),
-            system_text=_system_text(read.system),
+            system_text=system,
+            opening=opening_of(system, read.messages[0].content),
             end_user=end_user,
             session=headers.get("x-claude-code-session-id", session)[:200],
         )

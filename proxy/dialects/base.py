@@ -16,6 +16,7 @@ from routing.choice import Ask, CatalogueModel
 LONGEST_NAME = 200
 MOST_TAGS = 10
 TAGS_HEADER = "x-tenantry-tags"
+LONGEST_OPENING = 1000
 _TAG = re.compile(r"[A-Za-z0-9_.:/-]{1,64}\Z")
 _CODING_AGENT = re.compile(r"user_([0-9a-zA-Z]+)_account_([0-9a-fA-F-]*)_session_([0-9a-fA-F-]+)\Z")
 
@@ -132,6 +133,14 @@ def person(user: str | None) -> tuple[str, str]:
             who = packed.get("account_uuid") or packed.get("user_id") or packed.get("device_id") or ""
             return str(who)[:LONGEST_NAME], str(packed.get("session_id") or "")[:LONGEST_NAME]
     return text[:LONGEST_NAME], ""
+
+
+def opening_of(system: str, first: str | list[Any] | None) -> str:
+    """How a conversation began: enough of system prompt and first message to know its later turns by."""
+    if not isinstance(first, str):
+        blocks = (block for block in first or () if isinstance(block, dict))
+        first = next((block["text"] for block in blocks if isinstance(block.get("text"), str)), "")
+    return f"{system[:LONGEST_OPENING]}\n{first[:LONGEST_OPENING]}"
 
 
 def tags_of(header: str, metadata: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -19,6 +19,7 @@ from proxy.dialects.base import (
     decode,
     error_body,
     error_headers,
+    opening_of,
     person,
     tags_of,
 )
@@ -91,6 +92,7 @@ class OpenAI:
         system = " ".join(
             _text(each.content) for each in read.messages if each.role in ("system", "developer")
         )
+        first = next((each.content for each in read.messages if each.role not in ("system", "developer")), "")
         ask = Ask(
             model=read.model or None,
             max_tokens=UNSET_OUTPUT if wanted is None else wanted,
@@ -101,6 +103,7 @@ class OpenAI:
             message_count=len(read.messages),
             tool_count=len(read.tools or ()),
             system_text=system,
+            opening=opening_of(system, first),
             end_user=end_user,
             session=session,
             answers=read.n or 1,

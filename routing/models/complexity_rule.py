@@ -33,11 +33,19 @@ class ComplexityRule(PolicyModel):
         null=True, blank=True, help_text="Threshold only: the most a simple request has."
     )
     enabled = models.BooleanField(default=True)
+    shadow = models.BooleanField(
+        "in shadow",
+        default=False,
+        help_text="Only tried: what it would have routed otherwise is counted, nothing is. A threshold in shadow "
+        "stands beside the one in force.",
+    )
 
     class Meta:
         ordering = ["-kind", "subject"]
         constraints = [
-            models.UniqueConstraint(fields=["kind", "subject"], name="routing_complexityrule_unique"),
+            models.UniqueConstraint(
+                fields=["kind", "subject", "shadow"], name="routing_complexityrule_unique"
+            ),
             models.CheckConstraint(
                 condition=Q(kind=RuleKind.THRESHOLD, subject__in=Threshold.values, value__isnull=False)
                 | (Q(kind=RuleKind.KEYWORD, value=None) & ~Q(subject="")),

@@ -7,6 +7,7 @@ from tenants.models.membership import Membership, Role
 from tenants.models.policy_change import PolicyChange
 from tenants.models.tenant import Tenant, TenantStatus
 from tenants.models.tier import Tier
+from tenants.models.tier_downgrade import TierDowngrade
 from tenants.models.tier_route import TierRoute
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Tenant",
     "TenantStatus",
     "Tier",
+    "TierDowngrade",
     "TierRoute",
 ]

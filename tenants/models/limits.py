@@ -50,6 +50,24 @@ class Limits(PolicyModel):
         validators=[MaxValueValidator(100)],
         help_text="Share of the budget from which cheaper models are preferred.",
     )
+    downgrade_release_percent = models.PositiveSmallIntegerField(
+        "downgrade until below (%)",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(100)],
+        help_text="Cheaper models serve on until spend is below this share, after a top-up or a raised budget. "
+        "Empty: ten points below the threshold.",
+    )
+    shadow_tier = models.ForeignKey(
+        "tenants.Tier",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name="tier in shadow",
+        help_text="Its limits and routes are tried beside those in force: what they would have refused or routed "
+        "otherwise is counted, and nothing else happens.",
+    )
     margin_percent = models.DecimalField(
         "margin (%)",
         max_digits=7,
@@ -74,6 +92,10 @@ class Limits(PolicyModel):
             models.CheckConstraint(
                 condition=Q(downgrade_percent=None) | Q(downgrade_percent__lte=100),
                 name="%(app_label)s_%(class)s_downgrade_is_a_percentage",
+            ),
+            models.CheckConstraint(
+                condition=Q(downgrade_release_percent=None) | Q(downgrade_release_percent__lte=100),
+                name="%(app_label)s_%(class)s_release_is_a_percentage",
             ),
             models.CheckConstraint(
                 condition=Q(margin_percent=None) | Q(margin_percent__gte=-100, margin_percent__lte=1000),

@@ -132,10 +132,14 @@ class Tenant(Limits):
         """What its counter may reach: the budget, its own or its tier's, and what is granted beside it; in
         prepaid mode all it was ever topped up. `None` is unlimited.
         """
+        return self.spendable_under(self.tier)
+
+    def spendable_under(self, tier: Tier) -> Decimal | None:
+        """`spendable_usd`, were it a tenant of `tier`."""
         if self.budget_mode == BudgetMode.PREPAID:
             return self.topped_up_usd
         own = self.monthly_budget_usd
-        budget = self.tier.monthly_budget_usd if own is None else own
+        budget = tier.monthly_budget_usd if own is None else own
         return None if budget is None else budget + self.granted_usd
 
     def concerns(self) -> set[int] | None:

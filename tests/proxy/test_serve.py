@@ -107,9 +107,25 @@ async def test_from_the_threshold_on_the_cheaper_model_serves(world, upstream_an
 
     assert first.headers["x-tenantry-route"] == "requested"
     assert second.headers["x-tenantry-route"] == "requested+downgraded"
-    assert proud.headers["x-tenantry-route"] == "requested+clamped"
+    assert (proud.status, proud.error["code"]) == (402, "budget_exceeded")
+    assert "x-tenantry-no-downgrade" in proud.error["message"]
     assert [asked.json["model"] for asked in upstream.asked] == [row.model for row in seen.rows]
-    assert upstream.asked[2].json["max_tokens"] < 300
+    assert seen.balanced
+
+
+async def test_what_does_not_fit_is_clamped_and_says_so(world, upstream_answering, books):
+    await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal("0.02"))
+    async with upstream_answering(echo(input_tokens=1, output_tokens=100)) as upstream:
+        answer = await post(
+            world.key,
+            model="claude-opus-4-20250514",
+            max_tokens=2000,
+            headers={"x-tenantry-no-downgrade": "1"},
+        )
+        seen = await books()
+
+    assert answer.headers["x-tenantry-route"] == "requested+clamped"
+    assert upstream.asked[0].json["max_tokens"] < 300
     assert seen.balanced
 
 
@@ -291,4 +307,44 @@ async def test_a_route_is_decided_without_a_call_or_a_trace(world, upstream_answ
     ]
     assert decided.json["would_serve"]["model"] == "claude-opus-4-20250514"
     assert decided.json["would_refuse"] == []
+    assert decided.json["downgrade"]["targets"] == {"claude-opus-4-20250514": "claude-sonnet-4-20250514"}
     assert (upstream.asked, seen.rows, seen.reserved_usd) == ([], [], 0)
+
+
+async def test_a_route_names_every_limit_that_would_refuse(world, upstream_answering):
+    await sync_to_async(world.with_limits)(
+        max_requests_per_minute=0, max_concurrency=0, monthly_budget_usd=Decimal("0.000001")
+    )
+
+    decided = await post(world.key, path="/v1/route")
+
+    assert decided.json["would_refuse"] == ["rate_limited", "concurrency_limited"]
+    assert "requests a minute" in decided.json["refusal"]["message"]
+    assert decided.json["would_serve"] is None
+
+
+async def test_a_route_says_which_budget_would_refuse(world, upstream_answering):
+    await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal("0.000001"))
+
+    decided = await post(world.key, path="/v1/route")
+
+    assert decided.json["would_refuse"] == ["budget_exceeded"]
+    assert decided.json["refusal"]["scope"] == "tenant"
+
+
+async def test_a_tenant_sees_when_cheaper_models_serve(world, upstream_answering, books):
+    await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal("0.004"), downgrade_percent=50)
+    async with upstream_answering(raw(message())):
+        before = await get(world.key, "/v1/budget")
+        await post(world.key)
+        await books()
+        await post(world.key, model="claude-opus-4-20250514", max_tokens=1)
+        after = await get(world.key, "/v1/budget")
+
+    assert before.json["downgrade"] == {
+        "active": False,
+        "from_percent_of_budget": 50,
+        "until_below_percent_of_budget": 40,
+        "targets": {"claude-opus-4-20250514": "claude-sonnet-4-20250514"},
+    }
+    assert after.json["downgrade"]["active"]
