@@ -38,6 +38,7 @@ class UsageEvent(msgspec.Struct, omit_defaults=True):
     upstream_request_id: str = ""
     tags: dict[str, str] = {}
     note: str = ""
+    budget_nano: int | None = None  # the tenant's, which `crossed` refers to; no column
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -15,11 +15,11 @@ import msgspec
 from django.db import OperationalError, connection, transaction
 from psycopg.types.json import Jsonb
 
+from billing.alerts import tell_threshold
 from billing.events import UsageEvent, decode
-from billing.models import Adjustment, BudgetAlert, UsageRecord
+from billing.models import Adjustment, UsageRecord
 from billing.models.adjustment import AdjustmentKind
 from billing.money import to_usd
-from billing.notices import publish_threshold
 from billing.request_ids import created_at
 from billing.roll_up import add_to_roll_up
 from tenants.models import Tenant
@@ -183,32 +183,25 @@ def _clean(text: str) -> str:
 
 
 def _alert(entries: Iterable[Entry]) -> None:
-    """One `BudgetAlert` for each threshold crossed; the constraint keeps a second one out."""
+    """Tell of each threshold crossed, in the order of the calls and of the thresholds."""
     crossed = [entry for entry in entries if entry.crossed]
     if not crossed:
         return
     tenants = Tenant.objects.select_related("tier").in_bulk([entry.event.tenant_id for entry in crossed])
     for entry in crossed:
-        tenant = tenants.get(entry.event.tenant_id)
-        if tenant is None:
+        event, tenant = entry.event, tenants.get(entry.event.tenant_id)
+        if tenant is None or event.budget_nano is None:
             continue
-        budget = tenant.spendable_usd
-        if budget is None:
-            continue  # it was lifted since
         for percent in entry.crossed:
-            alert, new = BudgetAlert.objects.get_or_create(
+            tell_threshold(
                 tenant=tenant,
-                period_start=date.fromisoformat(entry.event.period_start),
-                threshold=percent,
-                budget_usd=budget,
-                defaults={
-                    "spent_usd": to_usd(entry.spent_nano),
-                    "request_id": entry.event.request_id,
-                    "crossed_at": created_at(entry.event.request_id),
-                },
+                percent=percent,
+                budget_usd=to_usd(event.budget_nano),
+                spent_usd=to_usd(entry.spent_nano),
+                period_start=date.fromisoformat(event.period_start),
+                crossed_at=created_at(event.request_id),
+                request_id=UUID(event.request_id),
             )
-            if new:
-                publish_threshold(alert)
 
 
 def _touch_keys(entries: Sequence[Entry]) -> None:

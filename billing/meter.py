@@ -460,6 +460,7 @@ class Asking:
             model_requested=facts.model_requested,
             stream=facts.stream,
             tags=facts.tags,
+            budget_nano=self.policy.monthly_budget_nano,
         )
 
     def admission(self, reply: list[int]) -> Admission:

@@ -1,4 +1,7 @@
-"""What tenants and the operator are told of: thresholds, keys, forecasts, unusual spend. Each of it once."""
+"""What tenants and the operator are told of beside thresholds: keys, daily tokens, forecasts, unusual spend.
+
+Each of it once. `docs/money.md` has the rules in the words of those who are told.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -6,41 +9,35 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from billing.models import AlertKind, BudgetAlert, DailyUsage
+from billing.models import AlertKind, BudgetAlert, DailyUsage, UsageRecord
 from billing.periods import day_of, period_of
 from billing.spend import budget_of
 from billing.webhooks.publish import EventType, publish
 from tenants.models import ApiKey, Tenant
+from tenants.policy import BudgetMode
 
 # How far back keys are looked for; an outage of the worker shorter than this heals by itself.
 LOOK_BACK = timedelta(days=2)
 # A forecast needs this share of the period behind it, and is worth a notice below this share of it.
 FORECAST_FROM = Decimal("0.1")
-# Unusual: today's spend is this many times the dearest of the 14 days before, and no small change.
+# Unusual: the last hour's spend is this many times the dearest hour of the 14 days before, of which three had
+# any spend, and is no small change.
+HOUR = timedelta(hours=1)
 ANOMALY_FACTOR = 3
 ANOMALY_DAYS = 14
 ANOMALY_LEAST_DAYS = 3
 ANOMALY_LEAST_USD = Decimal(1)
-
-
-def publish_threshold(alert: BudgetAlert) -> None:
-    """The event of a budget's threshold: `budget.exceeded` at 100 %, else `budget.threshold_reached`."""
-    publish(
-        alert.tenant,
-        EventType.EXCEEDED if alert.threshold >= 100 else EventType.THRESHOLD,
-        {
-            "threshold_percent": alert.threshold,
-            "budget_usd": str(alert.budget_usd),
-            "spend_usd": str(alert.spent_usd),
-            "period_start": alert.period_start.isoformat(),
-            "request_id": str(alert.request_id) if alert.request_id else None,
-            "crossed_at": alert.crossed_at.isoformat(),
-        },
-        key=f"alert:{alert.pk}",
-    )
+TOKENS = (
+    F("input_tokens")
+    + F("output_tokens")
+    + F("cache_read_tokens")
+    + F("cache_write_5m_tokens")
+    + F("cache_write_1h_tokens")
+)
 
 
 def announce_keys() -> int:
@@ -70,57 +67,64 @@ def announce_keys() -> int:
     return told
 
 
-def notice_usage(now: datetime | None = None) -> int:
-    """Forecasts, daily tokens reached and unusual spend, from the roll-ups; how many are new."""
+def notice_limits(now: datetime | None = None) -> int:
+    """Tokens a day reached, from the roll-ups; how many are new. A limit that was raised is told of again."""
     moment = now or datetime.now(UTC)
-    since = (moment - timedelta(days=ANOMALY_DAYS + 32)).date()
-    spent: dict[int, dict[date, tuple[Decimal, int]]] = {}
-    rows = (
-        DailyUsage.objects.filter(day__gte=since)
-        .values("tenant_id", "day")
-        .annotate(
-            usd=Sum("cost_usd"),
-            tokens=Sum("input_tokens")
-            + Sum("output_tokens")
-            + Sum("cache_read_tokens")
-            + Sum("cache_write_5m_tokens")
-            + Sum("cache_write_1h_tokens"),
-        )
-    )
-    for row in rows:
-        spent.setdefault(row["tenant_id"], {})[row["day"]] = (row["usd"], row["tokens"])
-    tenants = Tenant.objects.filter(pk__in=spent, deleted_at=None).select_related("tier")
-    return sum(_notice(tenant, spent[tenant.pk], moment) for tenant in tenants)
-
-
-def _notice(tenant: Tenant, days: dict[date, tuple[Decimal, int]], now: datetime) -> int:
-    today = date.fromisoformat(day_of(now.timestamp(), tenant.timezone).name)
-    found = _forecast(tenant, days, now) + _anomaly(tenant, days, today)
-    own = tenant.max_tokens_per_day
-    limit = tenant.tier.max_tokens_per_day if own is None else own
-    tokens = days.get(today, (Decimal(0), 0))[1]
-    if limit is not None and tokens >= limit:
-        found += _once(
+    days = [(moment + timedelta(days=offset)).date() for offset in (-1, 0, 1)]  # wherever the tenant is
+    rows = DailyUsage.objects.filter(day__in=days).values("tenant_id", "day").order_by()
+    used = {
+        (row["tenant_id"], row["day"]): row for row in rows.annotate(usd=Sum("cost_usd"), tokens=Sum(TOKENS))
+    }
+    new = 0
+    for tenant in _tenants({tenant_id for tenant_id, _ in used}):
+        today = date.fromisoformat(day_of(moment.timestamp(), tenant.timezone).name)
+        own = tenant.max_tokens_per_day
+        limit = tenant.tier.max_tokens_per_day if own is None else own
+        row = used.get((tenant.pk, today))
+        if row is None or limit is None or row["tokens"] < limit:
+            continue
+        details = {"tokens": row["tokens"], "limit": limit, "day": today.isoformat()}
+        new += _once(
             tenant,
             AlertKind.TOKENS_DAY,
             EventType.TOKENS_DAY,
-            today,
-            100,
-            Decimal(0),
-            days[today][0],
-            {"tokens": tokens, "limit": limit, "day": today.isoformat()},
+            period_start=today,
+            subject=str(limit),
+            spent=row["usd"],
+            details=details,
         )
-    return found
+    return new
 
 
-def _forecast(tenant: Tenant, days: dict[date, tuple[Decimal, int]], now: datetime) -> int:
+def notice_usage(now: datetime | None = None) -> int:
+    """Forecasts and unusual spend; how many are new."""
+    moment = now or datetime.now(UTC)
+    since = (moment - timedelta(days=ANOMALY_DAYS + 32)).date()
+    rows = DailyUsage.objects.filter(day__gte=since).values("tenant_id", "day").order_by()
+    spent: dict[int, dict[date, Decimal]] = {}
+    for row in rows.annotate(usd=Sum("cost_usd")):
+        spent.setdefault(row["tenant_id"], {})[row["day"]] = row["usd"]
+    last_hour = _spend_of_last_hour(moment)
+    new = 0
+    for tenant in _tenants(set(spent)):
+        days = spent[tenant.pk]
+        new += _forecast(tenant, days, moment)
+        new += _anomaly(tenant, days, last_hour.get(tenant.pk, Decimal(0)), moment)
+    return new
+
+
+def _tenants(ids: set[int]) -> QuerySet[Tenant]:
+    return Tenant.objects.filter(pk__in=ids, deleted_at=None).select_related("tier")
+
+
+def _forecast(tenant: Tenant, days: dict[date, Decimal], now: datetime) -> int:
     """At the period's pace so far, the budget ends before the period does."""
     budget = budget_of(tenant)
-    if not budget or tenant.budget_mode == "prepaid":
+    if not budget or tenant.budget_mode == BudgetMode.PREPAID:
         return 0
     period = period_of(now.timestamp(), tenant.timezone, tenant.billing_day)
     start = date.fromisoformat(period.name)
-    spend = sum((usd for day, (usd, _) in days.items() if day >= start), Decimal(0))
+    spend = sum((usd for day, usd in days.items() if day >= start), Decimal(0))
     elapsed, length = Decimal(now.timestamp()) - period.start, Decimal(period.end - period.start)
     if elapsed / length < FORECAST_FROM or spend >= budget or spend * length <= budget * elapsed:
         return 0
@@ -132,42 +136,74 @@ def _forecast(tenant: Tenant, days: dict[date, tuple[Decimal, int]], now: dateti
         "budget_ends_on": day_of(ends.timestamp(), tenant.timezone).name,
         "period_start": period.name,
     }
-    return _once(tenant, AlertKind.FORECAST, EventType.FORECAST, start, 100, budget, spend, details)
+    return _once(
+        tenant,
+        AlertKind.FORECAST,
+        EventType.FORECAST,
+        period_start=start,
+        budget=budget,
+        spent=spend,
+        details=details,
+    )
 
 
-def _anomaly(tenant: Tenant, days: dict[date, tuple[Decimal, int]], today: date) -> int:
-    """Today's spend is three times the dearest of the last fourteen days, of which three had any."""
-    before = [days[day][0] for day in days if today - timedelta(days=ANOMALY_DAYS) <= day < today]
-    active = [usd for usd in before if usd > 0]
-    spend = days.get(today, (Decimal(0), 0))[0]
-    if len(active) < ANOMALY_LEAST_DAYS or spend < max(ANOMALY_LEAST_USD, ANOMALY_FACTOR * max(active)):
+def _spend_of_last_hour(now: datetime) -> dict[int, Decimal]:
+    rows = UsageRecord.objects.filter(created_at__gt=now - HOUR, created_at__lte=now)
+    sums = rows.values("tenant_id").order_by().annotate(usd=Sum("cost_usd"))
+    return {row["tenant_id"]: row["usd"] for row in sums if row["usd"] >= ANOMALY_LEAST_USD}
+
+
+def _anomaly(tenant: Tenant, days: dict[date, Decimal], spend: Decimal, now: datetime) -> int:
+    """The last hour's spend is three times the tenant's dearest hour of the last fourteen days; once a day."""
+    today = date.fromisoformat(day_of(now.timestamp(), tenant.timezone).name)
+    before = [
+        usd for day, usd in days.items() if today - timedelta(days=ANOMALY_DAYS) <= day < today and usd > 0
+    ]
+    if spend < ANOMALY_LEAST_USD or len(before) < ANOMALY_LEAST_DAYS:
+        return 0
+    # No day is dearer than 24 of its dearest hours: without looking at hours, most tenants are fine.
+    if spend < ANOMALY_FACTOR * max(before) / 24:
+        return 0
+    usual = _dearest_hour(tenant, now - ANOMALY_DAYS * 24 * HOUR, now - HOUR)
+    if spend < ANOMALY_FACTOR * usual:
         return 0
     details = {
-        "day": today.isoformat(),
+        "hour_ends_at": now.isoformat(),
         "spend_usd": str(spend),
-        "usual_most_usd": str(max(active)),
-        "rule": f"more than {ANOMALY_FACTOR} times the dearest of the last {ANOMALY_DAYS} days",
+        "usual_most_usd": str(usual),
+        "rule": f"{ANOMALY_FACTOR} times the dearest hour of the last {ANOMALY_DAYS} days, or more",
     }
-    return _once(tenant, AlertKind.ANOMALY, EventType.ANOMALY, today, 100, Decimal(0), spend, details)
+    return _once(
+        tenant, AlertKind.ANOMALY, EventType.ANOMALY, period_start=today, spent=spend, details=details
+    )
+
+
+def _dearest_hour(tenant: Tenant, since: datetime, until: datetime) -> Decimal:
+    """The most it spent in a clock hour that began in between."""
+    rows = UsageRecord.objects.filter(tenant=tenant, created_at__gte=since, created_at__lt=until)
+    hours = rows.values(hour=TruncHour("created_at")).order_by().annotate(usd=Sum("cost_usd"))
+    return max((row["usd"] for row in hours), default=Decimal(0))
 
 
 def _once(
     tenant: Tenant,
     kind: AlertKind,
     event_type: EventType,
+    *,
     period_start: date,
-    threshold: int,
-    budget: Decimal,
     spent: Decimal,
     details: Mapping[str, Any],
+    budget: Decimal = Decimal(0),
+    subject: str = "",
 ) -> int:
     """A `BudgetAlert` and its event; 0 if there is one already."""
     with transaction.atomic():
         alert, new = BudgetAlert.objects.get_or_create(
             tenant=tenant,
             kind=kind,
+            subject=subject,
             period_start=period_start,
-            threshold=threshold,
+            threshold=100,
             budget_usd=budget,
             defaults={"spent_usd": spent, "crossed_at": timezone.now(), "details": details},
         )

@@ -3,9 +3,10 @@
 from celery import shared_task
 
 from billing.adjustments import end_grants
+from billing.alerts import catch_up
 from billing.books import reconcile
 from billing.closing import close_due
-from billing.notices import announce_keys, notice_usage
+from billing.notices import announce_keys, notice_limits, notice_usage
 from billing.partitions import make_partitions
 from billing.webhooks.deliver import deliver_due
 
@@ -29,6 +30,11 @@ def deliver_webhooks() -> int:
 def announce() -> int:
     """Keys made and revoked; then whatever is due goes out, told of or not."""
     return announce_keys() + deliver_due(seconds=5)
+
+
+@shared_task
+def watch_limits() -> int:
+    return catch_up() + notice_limits()
 
 
 @shared_task

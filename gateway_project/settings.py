@@ -158,6 +158,7 @@ CELERY_BEAT_SCHEDULE = {
     "close periods": {"task": "billing.tasks.close_periods", "schedule": 600, "options": {"expires": 600}},
     "end grants": {"task": "billing.tasks.end_budget_grants", "schedule": 30, "options": {"expires": 30}},
     "announce": {"task": "billing.tasks.announce", "schedule": 5, "options": {"expires": 5}},
+    "watch limits": {"task": "billing.tasks.watch_limits", "schedule": 60, "options": {"expires": 60}},
     "watch usage": {"task": "billing.tasks.watch_usage", "schedule": 600, "options": {"expires": 600}},
     "keep partitions ahead": {"task": "billing.tasks.keep_partitions_ahead", "schedule": 3600},
 }

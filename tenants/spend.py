@@ -15,6 +15,7 @@ from django.db.models import (
     OuterRef,
     QuerySet,
     Subquery,
+    Sum,
     Value,
     When,
 )
@@ -59,13 +60,25 @@ def budget(*, of: str = "") -> Case:
 
 
 def with_spend(tenants: QuerySet[Tenant]) -> "QuerySet[SpendingTenant]":
-    """Add `period`, `budget_usd` (NULL is unlimited), `spent_usd` and `period_requests`."""
+    """Add `period`, `budget_usd` (NULL is unlimited), `spent_usd` and `period_requests`.
+
+    Of a prepaid balance, which does not reset, both amounts are those of all time.
+    """
     period_usage: Any = Tenant._meta.get_field("period_usage").related_model  # it stands in billing, above us
     current = period_usage.objects.filter(tenant=OuterRef("pk"), period_start=OuterRef("period"))
+    ever = period_usage.objects.filter(tenant=OuterRef("pk")).order_by().values("tenant")
+    spent = Case(
+        When(
+            budget_mode=BudgetMode.PREPAID.value,
+            then=Subquery(ever.annotate(usd=Sum("cost_usd")).values("usd")),
+        ),
+        default=Subquery(current.values("cost_usd")),
+        output_field=MONEY,
+    )
     return tenants.annotate(
         period=period_start(),
         budget_usd=budget(),
-        spent_usd=Coalesce(Subquery(current.values("cost_usd")), Value(Decimal(0)), output_field=MONEY),
+        spent_usd=Coalesce(spent, Value(Decimal(0)), output_field=MONEY),
         period_requests=Coalesce(
             Subquery(current.values("requests")), Value(0), output_field=BigIntegerField()
         ),

@@ -37,6 +37,9 @@ class BudgetAlert(models.Model):
     request_id = models.UUIDField(null=True, blank=True)
     crossed_at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
+    rearmed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When spend was found below its line again."
+    )
     details = models.JSONField(default=dict, blank=True)
 
     class Meta:

@@ -91,7 +91,7 @@ def test_an_event_that_cannot_be_read_is_set_aside_and_blocks_nobody(tenant, red
 
 
 def test_a_crossed_threshold_is_alerted_once(tenant, redis_server):
-    event = an_event(tenant.pk)
+    event = an_event(tenant.pk, budget_nano=100)
     put(redis_server, event, crossed="80,90", spent=95)
     put(redis_server, msgspec.structs.replace(event, request_id=new_request_id()), crossed="90", spent=96)
 

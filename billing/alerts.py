@@ -1,0 +1,130 @@
+"""Budget thresholds: one `BudgetAlert` a crossing, told once.
+
+`settle.lua` decides by the live counter which thresholds a call crosses; the ledger writes them down with that
+call, in the transaction of its row. What passes a threshold without such a call (a budget lowered, a threshold
+added, a counter that Redis lost just then) is caught up with from the booked spend.
+
+An alert stands until spend is below its line again, as it is after a raise of the budget or a top-up. Then its
+threshold is armed anew; one that the raised budget does not reach down to is not told of twice.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from billing.models import AlertKind, AlertScope, BudgetAlert
+from billing.webhooks.publish import EventType, publish
+from tenants.models import Tenant
+from tenants.policy import BudgetMode
+from tenants.spend import with_spend
+
+# The longest period and a day: alerts older than that are of another one.
+LOOK_BACK = timedelta(days=32)
+
+
+def tell_threshold(
+    *,
+    tenant: Tenant,
+    percent: int,
+    budget_usd: Decimal,
+    spent_usd: Decimal,
+    period_start: date,
+    crossed_at: datetime,
+    request_id: UUID | None = None,
+) -> bool:
+    """Write the crossing down and publish its event; False if that is done already."""
+    prepaid = tenant.budget_mode == BudgetMode.PREPAID
+    with transaction.atomic():
+        alert, new = BudgetAlert.objects.get_or_create(
+            tenant=tenant,
+            kind=AlertKind.THRESHOLD,
+            scope=AlertScope.PREPAID if prepaid else AlertScope.TENANT,
+            subject="",
+            period_start=period_start,
+            threshold=percent,
+            budget_usd=budget_usd,
+            defaults={"spent_usd": spent_usd, "request_id": request_id, "crossed_at": crossed_at},
+        )
+        if new:
+            _publish(alert)
+    return new
+
+
+def _publish(alert: BudgetAlert) -> None:
+    """`budget.exceeded` from 100 % on, else `budget.threshold_reached`; of a prepaid balance, what is left."""
+    data = {
+        "threshold_percent": alert.threshold,
+        "budget_usd": str(alert.budget_usd),
+        "spend_usd": str(alert.spent_usd),
+        "period_start": alert.period_start.isoformat(),
+        "request_id": str(alert.request_id) if alert.request_id else None,
+        "crossed_at": alert.crossed_at.isoformat(),
+    }
+    if alert.scope == AlertScope.PREPAID:
+        left = max(Decimal(0), alert.budget_usd - alert.spent_usd)
+        data |= {
+            "left_percent": max(0, 100 - alert.threshold),
+            "balance_usd": str(left),
+            "balance_after_top_up_usd": str(alert.tenant.topped_up_to_usd),
+        }
+    kind = EventType.EXCEEDED if alert.threshold >= 100 else EventType.THRESHOLD
+    publish(alert.tenant, kind, data, key=f"alert:{alert.pk}")
+
+
+def catch_up(now: datetime | None = None) -> int:
+    """Arm thresholds anew that spend is below of, and tell of those passed unseen; how many were told."""
+    moment = now or datetime.now(UTC)
+    standing = _standing(moment)
+    told = 0
+    for tenant in with_spend(Tenant.objects.select_related("tier").filter(deleted_at=None)):
+        if not tenant.budget_usd or not tenant.spent_usd:
+            continue
+        alerts = [alert for alert in standing[tenant.pk] if _concerns(alert, tenant, tenant.period)]
+        passed = [percent for percent, line in lines(tenant) if tenant.spent_usd >= line]
+        below = [alert.pk for alert in alerts if alert.threshold not in passed]
+        if below:
+            BudgetAlert.objects.filter(pk__in=below, rearmed_at=None).update(rearmed_at=moment)
+        known = {alert.threshold for alert in alerts}
+        for percent in passed:
+            if percent not in known:
+                told += tell_threshold(
+                    tenant=tenant,
+                    percent=percent,
+                    budget_usd=tenant.budget_usd,
+                    spent_usd=tenant.spent_usd,
+                    period_start=tenant.period,
+                    crossed_at=moment,
+                )
+    return told
+
+
+def lines(tenant: Tenant) -> Iterator[tuple[int, Decimal]]:
+    """Each threshold and the spend at which it is reached, in order; as the meter draws them."""
+    budget = tenant.spendable_usd
+    if budget is None:
+        return
+    # Of a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left.
+    counted = tenant.topped_up_to_usd if tenant.budget_mode == BudgetMode.PREPAID else budget
+    for percent in sorted(set(tenant.alert_percents)):
+        yield percent, budget - counted * (100 - percent) / 100
+
+
+def _standing(moment: datetime) -> dict[int, list[BudgetAlert]]:
+    """Alerts that may stand, by tenant: of the last period, and of prepaid balances."""
+    recent = Q(period_start__gte=(moment - LOOK_BACK).date()) | Q(scope=AlertScope.PREPAID)
+    found: dict[int, list[BudgetAlert]] = defaultdict(list)
+    for alert in BudgetAlert.objects.filter(recent, kind=AlertKind.THRESHOLD, rearmed_at=None):
+        found[alert.tenant_id].append(alert)
+    return found
+
+
+def _concerns(alert: BudgetAlert, tenant: Tenant, period: date) -> bool:
+    """A balance does not reset with the period; each top-up makes it a new one."""
+    if tenant.budget_mode == BudgetMode.PREPAID:
+        return alert.scope == AlertScope.PREPAID and alert.budget_usd == tenant.spendable_usd
+    return alert.scope == AlertScope.TENANT and alert.period_start == period
