@@ -119,7 +119,7 @@ def price_book(token: str) -> PriceBook:
     global _book
     with _lock:
         if _book is None or _book.token != token:
-            _book = _read(token)
+            _book = read_prices(token)
         return _book
 
 
@@ -128,7 +128,8 @@ def known_price_book(token: str) -> PriceBook | None:
     return _book if _book is not None and _book.token == token else None
 
 
-def _read(token: str) -> PriceBook:
+def read_prices(token: str = "") -> PriceBook:
+    """The price list as it is in the database now."""
     prices: dict[str, list[Price]] = {}
     default: list[Price] = []
     for row in ModelPrice.objects.select_related("model").order_by("effective_from"):

@@ -7,13 +7,14 @@ from django.contrib import admin
 from django.db.models import Case, CharField, F, QuerySet, Value, When, Window
 from django.db.models.functions import Lead, Now
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
+from billing.admin.reprice import reprice_page
 from billing.models import ModelPrice
 from billing.price_guard import slips
 from billing.rates import CACHED, Rates, with_cached_as_input
@@ -97,7 +98,7 @@ class ModelPriceAdmin(InsertOnlyPage):
     list_select_related = ("model",)
     search_fields = ("model__name", "source")
     autocomplete_fields = ("model",)
-    actions_detail = ("supersede",)
+    actions_detail = ("supersede", "reprice")
     view_fieldsets = (
         (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
         ("USD per 1M tokens", {"fields": (COLUMNS[:2], COLUMNS[2:5])}),
@@ -135,6 +136,13 @@ class ModelPriceAdmin(InsertOnlyPage):
     @action(description="Supersede", icon="add", url_path="supersede", permissions=["supersede"])
     def supersede(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return redirect(f"{reverse('admin:billing_modelprice_add')}?supersedes={object_id}")
+
+    def has_reprice_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("billing.add_adjustment")
+
+    @action(description="Re-price a period", icon="history", url_path="reprice", permissions=["reprice"])
+    def reprice(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return reprice_page(self, request, get_object_or_404(ModelPrice, pk=object_id))
 
     @display(description="Model", header=True, ordering="model__name")
     def heading(self, price: ModelPrice) -> list[str]:

@@ -1,0 +1,92 @@
+"""The page that corrects a period's calls by a price: a look first, then the adjustments."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from unfold.widgets import (
+    UnfoldAdminSelect2Widget,
+    UnfoldAdminSingleDateWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from billing.models import ModelPrice
+from billing.repricing import Asked, Repricing, book_repricing, preview
+from gateway_project.console import cells
+from gateway_project.console.pages import staff_of
+from gateway_project.errors import TenantryError
+from routing.models import Model
+from tenants.models import Tenant
+
+
+class RepriceForm(forms.Form):
+    """Whole UTC days, one tenant or all."""
+
+    model = forms.ModelChoiceField(Model.objects.order_by("name"), widget=UnfoldAdminSelect2Widget)
+    since = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="First day (UTC).")
+    until = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="Last day (UTC), included.")
+    tenant = forms.SlugField(
+        required=False, widget=UnfoldAdminTextInputWidget, help_text="Its slug; empty: all tenants."
+    )
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The tenants read it on their statements.",
+    )
+
+    def clean_tenant(self) -> Tenant | None:
+        slug = self.cleaned_data["tenant"]
+        tenant = Tenant.objects.filter(slug=slug).first()
+        if slug and tenant is None:
+            raise forms.ValidationError(f"There is no tenant {slug!r}.")
+        return tenant
+
+    def asked(self, price: ModelPrice) -> Asked:
+        given = self.cleaned_data
+        return Asked(
+            model=given["model"],
+            since=given["since"],
+            until=given["until"],
+            tenant=given["tenant"],
+            price=price,
+        )
+
+
+def reprice_page(page: admin.ModelAdmin, request: HttpRequest, price: ModelPrice) -> HttpResponse:
+    """Shows what would be booked; `book` in the form books it. The button to book comes with the look."""
+    form = RepriceForm(request.POST or None, initial={"model": price.model})
+    repricing: Repricing | None = None
+    if form.is_valid():
+        try:
+            asked = form.asked(price)
+            if "book" in request.POST:
+                booked = book_repricing(asked, reason=form.cleaned_data["reason"], by=staff_of(request))
+                messages.success(request, f"{len(booked)} corrections booked.")
+                return redirect("admin:billing_adjustment_changelist")
+            repricing = preview(asked)
+        except TenantryError as error:
+            form.add_error(None, error.message)
+    context: dict[str, Any] = {
+        **page.admin_site.each_context(request),
+        "title": f"Re-price a period by {price}",
+        "opts": page.opts,
+        "price": price,
+        "form": form,
+        "lines": [_shown(line) for line in repricing.lines] if repricing else [],
+        "repricing": repricing,
+        "difference": cells.usd(repricing.difference_usd) if repricing else "",
+    }
+    return TemplateResponse(request, "admin/reprice.html", context)
+
+
+def _shown(line: Any) -> list[str]:
+    amounts = (line.booked_usd, line.priced_usd, line.corrected_usd, line.difference_usd)
+    return [
+        line.tenant.slug,
+        line.period_start.isoformat(),
+        cells.count(line.calls),
+        *(cells.usd(amount) for amount in amounts),
+    ]
