@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0006_webhook_queue'),
+        ('billing', '0007_end_user_and_run_indexes'),
     ]
 
     operations = [
