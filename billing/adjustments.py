@@ -62,26 +62,42 @@ def book(
         if kind == AdjustmentKind.TOPUP:
             _note_what_was_spent_before(row)
         row.save()
-        keep_figures(tenant)
+        keep_figures(tenant, topped_up=kind == AdjustmentKind.TOPUP)
     return row
 
 
-def keep_figures(tenant: Tenant, *, now: datetime | None = None) -> bool:
-    """Put into the tenant's row what its bookings come to; whether that changed its policy."""
+def keep_figures(tenant: Tenant, *, now: datetime | None = None, topped_up: bool = False) -> bool:
+    """Put into the tenant's row what its bookings come to; whether that changed its policy.
+
+    `topped_up`: alerts count anew, from the balance as it is now.
+    """
     moment = now or datetime.now(UTC)
-    rows = Adjustment.objects.filter(tenant=tenant)
-    grants = rows.filter(kind=AdjustmentKind.GRANT, expires_at__gt=moment)
-    topups = list(rows.filter(kind=AdjustmentKind.TOPUP))
+    grants = Adjustment.objects.filter(tenant=tenant, kind=AdjustmentKind.GRANT, expires_at__gt=moment)
     granted = grants.aggregate(usd=Sum("amount_usd"))["usd"] or Decimal(0)
-    topped_up = sum((each.amount_usd for each in topups), Decimal(0))
-    topped_up += sum((Decimal(each.details.get("spent_before_usd", 0)) for each in topups), Decimal(0))
-    if (tenant.granted_usd, tenant.topped_up_usd) == (granted, topped_up):
+    prepaid = sum((balance_change(row) for row in balance_rows(tenant)), Decimal(0))
+    if (tenant.granted_usd, tenant.topped_up_usd) == (granted, prepaid):
         return False
-    if topped_up != tenant.topped_up_usd:
-        tenant.topped_up_to_usd = topped_up - _spent(tenant)
-    tenant.granted_usd, tenant.topped_up_usd = granted, topped_up
+    if topped_up:
+        tenant.topped_up_to_usd = prepaid - _spent(tenant)
+    tenant.granted_usd, tenant.topped_up_usd = granted, prepaid
     tenant.save(update_fields=["granted_usd", "topped_up_usd", "topped_up_to_usd", "updated_at"])
     return True
+
+
+def balance_rows(tenant: Tenant) -> list[Adjustment]:
+    """The bookings that move a prepaid balance, oldest first: top-ups, and from the first of them on what changes
+    a bill. What came before the first top-up was settled otherwise.
+    """
+    rows = list(Adjustment.objects.filter(tenant=tenant).exclude(kind=AdjustmentKind.GRANT).order_by("pk"))
+    first = next((n for n, row in enumerate(rows) if row.kind == AdjustmentKind.TOPUP), len(rows))
+    return rows[first:]
+
+
+def balance_change(row: Adjustment) -> Decimal:
+    """What the booking adds to a prepaid balance, in USD; with usage before the first top-up, which it covers."""
+    if row.kind == AdjustmentKind.TOPUP:
+        return row.amount_usd + Decimal(row.details.get("spent_before_usd", 0))
+    return -row.charge_usd
 
 
 def end_grants(*, now: datetime | None = None) -> int:

@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
 
-from billing.models import AlertKind, AlertScope, BudgetAlert
+from billing.models import Adjustment, AdjustmentKind, AlertKind, AlertScope, BudgetAlert
 from billing.webhooks.publish import EventType, publish
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
@@ -37,17 +38,24 @@ def tell_threshold(
     crossed_at: datetime,
     request_id: UUID | None = None,
 ) -> bool:
-    """Write the crossing down and publish its event; False if that is done already."""
-    prepaid = tenant.budget_mode == BudgetMode.PREPAID
+    """Write the crossing down and publish its event; False if that is done already.
+
+    Of a prepaid balance the two amounts are those of all time; what is written and told is of the last top-up.
+    """
+    place = _place(tenant, period_start)
+    if place is None:
+        return False
+    if place["scope"] == AlertScope.PREPAID:
+        left = budget_usd - spent_usd
+        budget_usd = tenant.topped_up_to_usd
+        spent_usd = budget_usd - left
     with transaction.atomic():
         alert, new = BudgetAlert.objects.get_or_create(
             tenant=tenant,
             kind=AlertKind.THRESHOLD,
-            scope=AlertScope.PREPAID if prepaid else AlertScope.TENANT,
-            subject="",
-            period_start=period_start,
             threshold=percent,
             budget_usd=budget_usd,
+            **place,
             defaults={"spent_usd": spent_usd, "request_id": request_id, "crossed_at": crossed_at},
         )
         if new:
@@ -66,14 +74,23 @@ def _publish(alert: BudgetAlert) -> None:
         "crossed_at": alert.crossed_at.isoformat(),
     }
     if alert.scope == AlertScope.PREPAID:
-        left = max(Decimal(0), alert.budget_usd - alert.spent_usd)
         data |= {
             "left_percent": max(0, 100 - alert.threshold),
-            "balance_usd": str(left),
-            "balance_after_top_up_usd": str(alert.tenant.topped_up_to_usd),
+            "balance_usd": str(max(Decimal(0), alert.budget_usd - alert.spent_usd)),
+            "balance_after_top_up_usd": str(alert.budget_usd),
         }
     kind = EventType.EXCEEDED if alert.threshold >= 100 else EventType.THRESHOLD
     publish(alert.tenant, kind, data, key=f"alert:{alert.pk}")
+
+
+def _place(tenant: Tenant, period_start: date) -> dict[str, Any] | None:
+    """What alerts of the tenant are about: the period, or the last top-up of its balance (`None`: there is none)."""
+    if tenant.budget_mode != BudgetMode.PREPAID:
+        return {"scope": AlertScope.TENANT, "subject": "", "period_start": period_start}
+    top_up = Adjustment.objects.filter(tenant=tenant, kind=AdjustmentKind.TOPUP).order_by("-pk").first()
+    if top_up is None:
+        return None
+    return {"scope": AlertScope.PREPAID, "subject": str(top_up.pk), "period_start": top_up.period_start}
 
 
 def catch_up(now: datetime | None = None) -> int:
@@ -84,7 +101,12 @@ def catch_up(now: datetime | None = None) -> int:
     for tenant in with_spend(Tenant.objects.select_related("tier").filter(deleted_at=None)):
         if not tenant.budget_usd or not tenant.spent_usd:
             continue
-        alerts = [alert for alert in standing[tenant.pk] if _concerns(alert, tenant, tenant.period)]
+        place = (_place(tenant, tenant.period) or {}).items()
+        alerts = [
+            alert
+            for alert in standing[tenant.pk]
+            if all(getattr(alert, name) == value for name, value in place)
+        ]
         passed = [percent for percent, line in lines(tenant) if tenant.spent_usd >= line]
         below = [alert.pk for alert in alerts if alert.threshold not in passed]
         if below:
@@ -121,10 +143,3 @@ def _standing(moment: datetime) -> dict[int, list[BudgetAlert]]:
     for alert in BudgetAlert.objects.filter(recent, kind=AlertKind.THRESHOLD, rearmed_at=None):
         found[alert.tenant_id].append(alert)
     return found
-
-
-def _concerns(alert: BudgetAlert, tenant: Tenant, period: date) -> bool:
-    """A balance does not reset with the period; each top-up makes it a new one."""
-    if tenant.budget_mode == BudgetMode.PREPAID:
-        return alert.scope == AlertScope.PREPAID and alert.budget_usd == tenant.spendable_usd
-    return alert.scope == AlertScope.TENANT and alert.period_start == period

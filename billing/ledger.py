@@ -15,6 +15,7 @@ import msgspec
 from django.db import OperationalError, connection, transaction
 from psycopg.types.json import Jsonb
 
+from billing.adjustments import keep_figures
 from billing.alerts import tell_threshold
 from billing.events import UsageEvent, decode
 from billing.models import Adjustment, UsageRecord
@@ -23,6 +24,7 @@ from billing.money import to_usd
 from billing.request_ids import created_at
 from billing.roll_up import add_to_roll_up
 from tenants.models import Tenant
+from tenants.policy import BudgetMode
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +227,7 @@ def _adjust(event: UsageEvent) -> None:
     )
     if booked is None:
         raise LookupError(f"orphan {event.request_id} is not in the ledger yet")
-    Adjustment.objects.get_or_create(
+    _, new = Adjustment.objects.get_or_create(
         tenant_id=event.tenant_id,
         kind=AdjustmentKind.LATE_SETTLE,
         request_id=event.request_id,
@@ -235,3 +237,7 @@ def _adjust(event: UsageEvent) -> None:
             "reason": "The call ended after it had been settled at its reserved cost.",
         },
     )
+    if new:
+        tenants = Tenant.objects.select_for_update(of=("self",)).select_related("tier")
+        for tenant in tenants.filter(pk=event.tenant_id, budget_mode=BudgetMode.PREPAID.value):
+            keep_figures(tenant)

@@ -21,6 +21,7 @@ FAR = 50
 def slips(model: Model | None, rates: Rates) -> dict[str, str]:
     """What looks wrong with `rates` for `model` (`None`: the default row), by column; empty: nothing does."""
     own, family = _own(model), _family(model)
+    embeds = model is not None and model.embeds  # vectors cost a hundredth of text, and have no output
     found = {}
     for column, price in rates.columns().items():
         usual = [
@@ -30,9 +31,9 @@ def slips(model: Model | None, rates: Rates) -> dict[str, str]:
                 median(each.columns()[column] for each in family) if family else None,
             )
             if value
-        ] or [DEFAULT_RATES.columns()[column]]
+        ] or ([] if embeds else [DEFAULT_RATES.columns()[column]])
         # Cached input and searches may cost nothing; input and output that do are given away.
-        if not price and column in (*CACHED, "web_search_usd"):
+        if not usual or (not price and column in (*CACHED, "web_search_usd")):
             continue
         if all(not price or price >= FAR * value or price * FAR <= value for value in usual):
             found[column] = (
@@ -48,10 +49,10 @@ def _own(model: Model | None) -> Rates | None:
 
 
 def _family(model: Model | None) -> list[Rates]:
-    """The other models of the family; of a default row, all models."""
-    others = Q(model__isnull=False)
+    """The other models of the family that make the same; of a default row, all models of text."""
+    others = Q(model__embeds=False)
     if model is not None:
-        others = Q(model__family=model.family) & ~Q(model=model)
+        others = Q(model__family=model.family, model__embeds=model.embeds) & ~Q(model=model)
     return [Rates.of(row) for row in _in_force(others)]
 
 

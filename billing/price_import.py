@@ -108,9 +108,9 @@ def write(changes: Iterable[Change], *, by: User | None = None) -> int:
     return written
 
 
-def rows_of(prices: types.ModelPrice) -> list[PriceRow]:
-    """The package's price as rows of ours; empty where it is no price of text in and out."""
-    if prices.input_mtok is None or prices.output_mtok is None:
+def rows_of(prices: types.ModelPrice, *, embeds: bool = False) -> list[PriceRow]:
+    """The package's price as rows of ours; empty where it is no price of text in and (but for vectors) out."""
+    if prices.input_mtok is None or (prices.output_mtok is None and not embeds):
         return []
     starts = {
         tier.start
@@ -160,7 +160,7 @@ def _differences(
     """Each date from `starting` on at which the list would say something else: the date, new rows, old rows."""
     proposed: tuple[datetime, list[PriceRow]] | None = None
     for since, prices in _dated(model, info, starting, notes):
-        rows = rows_of(prices)
+        rows = rows_of(prices, embeds=model.embeds)
         if not rows:
             notes.append(f"{model.name}: {info.id} has no price of text, left out.")
             return

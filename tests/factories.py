@@ -19,6 +19,7 @@ from billing.models import (
     DriftReport,
     LedgerBatch,
     ModelPrice,
+    PrepaidBalance,
     Statement,
     UpstreamUsage,
     UsageExport,
@@ -283,6 +284,14 @@ class AdjustmentFactory(DjangoModelFactory):
     amount_usd = Decimal(10)
     reason = "A test"
     period_start = factory.LazyFunction(lambda: timezone.now().date().replace(day=1))
+
+
+class PrepaidBalanceFactory(TenantFactory):
+    class Meta:
+        model = PrepaidBalance
+        skip_postgeneration_save = True
+
+    budget_mode = "prepaid"
 
 
 class UsageExportFactory(DjangoModelFactory):

@@ -1,5 +1,25 @@
 """Staff's pages of prices, usage, money and webhooks."""
 
-from billing.admin import adjustment, books, budget_alert, export, model_price, statement, usage, webhook
+from billing.admin import (
+    adjustment,
+    books,
+    budget_alert,
+    export,
+    model_price,
+    prepaid_balance,
+    statement,
+    usage,
+    webhook,
+)
 
-__all__ = ["adjustment", "books", "budget_alert", "export", "model_price", "statement", "usage", "webhook"]
+__all__ = [
+    "adjustment",
+    "books",
+    "budget_alert",
+    "export",
+    "model_price",
+    "prepaid_balance",
+    "statement",
+    "usage",
+    "webhook",
+]

@@ -10,14 +10,17 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.strict import Pages, Strict
+from billing.balance import Balance, Movement, balance_of
 from billing.spend import budget_of, current_spend
 from routing.models import Model
 from tenants.keys import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier
+from tenants.policy import BudgetMode
 
 LIMITS = (
     "max_requests_per_minute",
@@ -99,6 +102,24 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
         return tenant
 
 
+class MovementSerializer(serializers.Serializer[Movement]):
+    day = serializers.DateField(help_text="In the tenant's time zone.")
+    kind = serializers.CharField(help_text="topup, credit, correction, late_settle, or usage.")
+    title = serializers.CharField()
+    reference = serializers.CharField()
+    amount_usd = serializers.DecimalField(20, 9)
+    balance_usd = serializers.DecimalField(20, 9, help_text="What was left after it.")
+
+
+class BalanceSerializer(serializers.Serializer[Balance]):
+    """A prepaid balance, live, and its movements, newest first."""
+
+    left_usd = serializers.DecimalField(20, 9)
+    left_percent = serializers.IntegerField(help_text="Of the balance as it was after the last top-up.")
+    after_top_up_usd = serializers.DecimalField(20, 9)
+    movements = MovementSerializer(many=True)
+
+
 class TenantViewSet(viewsets.ModelViewSet[Tenant]):
     """Tenants, by slug. Deleting one revokes its keys and hides it; its ledger stays."""
 
@@ -111,6 +132,15 @@ class TenantViewSet(viewsets.ModelViewSet[Tenant]):
     serializer_class = TenantSerializer
     pagination_class = Pages
     lookup_field = "slug"
+
+    @extend_schema(responses=BalanceSerializer)
+    @action(detail=True, methods=["get"])
+    def balance(self, request: Request, slug: str | None = None) -> Response:
+        """What is left of a prepaid balance, and what moved it. 404 for tenants that are not prepaid."""
+        tenant = self.get_object()
+        if tenant.budget_mode != BudgetMode.PREPAID:
+            raise NotFound(f"{tenant.slug} is not prepaid; its budget is a monthly one.")
+        return Response(BalanceSerializer(balance_of(tenant)).data)
 
     @transaction.atomic
     def perform_destroy(self, instance: Tenant) -> None:

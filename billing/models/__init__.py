@@ -8,6 +8,7 @@ from billing.models.drift_report import DriftReport
 from billing.models.ledger_batch import LedgerBatch
 from billing.models.model_price import ModelPrice
 from billing.models.period_usage import PeriodUsage
+from billing.models.prepaid_balance import PrepaidBalance
 from billing.models.statement import Statement
 from billing.models.upstream_usage import UpstreamUsage
 from billing.models.usage_export import ExportStatus, UsageExport
@@ -30,6 +31,7 @@ __all__ = [
     "LedgerBatch",
     "ModelPrice",
     "PeriodUsage",
+    "PrepaidBalance",
     "Statement",
     "UpstreamUsage",
     "UsageExport",

@@ -56,6 +56,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "Money",
             _page("Statements", "description", "billing_statement"),
             _page("Adjustments", "price_change", "billing_adjustment"),
+            _page("Prepaid balances", "account_balance_wallet", "billing_prepaidbalance"),
             _page("Budget alerts", "notifications", "billing_budgetalert"),
         ),
         _group(

@@ -3,10 +3,12 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
+from billing.balance import balance_of
 from billing.models import Adjustment, Statement
 from billing.statement_files import statement_csv, statement_pdf
 from gateway_project.portal.access import member, page
 from tenants.models import Membership
+from tenants.policy import BudgetMode
 
 
 @member()
@@ -19,6 +21,21 @@ def statements(request: HttpRequest, membership: Membership) -> HttpResponse:
         "Statements",
         statements=Statement.objects.filter(tenant=tenant).order_by("-period_start")[:60],
         adjustments=Adjustment.objects.filter(tenant=tenant).order_by("-created_at")[:50],
+    )
+
+
+@member()
+def balance(request: HttpRequest, membership: Membership) -> HttpResponse:
+    """What is left of a prepaid balance, and what moved it."""
+    tenant = membership.tenant
+    prepaid = tenant.budget_mode == BudgetMode.PREPAID
+    return page(
+        request,
+        membership,
+        "balance",
+        "Balance",
+        prepaid=prepaid,
+        balance=balance_of(tenant) if prepaid else None,
     )
 
 

@@ -31,6 +31,7 @@ tenant = [
     path(
         "statements/<int:statement_id>.pdf", statements.statement_file, {"kind": "pdf"}, name="statement-pdf"
     ),
+    path("balance/", statements.balance, name="balance"),
     path("people/", people.people, name="people"),
     path("people/<int:membership_id>/remove/", people.remove, name="person-remove"),
 ]

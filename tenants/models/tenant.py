@@ -83,8 +83,8 @@ class Tenant(Limits):
     alert_emails = ArrayField(
         models.EmailField(), default=list, blank=True, help_text="Told by mail what its webhooks are told."
     )
-    # Kept by billing, which knows the bookings behind them: what is granted beside the budget now, what was
-    # ever topped up, and the balance after the last top-up.
+    # Kept by billing, which knows the bookings behind them: what is granted beside the budget now, what prepaid
+    # calls may ever cost (top-ups, credits and corrections), and the balance after the last top-up.
     granted_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     topped_up_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     topped_up_to_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
@@ -130,7 +130,7 @@ class Tenant(Limits):
     @property
     def spendable_usd(self) -> Decimal | None:
         """What its counter may reach: the budget, its own or its tier's, and what is granted beside it; in
-        prepaid mode all it was ever topped up. `None` is unlimited.
+        prepaid mode all it was ever topped up, with credits and corrections. `None` is unlimited.
         """
         return self.spendable_under(self.tier)
 

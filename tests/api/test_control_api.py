@@ -150,3 +150,11 @@ def test_usage_csv_has_a_header_and_defuses_formulas(api):
 
 def test_the_schema_describes_it(api):
     assert b"/api/tenants/{slug}/" in api.get("/api/schema/").content
+
+
+def test_an_address_without_its_last_slash_is_the_same(api):
+    ModelFactory(name="claude-x")
+    body = {"model": "claude-x", "input_usd": "3", "output_usd": "15"}
+    assert api.post("/api/prices", body, format="json").status_code == 201
+    assert len(api.get("/api/prices").json()["results"]) == 1
+    assert "/api/prices/" in api.get("/api/schema/?format=json").content.decode()

@@ -148,6 +148,12 @@ class TestImporting:
         assert "input: 2.4 -> 3" in run("claude-sonnet-4-0", "--apply")
         assert ModelPrice.objects.count() == 2
 
+    def test_a_model_of_vectors_has_no_price_of_output(self):
+        ModelFactory(name="text-embedding-3-small", family="gpt", embeds=True)
+        run("--apply")
+        row = ModelPrice.objects.get()
+        assert (row.input_usd, row.output_usd) == (Decimal("0.02"), 0)
+
     def test_a_change_the_package_knows_the_date_of_is_written_ahead(self):
         model = ModelFactory(name="gemini-4-argon", family="gemini")
 

@@ -1,5 +1,6 @@
 import calendar
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -77,4 +78,7 @@ def test_a_prepaid_balance_is_held_against_what_was_ever_spent():
 
     shown = {row.pk: (row.budget_usd, row.spent_usd) for row in with_spend(Tenant.objects.all())}
 
-    assert shown == {prepaid.pk: (50, 27), monthly.pk: (50, 7)}
+    assert shown == {
+        prepaid.pk: (Decimal(50), Decimal(27)),
+        monthly.pk: (Decimal(50), Decimal(7)),
+    }

@@ -1,0 +1,57 @@
+"""Prepaid balances and what moved them."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Max, Q, QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from billing.balance import balance_of
+from billing.models import AdjustmentKind, PrepaidBalance
+from gateway_project.console import cells
+from gateway_project.console.pages import ReadOnlyPage
+from tenants.policy import BudgetMode
+from tenants.spend import with_spend
+
+
+@admin.register(PrepaidBalance)
+class PrepaidBalanceAdmin(ReadOnlyPage):
+    list_display = ("name", "slug", "left", "after_top_up", "last_top_up")
+    search_fields = ("slug", "name")
+    fields = (("name", "slug"), ("left", "after_top_up", "last_top_up"), "movements")
+    readonly_fields = ("left", "after_top_up", "last_top_up", "movements")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request).filter(budget_mode=BudgetMode.PREPAID.value, deleted_at=None)
+        topped_up = Max("adjustments__created_at", filter=Q(adjustments__kind=AdjustmentKind.TOPUP))
+        return with_spend(rows).annotate(topped_up_at=topped_up)
+
+    @display(description="Left (booked)")
+    def left(self, tenant: Any) -> str:
+        return cells.usd(tenant.budget_usd - tenant.spent_usd)
+
+    @display(description="After the last top-up", ordering="topped_up_to_usd")
+    def after_top_up(self, tenant: PrepaidBalance) -> str:
+        return cells.usd(tenant.topped_up_to_usd)
+
+    @display(description="Last top-up", ordering="topped_up_at")
+    def last_top_up(self, tenant: Any) -> str:
+        return cells.ago(tenant.topped_up_at)
+
+    @display(description="Movements")
+    def movements(self, tenant: PrepaidBalance) -> SafeString:
+        balance = balance_of(tenant)
+        rows = [
+            [
+                line.day.isoformat(),
+                line.title,
+                line.reference,
+                cells.usd(line.amount_usd),
+                cells.usd(line.balance_usd),
+            ]
+            for line in balance.movements
+        ]
+        return render_to_string("admin/movements.html", {"rows": rows, "left": cells.usd(balance.left_usd)})
