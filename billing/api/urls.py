@@ -1,7 +1,5 @@
 """Routes of the control API. It stands in billing, since a tenant's row shows what it spent."""
 
-from typing import Any
-
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
@@ -13,8 +11,9 @@ from billing.api.usage import UsageCsvView, UsageExportViewSet, UsageView
 from billing.api.webhooks import WebhookViewSet
 
 # With or without the slash: a redirect would turn a POST into a GET.
-OPTIONAL: Any = "/?"
-router = SimpleRouter(trailing_slash=OPTIONAL)
+OPTIONAL = "/?"
+router = SimpleRouter()
+router.trailing_slash = OPTIONAL  # its argument is a yes or no
 router.register("tenants", TenantViewSet, basename="api-tenant")
 router.register("tiers", TierViewSet, basename="api-tier")
 router.register("models", ModelViewSet, basename="api-model")
@@ -23,7 +22,8 @@ router.register("statements", StatementViewSet, basename="api-statement")
 router.register("webhooks", WebhookViewSet, basename="api-webhook")
 router.register("adjustments", AdjustmentViewSet, basename="api-adjustment")
 router.register("exports", UsageExportViewSet, basename="api-export")
-keys = SimpleRouter(trailing_slash=OPTIONAL)
+keys = SimpleRouter()
+keys.trailing_slash = OPTIONAL
 keys.register("keys", KeyViewSet, basename="api-key")
 
 urlpatterns = [
