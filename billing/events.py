@@ -39,6 +39,12 @@ class UsageEvent(msgspec.Struct, omit_defaults=True):
     tags: dict[str, str] = {}
     note: str = ""
     budget_nano: int | None = None  # the tenant's, which `crossed` refers to; no column
+    model_preferred: str = ""
+    saved_nano: int = 0
+    text_bytes: int | None = None
+    message_count: int | None = None
+    tool_count: int | None = None
+    keyword: str = ""
 
 
 encode = msgspec.msgpack.Encoder().encode

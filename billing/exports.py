@@ -87,6 +87,8 @@ COLUMNS = {
     "session": _text("u.session"),
     "run_id": _text("u.run_id"),
     "note": _text("u.note"),
+    "model_preferred": _text("u.model_preferred"),
+    "saved_usd": "u.saved_usd",
     "recorded_at": _MOMENT.format("u.recorded_at"),
 }
 DEFAULT_COLUMNS = tuple(COLUMNS)[:25]
@@ -181,7 +183,8 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     parameters = [value for _, value in conditions]
     clauses = [sql for sql, _ in conditions]
     if wanted.tag:
-        clauses.append("u.tags ->> %s = %s")
+        # The index is of rows that have tags at all.
+        clauses += ["u.tags <> '{}'", "u.tags @> jsonb_build_object(%s::text, %s::text)"]
         parameters += wanted.tag.split("=", 1)
     return ("WHERE " + " AND ".join(clauses) if clauses else ""), parameters
 
@@ -264,7 +267,7 @@ def _arrow_types(pyarrow: Any) -> dict[str, Any]:
     return (
         dict.fromkeys(COLUMNS, pyarrow.string())
         | dict.fromkeys(numbers, pyarrow.int64())
-        | dict.fromkeys(("cost_usd", "upstream_cost_usd"), pyarrow.decimal128(20, 9))
+        | dict.fromkeys(("cost_usd", "upstream_cost_usd", "saved_usd"), pyarrow.decimal128(20, 9))
         | dict.fromkeys(("stream", "estimated"), pyarrow.bool_())
         | dict.fromkeys(("day", "period_start"), pyarrow.date32())
         | dict.fromkeys(("created_at", "recorded_at"), pyarrow.timestamp("us", tz="UTC"))

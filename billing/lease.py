@@ -46,6 +46,10 @@ class Facts(msgspec.Struct, frozen=True):
     session: str = ""
     tags: dict[str, str] = {}
     opening: str = ""  # how the conversation began; not kept
+    text_bytes: int | None = None
+    message_count: int | None = None
+    tool_count: int | None = None
+    keyword: str = ""
 
 
 class Lease(msgspec.Struct):

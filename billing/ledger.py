@@ -23,6 +23,7 @@ from billing.models.adjustment import AdjustmentKind
 from billing.money import to_usd
 from billing.request_ids import created_at
 from billing.roll_up import add_to_roll_up
+from billing.tag_usage import add_tags
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 
@@ -60,6 +61,12 @@ COLUMNS = (
     "upstream_request_id",
     "tags",
     "note",
+    "model_preferred",
+    "saved_usd",
+    "text_bytes",
+    "message_count",
+    "tool_count",
+    "keyword",
 )
 
 
@@ -114,6 +121,7 @@ def _post(entries: Sequence[Entry]) -> Batch:
     by_id = {entry.event.request_id: entry for entry in rows}
     new = [entry for request_id, entry in by_id.items() if request_id in new_ids]
     add_to_roll_up(each.event for each in new)
+    add_tags(each.event for each in new)
     _alert(new)
     _touch_keys(new)
     late = [entry for entry in entries if entry.late]
@@ -176,6 +184,12 @@ def _row(event: UsageEvent) -> tuple[Any, ...]:
         _clean(event.upstream_request_id)[:128],
         Jsonb(event.tags),
         event.note[:500],
+        _clean(event.model_preferred)[:100],
+        to_usd(event.saved_nano),
+        event.text_bytes,
+        event.message_count,
+        event.tool_count,
+        _clean(event.keyword)[:100],
     )
 
 

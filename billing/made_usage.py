@@ -64,6 +64,7 @@ def _slice(tenants: Sequence[Tenant], *, count: int, since: datetime, until: dat
         cursor.execute(_CALLS, named)
         cursor.execute(_BOOK)
         cursor.execute(_roll_up())
+        cursor.execute(_TAGS)
         return count
 
 
@@ -148,8 +149,9 @@ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' ||
            AS cache_read_tokens,
        price.input_usd, price.output_usd, price.cache_read_usd
 FROM placed p JOIN made_price price ON price.model = p.model;
-ALTER TABLE made_call ADD cost numeric, ADD latency int, ADD ttft int;
+ALTER TABLE made_call ADD cost numeric, ADD latency int, ADD ttft int, ADD tags jsonb;
 UPDATE made_call SET
+    tags = jsonb_build_object('feature', (ARRAY['chat', 'search', 'summary'])[1 + floor(r2 * 3)::int]),
     cost = ceil((input_tokens * input_usd + output_tokens * output_usd + cache_read_tokens * cache_read_usd)
                 * 1000) / 1000000000,
     latency = CASE WHEN status = 'ok' THEN 250 + output_tokens * 14 + (r1 * 400)::int END,
@@ -163,9 +165,21 @@ INSERT INTO billing_usagerecord (
 SELECT request_id, at, tenant_id, key_id, day, period_start, 'user-' || floor(r6 * 40)::int, 'anthropic',
        model, model, CASE WHEN r1 < .2 THEN 'auto:simple' WHEN r1 < .3 THEN 'auto:complex' ELSE 'requested' END,
        stream, status, CASE status WHEN 'upstream_error' THEN 529 ELSE 200 END, input_tokens, output_tokens,
-       cache_read_tokens, cost, cost, price_id, latency, ttft,
-       jsonb_build_object('feature', (ARRAY['chat', 'search', 'summary'])[1 + floor(r2 * 3)::int])
+       cache_read_tokens, cost, cost, price_id, latency, ttft, tags
 FROM made_call ORDER BY request_id
+"""
+_TAGS = """
+INSERT INTO billing_dailytagusage AS total
+    (tenant_id, name, day, value, model, requests, tokens, input_tokens, output_tokens, cost_usd)
+SELECT tenant_id, tag.key, day, tag.value, model, count(*),
+       sum(input_tokens + output_tokens + cache_read_tokens), sum(input_tokens), sum(output_tokens), sum(cost)
+FROM made_call, jsonb_each_text(tags) tag
+GROUP BY tenant_id, tag.key, day, tag.value, model
+ORDER BY tenant_id, tag.key, day, tag.value, model
+ON CONFLICT (tenant_id, name, day, value, model) DO UPDATE SET
+    requests = total.requests + EXCLUDED.requests, tokens = total.tokens + EXCLUDED.tokens,
+    input_tokens = total.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = total.output_tokens + EXCLUDED.output_tokens, cost_usd = total.cost_usd + EXCLUDED.cost_usd
 """
 
 
@@ -175,6 +189,7 @@ def _roll_up() -> str:
         "requests": "count(*)", "estimated_requests": "0", "input_tokens": "sum(input_tokens)",
         "output_tokens": "sum(output_tokens)", "cache_read_tokens": "sum(cache_read_tokens)",
         "cache_write_5m_tokens": "0", "cache_write_1h_tokens": "0", "web_searches": "0",
+        "downgraded_requests": "0", "saved_usd": "0",
         "cost_usd": "sum(cost)", "upstream_cost_usd": "sum(cost)", "latency_ms_sum": "coalesce(sum(latency), 0)",
         "latency_count": "count(latency)", "ttft_ms_sum": "coalesce(sum(ttft), 0)", "ttft_count": "count(ttft)",
     }  # fmt: skip

@@ -16,7 +16,7 @@ from django.conf import settings
 from billing.events import UsageEvent, encode
 from billing.lease import Facts, Lease, Offer, Run, head, stored
 from billing.memory import Doubt, Memory, Settlement, entry_id
-from billing.money import to_usd
+from billing.money import spend_at, to_usd
 from billing.periods import Span, day_of, period_of
 from billing.rebuild import Cold, warm
 from billing.redis_cluster import open_pipe
@@ -69,6 +69,8 @@ class Admission(msgspec.Struct, frozen=True):
     day_ends: datetime
     admitted_ms: int
     budget_remaining_nano: int | None
+    spent_nano: int = 0
+    held_nano: int = 0
     open_calls: int = 0
     over_shadow: bool = False
     saving: bool = False
@@ -80,6 +82,7 @@ class Outcome(msgspec.Struct, frozen=True):
     usage: Usage
     cost_nano: int
     upstream_cost_nano: int
+    saved_nano: int = 0
     status: str = "ok"
     http_status: int | None = None
     model: str | None = None
@@ -190,6 +193,7 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
         usage=outcome.usage,
         cost_nano=outcome.cost_nano,
         upstream_cost_nano=outcome.upstream_cost_nano,
+        saved_nano=outcome.saved_nano,
         status=outcome.status,
         http_status=outcome.http_status,
         model=outcome.model or lease.event.model,
@@ -320,11 +324,6 @@ def _limit(value: int | None) -> int:
     return -1 if value is None else value
 
 
-def _spend_at(percent: int, budget: int, counted: int) -> int:
-    """The spend at which `percent` of what is `counted` of the budget is used."""
-    return budget - counted * (100 - percent) // 100
-
-
 def _conversation(facts: Facts, offers: Sequence[Offer]) -> str:
     """The conversation's name: its session, else how it began; anew where the choice is another one."""
     if not (facts.session or facts.opening):
@@ -371,15 +370,15 @@ class Asking:
         # Of a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left.
         counted = budget if policy.alerts_below_nano is None else policy.alerts_below_nano
         self.alert_lines = (
-            ",".join(f"{percent}:{_spend_at(percent, budget, counted)}" for percent in policy.alert_percents)
+            ",".join(f"{percent}:{spend_at(percent, budget, counted)}" for percent in policy.alert_percents)
             if budget and counted
             else ""
         )
         # Spend from which cheaper models are preferred, and below which no longer; -1 is never.
         self.saving_from = self.saving_until = -1
         if self.budgets[0] is not None and counted is not None:
-            self.saving_from = _spend_at(policy.downgrade_percent, self.budgets[0], counted)
-            self.saving_until = _spend_at(policy.downgrade_release_percent, self.budgets[0], counted)
+            self.saving_from = spend_at(policy.downgrade_percent, self.budgets[0], counted)
+            self.saving_until = spend_at(policy.downgrade_release_percent, self.budgets[0], counted)
         conversation = _conversation(facts, offers) if self.saving_from >= 0 and len(offers) > 1 else ""
         shadow_limit = policy.shadow.requests_per_minute if policy.shadow else None
         self.events = [self._event(offer) for offer in offers]
@@ -452,6 +451,7 @@ class Asking:
             period_start=self.period.name,
             wire=facts.wire,
             model=offer.candidate.model.name,
+            model_preferred="" if offer is self.offers[0] else self.offers[0].candidate.model.name,
             route=offer.candidate.why,
             price_id=offer.price_id,
             end_user=facts.end_user,
@@ -461,6 +461,10 @@ class Asking:
             stream=facts.stream,
             tags=facts.tags,
             budget_nano=self.policy.monthly_budget_nano,
+            text_bytes=facts.text_bytes,
+            message_count=facts.message_count,
+            tool_count=facts.tool_count,
+            keyword=facts.keyword,
         )
 
     def admission(self, reply: list[int]) -> Admission:
@@ -500,6 +504,8 @@ class Asking:
             day_ends=self.day.ends_at,
             admitted_ms=now_us // 1000,
             budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
+            spent_nano=spent,
+            held_nano=held,
             open_calls=open_calls,
             over_shadow=bool(over_shadow),
             saving=bool(saving),

@@ -16,6 +16,11 @@ def to_nano(usd: Decimal) -> NanoUSD:
     return NanoUSD(int((usd * NANO).to_integral_value(rounding=ROUND_CEILING)))
 
 
+def spend_at(percent: int, budget: int, counted: int | None = None) -> int:
+    """The spend at which `percent` of `budget` is used; the percentages may count a part of it only."""
+    return budget - (budget if counted is None else counted) * (100 - percent) // 100
+
+
 def to_usd(nano: int) -> Decimal:
     """`nano` nano-USD as USD with nine places."""
     return Decimal(nano).scaleb(-9)

@@ -7,11 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Count, F, Q, QuerySet, Sum, Value
-from django.db.models.fields.json import KeyTextTransform
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from billing import meter
+from billing import meter, tag_usage, verdicts
 from billing.events import UsageEvent
 from billing.models import DailyUsage, UsageRecord
 from billing.money import to_usd
@@ -19,6 +18,7 @@ from billing.periods import Span
 from billing.rebuild import TOKENS, undrained_events
 from billing.request_ids import created_at
 from billing.standing import BudgetStanding, standing
+from billing.tag_usage import TagSum
 from gateway_project.shards import shard_of
 from proxy import database
 from proxy.decision import downgrade_of
@@ -26,13 +26,20 @@ from proxy.errors import InvalidRequest, NotFound
 from tenants.policy import Principal
 
 MOST_ROWS = 1000
-_TOTALS = {
+
+
+def _sum(field: str) -> Coalesce:
+    return Coalesce(Sum(field), Decimal(0))
+
+
+_TAG_TOTALS = {
     "requests": Coalesce(Sum("requests"), 0),
-    "tokens": Coalesce(Sum(TOKENS), 0),
+    "tokens": Coalesce(Sum("tokens"), 0),
     "input_tokens": Coalesce(Sum("input_tokens"), 0),
     "output_tokens": Coalesce(Sum("output_tokens"), 0),
-    "cost_usd": Coalesce(Sum("cost_usd"), Decimal(0)),
+    "cost_usd": _sum("cost_usd"),
 }
+_TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOKENS), 0)}
 
 
 async def budget_of(principal: Principal) -> dict[str, Any]:
@@ -62,7 +69,8 @@ async def budget_of(principal: Principal) -> dict[str, Any]:
 
 async def usage_of(principal: Principal, query: Mapping[str, str]) -> dict[str, Any]:
     """Totals, by day, model and end user, between `since` and `until` (dates, both included; this period);
-    with `tag`, by the values of that tag as well."""
+    with `tag=name` by the values of that tag as well, with `tag=name=value` of calls that carry it alone.
+    """
     period, _ = meter.spans(principal.policy)
     since = _date(query, "since") or date.fromisoformat(period.name)
     until = _date(query, "until")
@@ -75,20 +83,34 @@ def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict
     days = Q(tenant_id=tenant_id, day__gte=since)
     if until is not None:
         days &= Q(day__lte=until)
-    rollups = DailyUsage.objects.filter(days)
-    return {
+    name, equals, value = tag.partition("=")
+    rows, rollups, totals = UsageRecord.objects.filter(days), DailyUsage.objects.filter(days), _TOTALS
+    saved = rollups.aggregate(requests=Coalesce(Sum("downgraded_requests"), 0), saved_usd=_sum("saved_usd"))
+    if equals:
+        tagged = tag_usage.rows_of(tenant_id, since=since, until=until)
+        rollups, totals = tagged.filter(name=name, value=value), _TAG_TOTALS
+        rows = tag_usage.tagged(rows, tag)
+    total = rollups.aggregate(**totals)
+    answer = {
         "since": since.isoformat(),
         "until": until.isoformat() if until else None,
-        "total": rollups.aggregate(**_TOTALS),
-        "by_day": _by(rollups, "day"),
-        "by_model": _by(rollups, "model"),
-        "by_user": _by_user(UsageRecord.objects.filter(days)),
-        **({"by_tag": _by_tag(UsageRecord.objects.filter(days), tag)} if tag else {}),
+        "total": total,
+        "by_day": _by(rollups, "day", totals),
+        "by_model": _by(rollups, "model", totals),
+        "by_user": _by_user(rows),
+        "tags": tag_usage.names(tenant_id, since=since, until=until),
     }
+    if name and not equals:
+        answer["by_tag"] = _by_tag(tag_usage.by_value(tenant_id, name, since=since, until=until), total)
+    if not equals:
+        refused = verdicts.sums(tenant_id, since=since, until=until)
+        answer["downgrades"] = saved
+        answer["refused"] = {each.code: each.requests for each in refused if not each.shadow}
+    return answer
 
 
-def _by(rollups: QuerySet[DailyUsage], field: str) -> list[dict[str, Any]]:
-    return list(rollups.values(field).order_by(field).annotate(**_TOTALS)[:MOST_ROWS])
+def _by(rollups: QuerySet[Any], field: str, totals: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return list(rollups.values(field).order_by(field).annotate(**totals)[:MOST_ROWS])
 
 
 def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
@@ -98,15 +120,14 @@ def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
     return [dict(row) for row in totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS]]
 
 
-def _by_tag(rows: QuerySet[UsageRecord], name: str) -> list[dict[str, Any]]:
+def _by_tag(values: list[TagSum], total: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The dearest values of one tag; calls without it count under an empty value."""
-    valued = rows.annotate(value=Coalesce(KeyTextTransform(name, "tags"), Value("")))
-    totals = (
-        valued.values("value")
-        .order_by()
-        .annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
-    )
-    return [dict(row) for row in totals.order_by("-cost_usd", "value")[:MOST_ROWS]]
+    rest = {
+        name: total[name] - sum(getattr(each, name) for each in values)
+        for name in ("requests", "tokens", "cost_usd")
+    }
+    rows = [msgspec.structs.asdict(each) for each in values]
+    return [*rows, {"value": "", **rest}] if rest["requests"] > 0 else rows
 
 
 async def receipt_of(principal: Principal, request_id: str) -> dict[str, Any]:
@@ -130,7 +151,7 @@ async def receipt_of(principal: Principal, request_id: str) -> dict[str, Any]:
 
 
 _SAID_ALIKE = (
-    "end_user", "session", "run_id", "wire", "model_requested", "model", "route", "stream", "status",
+    "end_user", "session", "run_id", "wire", "model_requested", "model_preferred", "model", "route", "stream", "status",
     "http_status", "estimated", "latency_ms", "ttft_ms", "upstream_request_id", "tags",
 )  # fmt: skip
 _TOKEN_KINDS = (
@@ -145,6 +166,7 @@ def _receipt_of_row(row: UsageRecord) -> dict[str, Any]:
         "created_at": row.created_at,
         **{name: getattr(row, name) for name in (*_SAID_ALIKE, *_TOKEN_KINDS)},
         "cost_usd": row.cost_usd,
+        "saved_usd": row.saved_usd,
     }
 
 
@@ -155,6 +177,7 @@ def _receipt_of_event(event: UsageEvent) -> dict[str, Any]:
         **{name: getattr(event, name) for name in _SAID_ALIKE},
         **msgspec.structs.asdict(event.usage),
         "cost_usd": to_usd(event.cost_nano),
+        "saved_usd": to_usd(event.saved_nano),
     }
 
 

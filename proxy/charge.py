@@ -75,7 +75,11 @@ class Charge:
         lease.offer = offer
         lease.max_tokens = min(lease.max_tokens, offer.max_tokens)
         lease.event = msgspec.structs.replace(
-            lease.event, model=candidate.model.name, route=candidate.why, price_id=offer.price_id
+            lease.event,
+            model=candidate.model.name,
+            model_preferred=lease.event.model_preferred or lease.event.model,
+            route=candidate.why,
+            price_id=offer.price_id,
         )
         self.admission = msgspec.structs.replace(self.admission, route=candidate.why)
 
@@ -156,6 +160,7 @@ class Charge:
             usage=usage,
             cost_nano=self.cost_nano,
             upstream_cost_nano=upstream_cost,
+            saved_nano=self._saved(usage, context=context),
             status=status,
             http_status=http_status,
             model=served,
@@ -168,6 +173,14 @@ class Charge:
         )
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
         keep(_post(self.lease, outcome))
+
+    def _saved(self, usage: Usage, *, context: int) -> int:
+        """What the same tokens of the first choice would have cost more; nothing where that served."""
+        event = self.lease.event
+        if not event.model_preferred or "downgraded" not in event.route:
+            return 0
+        price = self.prices.price_of(event.model_preferred, context=context)
+        return with_margin(cost(usage, price), self.principal.policy.margin_percent) - self.cost_nano
 
     def _served(self, model: str) -> str:
         """The model to price: the one that served where the price list knows it, else the one admitted."""

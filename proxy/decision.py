@@ -22,7 +22,7 @@ from tenants.policy import Policy
 async def decide(call: Call) -> dict[str, Any]:
     """The candidates with their cost, which of them would serve, and what would refuse."""
     plan = await current_plan(call)
-    return await decision_on(plan, facts=facts_of(call, plan.parsed), run=run_of(call.headers))
+    return await decision_on(plan, facts=facts_of(call, plan), run=run_of(call.headers))
 
 
 async def decision_on(plan: Plan, *, facts: Facts, run: Run | None = None) -> dict[str, Any]:

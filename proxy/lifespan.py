@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from billing import meter, replay
+from billing import meter, replay, verdicts
 from billing.refusals import MeteringUnavailable
 from proxy import background, telemetry
 from proxy.upstream import close_all
@@ -31,6 +31,7 @@ async def lifespan(
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
     telemetry.write_lines()
+    await verdicts.flush()
     await close_all()
     await meter.pipe().close()
     await send({"type": "lifespan.shutdown.complete"})
@@ -45,4 +46,5 @@ async def _beat() -> None:
         except MeteringUnavailable as error:
             logger.warning("No heartbeat: %s", error.message)
         telemetry.write_lines()
+        await verdicts.flush()
         await asyncio.sleep(BEAT_SECONDS)

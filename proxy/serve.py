@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from django.db import DatabaseError, close_old_connections
 
-from billing import meter
+from billing import meter, verdicts
 from billing.lease import Facts, Offer
 from billing.meter import StalePolicy
 from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
+from gateway_project.errors import TenantryError
 from proxy.answers import Answer, passed_on, usd_text
 from proxy.attempts import forward
 from proxy.call import Call
@@ -19,11 +20,13 @@ from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import ParsedRequest
 from proxy.offers import offers_for, run_of
 from proxy.repeats import idempotency_key, once
+from proxy.shadow import judge
 from proxy.share import UpstreamSaturated
 from proxy.streaming import Relay
 from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
-from routing.candidates import ModelNotAllowed, candidates_for
-from tenants.authentication import PolicyUnavailable, authenticate, refresh
+from routing.candidates import AUTO, ModelNotAllowed, candidates_for
+from routing.complexity import keyword_in
+from tenants.authentication import KeyRefused, PolicyUnavailable, authenticate, refresh
 from tenants.policy import Policy, Principal
 
 logger = logging.getLogger("tenantry.proxy")
@@ -45,13 +48,24 @@ class Plan(msgspec.Struct, frozen=True):
 
 async def serve(call: Call) -> Answer:
     """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
-    principal = await authenticate(call.headers, address=call.address)
-    parsed = call.dialect.parse(call.body, call.headers)
+    principal = await _authenticated(call)
+    parsed = parsed_of(call, principal)
     if key := idempotency_key(call, parsed):
         # A replay passes no admission, so the policy in force is asked for here.
         principal = await current_principal(call)
         return await once(call, principal.policy.tenant_id, key, lambda: _served(call, parsed, principal))
     return await _served(call, parsed, principal)
+
+
+def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
+    """The body in its dialect. Raises InvalidRequest."""
+    try:
+        if counting:
+            return ANTHROPIC.parse(call.body, call.headers, counting=True)
+        return call.dialect.parse(call.body, call.headers)
+    except TenantryError as error:
+        verdicts.refused(principal.policy, error.code)
+        raise
 
 
 async def _served(call: Call, parsed: ParsedRequest, principal: Principal) -> Answer:
@@ -61,10 +75,18 @@ async def _served(call: Call, parsed: ParsedRequest, principal: Principal) -> An
 
 async def count_tokens(call: Call) -> Answer:
     """Anthropic's token count: under every limit on requests, and free."""
-    principal = await authenticate(call.headers, address=call.address)
-    parsed = ANTHROPIC.parse(call.body, call.headers, counting=True)
+    principal = await _authenticated(call)
+    parsed = parsed_of(call, principal, counting=True)
     charge = await admitted(call, parsed, principal, billed=False)
     return await forwarded(call, charge)
+
+
+async def _authenticated(call: Call) -> Principal:
+    try:
+        return await authenticate(call.headers, address=call.address)
+    except KeyRefused as error:
+        verdicts.refused(error.policy, error.code)
+        raise
 
 
 async def current_plan(call: Call) -> Plan:
@@ -80,7 +102,16 @@ async def current_principal(call: Call) -> Principal:
 
 
 async def admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool = True) -> Charge:
-    """The call with a lease, under the policy in force now; a policy found stale is read again."""
+    """The call with a lease, under the policy in force now; a refusal is counted."""
+    try:
+        return await _admitted(call, parsed, principal, billed=billed)
+    except TenantryError as error:
+        verdicts.refused(principal.policy, error.code)
+        raise
+
+
+async def _admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Charge:
+    """A policy found stale is read again."""
     for _ in range(MOST_RELOADS):
         try:
             plan = await plan_of(call, parsed, principal, billed=billed)
@@ -112,9 +143,11 @@ async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, bi
     return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)
 
 
-def facts_of(call: Call, parsed: ParsedRequest) -> Facts:
+def facts_of(call: Call, plan: Plan) -> Facts:
     """What the ledger row needs and only the request knows."""
+    parsed, policy = plan.parsed, plan.principal.policy
     ask = parsed.ask
+    automatic = plan.offers[0].candidate.why.startswith(AUTO)
     return Facts(
         wire=call.dialect.name,
         model_requested=(ask.model or "")[:100],
@@ -123,16 +156,21 @@ def facts_of(call: Call, parsed: ParsedRequest) -> Facts:
         session=ask.session,
         tags=parsed.tags,
         opening=ask.opening,
+        text_bytes=ask.text_bytes,
+        message_count=ask.message_count,
+        tool_count=ask.tool_count,
+        keyword=keyword_in(ask, policy.tried_rules) if automatic else "",
     )
 
 
 async def _admit(call: Call, plan: Plan, *, billed: bool) -> Charge:
-    facts, run = facts_of(call, plan.parsed), run_of(call.headers)
+    facts, run = facts_of(call, plan), run_of(call.headers)
     # A caller who leaves now must not leave a lease behind that nobody knows of.
     with call.client.uncut():
         admission = await meter.admit(
             plan.principal, plan.offers, request_id=call.request_id, facts=facts, run=run
         )
+    judge(plan.principal.policy, plan.parsed.ask, admission)
     return Charge(
         call=call,
         parsed=plan.parsed,

@@ -16,8 +16,11 @@ def why_complex(ask: Ask, rules: ComplexityRules) -> str:
         return f"{ask.message_count} messages, more than {rules.max_simple_messages}"
     if ask.tool_count > rules.max_simple_tools:
         return f"{ask.tool_count} tools, more than {rules.max_simple_tools}"
+    keyword = keyword_in(ask, rules)
+    return f"the system prompt says “{keyword}”" if keyword else ""
+
+
+def keyword_in(ask: Ask, rules: ComplexityRules) -> str:
+    """The first keyword the system prompt has, or none."""
     system = ask.system_text.lower()
-    for keyword in rules.keywords:
-        if keyword in system:
-            return f"the system prompt says “{keyword}”"
-    return ""
+    return next((keyword for keyword in rules.keywords if keyword in system), "")

@@ -11,7 +11,7 @@ from django.db import DatabaseError, close_old_connections
 
 from gateway_project.errors import TenantryError
 from gateway_project.redis_address import STORE_ERRORS
-from tenants.policy import Principal
+from tenants.policy import Policy, Principal
 from tenants.snapshots import load_principal
 from tenants.throttle import failures
 
@@ -31,19 +31,26 @@ class InvalidApiKey(TenantryError):
         super().__init__("Invalid API key. Send it as x-api-key or as Authorization: Bearer.")
 
 
-class KeyExpired(TenantryError):
+class KeyRefused(TenantryError):
+    """A key of ours that may not be used, and the tenant it is of."""
+
+    status = 401
+    type = "authentication_error"
+
+    def __init__(self, message: str, policy: Policy) -> None:
+        super().__init__(message)
+        self.policy = policy
+
+
+class KeyExpired(KeyRefused):
     code = "key_expired"
-    status = 401
-    type = "authentication_error"
 
 
-class KeyRevoked(TenantryError):
+class KeyRevoked(KeyRefused):
     code = "key_revoked"
-    status = 401
-    type = "authentication_error"
 
 
-class TenantSuspended(TenantryError):
+class TenantSuspended(KeyRefused):
     code = "tenant_suspended"
     status = 403
     type = "permission_error"
@@ -111,13 +118,13 @@ def forget() -> None:
 
 
 def _in_good_standing(principal: Principal) -> Principal:
-    key = principal.key
+    key, policy = principal.key, principal.policy
     if key.revoked_at is not None:
-        raise KeyRevoked("This API key was revoked. Use another one.")
+        raise KeyRevoked("This API key was revoked. Use another one.", policy)
     if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
-        raise KeyExpired("This API key has expired. Use its successor.")
-    if principal.policy.suspended:
-        raise TenantSuspended("This account is suspended. Contact your provider.")
+        raise KeyExpired("This API key has expired. Use its successor.", policy)
+    if policy.suspended:
+        raise TenantSuspended("This account is suspended. Contact your provider.", policy)
     return principal
 
 

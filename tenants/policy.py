@@ -82,6 +82,11 @@ class Policy(msgspec.Struct, frozen=True):
     downgrade_release_percent: int = 0
     shadow: Shadow | None = None
 
+    @property
+    def tried_rules(self) -> ComplexityRules:
+        """The rules in force with those in shadow."""
+        return self.shadow.rules if self.shadow else self.rules
+
 
 class Principal(msgspec.Struct, frozen=True):
     """Who calls: a tenant's policy and the key that was shown."""

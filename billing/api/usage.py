@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from billing import exports
 from billing.api.strict import UsagePages
 from billing.models import UsageExport, UsageRecord
+from billing.tag_usage import tagged
 from gateway_project.streamed import streamed
 from tenants.models import Tenant
 
@@ -81,8 +82,7 @@ def filtered(parameters: Any) -> QuerySet[UsageRecord]:
             raise serializers.ValidationError({"key": ["A key's id is a number."]})
         rows = rows.filter(api_key_id=int(key))
     if tag := _tag(parameters):
-        name, _, value = tag.partition("=")
-        rows = rows.filter(tags__contains={name: value})
+        rows = tagged(rows, tag)
     if since := _moment(parameters, "since"):
         rows = rows.filter(created_at__gte=since)
     if until := _moment(parameters, "until"):

@@ -2,8 +2,10 @@
 
 from billing.models.adjustment import Adjustment, AdjustmentKind
 from billing.models.budget_alert import AlertKind, AlertScope, BudgetAlert
+from billing.models.daily_tag_usage import DailyTagUsage
 from billing.models.daily_total import DailyTotal
 from billing.models.daily_usage import DailyUsage
+from billing.models.daily_verdict import DailyVerdict
 from billing.models.drift_report import DriftReport
 from billing.models.ledger_batch import LedgerBatch
 from billing.models.model_price import ModelPrice
@@ -23,8 +25,10 @@ __all__ = [
     "AlertKind",
     "AlertScope",
     "BudgetAlert",
+    "DailyTagUsage",
     "DailyTotal",
     "DailyUsage",
+    "DailyVerdict",
     "DeliveryStatus",
     "DriftReport",
     "ExportStatus",

@@ -32,6 +32,10 @@ class DailyUsage(models.Model):
     web_searches = models.PositiveBigIntegerField(db_default=0)
     cost_usd = models.DecimalField("cost (USD)", max_digits=24, decimal_places=9, db_default=0)
     upstream_cost_usd = models.DecimalField(max_digits=24, decimal_places=9, db_default=0)
+    downgraded_requests = models.PositiveBigIntegerField(db_default=0)
+    saved_usd = models.DecimalField(
+        "saved by downgrades (USD)", max_digits=24, decimal_places=9, db_default=0
+    )
     latency_ms_sum = models.PositiveBigIntegerField(db_default=0)
     latency_count = models.PositiveBigIntegerField(db_default=0)
     ttft_ms_sum = models.PositiveBigIntegerField(db_default=0)

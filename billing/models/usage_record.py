@@ -1,5 +1,6 @@
 """The ledger: one row for each upstream call, appended and never changed."""
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -66,6 +67,23 @@ class UsageRecord(models.Model):
     ttft_ms = models.PositiveIntegerField("time to first token (ms)", null=True)
     upstream_request_id = models.CharField(max_length=128, db_default="")
     tags = models.JSONField(default=dict)
+    model_preferred = models.CharField(
+        max_length=100,
+        db_default="",
+        help_text="The first choice, where another model served in its place: downgraded, or by fallback.",
+    )
+    saved_usd = models.DecimalField(
+        "saved (USD)",
+        max_digits=20,
+        decimal_places=9,
+        db_default=0,
+        help_text="What the same tokens would have cost more had they not been downgraded.",
+    )
+    # What complexity was judged by; the keyword only where the route is automatic.
+    text_bytes = models.PositiveBigIntegerField("bytes of text", null=True)
+    message_count = models.PositiveIntegerField("messages", null=True)
+    tool_count = models.PositiveIntegerField("tools", null=True)
+    keyword = models.CharField(max_length=100, db_default="")
     note = models.CharField(max_length=500, db_default="", help_text="Why it was estimated or quarantined.")
 
     class Meta:
@@ -95,6 +113,12 @@ class UsageRecord(models.Model):
             ),
             models.Index(
                 fields=["-created_at"], condition=models.Q(estimated=True), name="billing_usage_estimated"
+            ),
+            GinIndex(
+                fields=["tags"],
+                opclasses=["jsonb_path_ops"],
+                condition=~models.Q(tags={}),
+                name="billing_usage_tags",
             ),
         ]
         constraints = [

@@ -1,0 +1,33 @@
+"""How often a tenant was refused, and how often what is in shadow would have decided otherwise."""
+
+from django.db import models
+
+from tenants.models import Tenant
+
+
+class DailyVerdict(models.Model):
+    """Requests of one local day by the code they were refused with; in shadow, by what would have happened.
+
+    Counted in the web processes and written by their heartbeat: a process that is killed takes its last
+    second with it. `detail` is the model a route in shadow leads to.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.DO_NOTHING, db_constraint=False, related_name="verdicts")
+    day = models.DateField(help_text="In the tenant's time zone.")
+    code = models.CharField(max_length=40)
+    shadow = models.BooleanField("in shadow", default=False)
+    detail = models.CharField(max_length=100, default="", blank=True)
+    requests = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-day", "tenant", "shadow", "-requests"]
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["day"], name="billing_dailyverdict_day")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "day", "shadow", "code", "detail"], name="billing_dailyverdict_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {self.day} {self.code}"

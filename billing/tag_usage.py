@@ -1,0 +1,124 @@
+"""Usage by tag: the roll-up the drain writes, and the questions it answers."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.db import connection
+from django.db.models import QuerySet, Sum
+
+from billing.events import UsageEvent
+from billing.models import DailyTagUsage, UsageRecord
+from billing.money import to_usd
+
+# Values of one tag in a tenant's day that are told apart; further ones are summed under OTHER, so that a tag that
+# is different in every call does not make the roll-up as large as the ledger. No tag can be called that.
+MOST_VALUES = 1000
+OTHER = "(other)"
+Place = tuple[int, str, str]  # tenant, tag, day
+
+
+class TagSum(msgspec.Struct, frozen=True):
+    """What calls with one value of a tag used."""
+
+    value: str
+    requests: int
+    tokens: int
+    cost_usd: Decimal
+
+
+def tagged(rows: QuerySet[UsageRecord], tag: str) -> QuerySet[UsageRecord]:
+    """Those of `rows` that carry `tag` (name=value); the index is of rows that have tags at all."""
+    name, _, value = tag.partition("=")
+    return rows.exclude(tags={}).filter(tags__contains={name: value})
+
+
+def rows_of(tenant_id: int, *, since: date, until: date | None) -> QuerySet[DailyTagUsage]:
+    """The roll-up of a tenant's days, both included."""
+    rows = DailyTagUsage.objects.filter(tenant_id=tenant_id, day__gte=since)
+    return rows if until is None else rows.filter(day__lte=until)
+
+
+def names(tenant_id: int, *, since: date, until: date | None = None) -> list[str]:
+    """The tags a tenant used, by name."""
+    rows = rows_of(tenant_id, since=since, until=until)
+    return list(rows.values_list("name", flat=True).order_by("name").distinct()[:100])
+
+
+def by_value(
+    tenant_id: int, name: str, *, since: date, until: date | None = None, most: int = 1000
+) -> list[TagSum]:
+    """The dearest values of a tag."""
+    rows = rows_of(tenant_id, since=since, until=until).filter(name=name).values("value").order_by()
+    sums = rows.annotate(requests=Sum("requests"), tokens=Sum("tokens"), cost_usd=Sum("cost_usd"))
+    return [TagSum(**row) for row in sums.order_by("-cost_usd", "value")[:most]]
+
+
+def add_tags(events: Iterable[UsageEvent]) -> None:
+    """Add to `DailyTagUsage`, in the order of its unique key, so that two drains wait for each other."""
+    groups: dict[tuple[int, str, str, str, str], list[UsageEvent]] = defaultdict(list)
+    for event in events:
+        for name, value in event.tags.items():
+            groups[event.tenant_id, name[:64], event.day, value[:64], event.model[:100]].append(event)
+    if not groups:
+        return
+    known = _known_values({key[:3] for key in groups})
+    sums: dict[tuple[Any, ...], list[Any]] = {}
+    for (*place, value, model), group in sorted(groups.items()):
+        key = (*place, _told_apart(value, known[place[0], place[1], place[2]]), model)
+        total = sums.setdefault(key, [0, 0, 0, 0, Decimal(0)])
+        for number, added in enumerate(_sums(group)):
+            total[number] += added
+    rows = [(*key, *total) for key, total in sorted(sums.items())]
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [list(column) for column in zip(*rows, strict=True)])
+
+
+def _told_apart(value: str, known: set[str]) -> str:
+    if value not in known and len(known) >= MOST_VALUES:
+        return OTHER
+    known.add(value)
+    return value
+
+
+def _known_values(places: set[Place]) -> dict[Place, set[str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN, [list(column) for column in zip(*sorted(places), strict=True)])
+        found = {
+            (tenant, name, day.isoformat()): set(values) for tenant, name, day, values in cursor.fetchall()
+        }
+    return {place: found.get(place, set()) for place in places}
+
+
+def _sums(events: list[UsageEvent]) -> tuple[Any, ...]:
+    usages = [event.usage for event in events]
+    return (
+        len(events),
+        sum(usage.total_tokens for usage in usages),
+        sum(usage.input_tokens for usage in usages),
+        sum(usage.output_tokens for usage in usages),
+        to_usd(sum(event.cost_nano for event in events)),
+    )
+
+
+_KNOWN = """
+SELECT tenant_id, name, day, array_agg(DISTINCT value)
+FROM billing_dailytagusage
+WHERE (tenant_id, name, day) IN (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::date[]))
+GROUP BY tenant_id, name, day
+"""
+_ADD = """
+INSERT INTO billing_dailytagusage AS total
+    (tenant_id, name, day, value, model, requests, tokens, input_tokens, output_tokens, cost_usd)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::date[], %s::text[], %s::text[],
+                     %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::numeric[])
+ON CONFLICT (tenant_id, name, day, value, model) DO UPDATE SET
+    requests = total.requests + EXCLUDED.requests,
+    tokens = total.tokens + EXCLUDED.tokens,
+    input_tokens = total.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = total.output_tokens + EXCLUDED.output_tokens,
+    cost_usd = total.cost_usd + EXCLUDED.cost_usd
+"""

@@ -1,0 +1,105 @@
+"""Why requests were refused, counted in memory and written to PostgreSQL by the heartbeat.
+
+A refusal costs the hot path one addition; it leaves no trace in Redis.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+import msgspec
+from django.db import DatabaseError, close_old_connections, connection
+from django.db.models import Sum
+from prometheus_client import Counter as Metric
+
+from billing.meter import spans
+from billing.models import DailyVerdict
+from tenants.policy import Policy
+
+logger = logging.getLogger("tenantry.billing")
+IN_SHADOW = Metric(
+    "tenantry_shadow_verdicts", "Requests that what is in shadow would decide otherwise.", ["code"]
+)
+_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verdicts")
+
+
+class Verdict(msgspec.Struct, frozen=True, order=True):
+    """What became, or in shadow would have become, of a request. Ordered, so that writers never cross."""
+
+    tenant_id: int
+    day: str
+    shadow: bool
+    code: str
+    detail: str = ""
+
+
+class VerdictSum(msgspec.Struct, frozen=True):
+    """Requests of some days with one verdict."""
+
+    code: str
+    detail: str
+    shadow: bool
+    requests: int
+
+
+_counts: Counter[Verdict] = Counter()
+
+
+def refused(policy: Policy, code: str) -> None:
+    """A request of this tenant was refused."""
+    _counts[Verdict(policy.tenant_id, spans(policy)[1].name, False, code)] += 1
+
+
+def would_have(policy: Policy, code: str, detail: str = "") -> None:
+    """A request was served, and what is in shadow would have decided otherwise."""
+    _counts[Verdict(policy.tenant_id, spans(policy)[1].name, True, code, detail[:100])] += 1
+    IN_SHADOW.labels(code).inc()
+
+
+async def flush() -> None:
+    """Write what was counted. While the database is away it is kept: one number for a tenant, day and code."""
+    if not _counts:
+        return
+    taken = dict(_counts)
+    _counts.clear()
+    try:
+        await asyncio.get_running_loop().run_in_executor(_threads, _write, taken)
+    except DatabaseError as error:
+        _counts.update(taken)
+        logger.warning("Refusals are counted and not written yet: %s", error)
+
+
+def sums(tenant_id: int, *, since: date, until: date | None = None) -> list[VerdictSum]:
+    """Verdicts of a tenant's days, both included, the most frequent first."""
+    rows = DailyVerdict.objects.filter(tenant_id=tenant_id, day__gte=since)
+    if until is not None:
+        rows = rows.filter(day__lte=until)
+    totals = rows.values("code", "detail", "shadow").order_by().annotate(total=Sum("requests"))
+    return [
+        VerdictSum(code=row["code"], detail=row["detail"], shadow=row["shadow"], requests=row["total"])
+        for row in totals.order_by("shadow", "-total", "code")
+    ]
+
+
+def _write(counts: dict[Verdict, int]) -> None:
+    close_old_connections()
+    try:
+        rows = [(*msgspec.structs.astuple(verdict), count) for verdict, count in sorted(counts.items())]
+        with connection.cursor() as cursor:
+            cursor.execute(_ADD, _columns(rows))
+    finally:
+        close_old_connections()
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+_ADD = """
+INSERT INTO billing_dailyverdict AS total (tenant_id, day, shadow, code, detail, requests)
+SELECT * FROM unnest(%s::bigint[], %s::date[], %s::boolean[], %s::text[], %s::text[], %s::bigint[])
+ON CONFLICT (tenant_id, day, shadow, code, detail) DO UPDATE SET requests = total.requests + EXCLUDED.requests
+"""

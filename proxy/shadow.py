@@ -1,0 +1,69 @@
+"""What limits and routes in shadow would have done with a call that was admitted."""
+
+from collections.abc import Iterator
+
+from billing import verdicts
+from billing.meter import Admission
+from billing.money import spend_at
+from routing.candidates import AUTO, ModelNotAllowed, candidates_for
+from routing.choice import Ask
+from tenants.policy import BudgetMode, Policy, Shadow
+
+
+def judge(policy: Policy, ask: Ask, admission: Admission) -> None:
+    """Count where the policy in shadow differs. Requests a minute have a window of their own in Redis; the
+    other limits are held against the counters in force, which know the calls that would have been refused.
+    """
+    if policy.shadow is None:
+        return
+    code = _refusal(policy, policy.shadow, admission)
+    if code:
+        verdicts.would_have(policy, code)
+        return
+    for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
+        verdicts.would_have(policy, verdict, model)
+
+
+def _refusal(policy: Policy, shadow: Shadow, admission: Admission) -> str:
+    if admission.over_shadow:
+        return "rate_limited"
+    if shadow.concurrency is not None and admission.open_calls >= shadow.concurrency:
+        return "concurrency_limited"
+    tokens = admission.tokens_used - admission.lease.held_tokens
+    if shadow.tokens_per_day is not None and tokens >= shadow.tokens_per_day:
+        return "daily_tokens_exceeded"
+    budget = shadow.monthly_budget_nano
+    if budget is None or policy.budget_mode is not BudgetMode.HARD:
+        return ""
+    return "budget_exceeded" if admission.spent_nano + admission.held_nano > budget else ""
+
+
+def _rerouted(policy: Policy, shadow: Shadow, ask: Ask, admission: Admission) -> Iterator[tuple[str, str]]:
+    served = admission.lease.offer.candidate
+    if ask.model == AUTO or (not ask.model and not policy.default_model):
+        try:
+            [first, *_] = candidates_for(
+                ask,
+                models=policy.models,
+                routes=shadow.routes,
+                rules=shadow.rules,
+                default_model=policy.default_model,
+                downgrade_percent=shadow.downgrade_percent,
+            )
+        except ModelNotAllowed:
+            yield "model_not_allowed", ""
+            return
+        if first.model.name != _first(admission):
+            yield "rerouted", first.model.name
+    budget = shadow.monthly_budget_nano
+    if budget is None or policy.budget_mode is not BudgetMode.HARD or admission.saving:
+        return
+    if served.model.downgrade_to in policy.models and admission.spent_nano >= spend_at(
+        shadow.downgrade_percent, budget
+    ):
+        yield "downgraded", served.model.downgrade_to or ""
+
+
+def _first(admission: Admission) -> str:
+    event = admission.lease.event
+    return event.model_preferred or event.model

@@ -1,0 +1,160 @@
+"""Refusals are counted by tenant, day and code; what is in shadow is counted and bites nobody."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import OperationalError
+
+from billing import verdicts
+from billing.models import DailyVerdict
+from billing.verdicts import VerdictSum
+from tenants.models import TenantStatus
+from tests.factories import (
+    ApiKeyFactory,
+    ComplexityRuleFactory,
+    ModelFactory,
+    ModelPriceFactory,
+    TierFactory,
+    TierRouteFactory,
+)
+from tests.proxy.gateway import post
+from tests.proxy.upstream import message, raw
+
+pytestmark = pytest.mark.django_db(transaction=True)
+OPUS = {"model": "claude-opus-4-20250514"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted():
+    verdicts._counts.clear()
+
+
+async def counted(shadow=False):
+    """Code (and detail) by how often, after the heartbeat."""
+    await verdicts.flush()
+    rows = await sync_to_async(lambda: list(DailyVerdict.objects.filter(shadow=shadow)))()
+    return {row.code + (f" {row.detail}" if row.detail else ""): row.requests for row in rows}
+
+
+async def test_each_refusal_is_counted_under_its_code(world, upstream_answering):
+    await sync_to_async(world.with_limits)(max_requests_per_minute=1)
+    async with upstream_answering(raw(message())):
+        for _ in range(3):
+            await post(world.key)
+        await post(world.key, model="gpt-4o")
+        await post(world.key, messages=[])
+
+    assert await counted() == {"rate_limited": 2, "model_not_allowed": 1, "invalid_request": 1}
+
+
+async def test_a_suspended_tenant_and_a_revoked_key_are_counted(world, upstream_answering):
+    revoked = await sync_to_async(ApiKeyFactory)(tenant=world.tenant, revoked_at="2026-01-01T00:00:00Z")
+    await post(revoked.plain)
+    await sync_to_async(world.with_limits)(status=TenantStatus.SUSPENDED)
+
+    await post(world.key)
+
+    assert await counted() == {"key_revoked": 1, "tenant_suspended": 1}
+
+
+async def test_what_is_served_is_no_refusal(world, upstream_answering):
+    async with upstream_answering(raw(message())):
+        await post(world.key)
+
+    assert await counted() == {}
+
+
+async def test_counts_add_up_over_heartbeats(world, upstream_answering):
+    for _ in range(2):
+        await post(world.key, model="gpt-4o")
+        await verdicts.flush()
+
+    assert await counted() == {"model_not_allowed": 2}
+
+
+async def test_while_the_database_is_away_counts_are_kept(world, upstream_answering, monkeypatch):
+    await post(world.key, model="gpt-4o")
+    with monkeypatch.context() as patched:
+        patched.setattr(verdicts, "_write", lambda counts: (_ for _ in ()).throw(OperationalError("away")))
+        await verdicts.flush()
+
+    assert await counted() == {"model_not_allowed": 1}
+
+
+async def test_a_tier_in_shadow_counts_what_it_would_refuse_and_refuses_nothing(world, upstream_answering):
+    tried = await sync_to_async(TierFactory)(max_requests_per_minute=2, monthly_budget_usd=None)
+    await sync_to_async(world.with_limits)(shadow_tier=tried)
+    async with upstream_answering(raw(message())):
+        answers = [await post(world.key) for _ in range(5)]
+
+    assert [answer.status for answer in answers] == [200] * 5
+    assert await counted(shadow=True) == {"rate_limited": 3}
+    assert await counted() == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"max_concurrency": 0}, "concurrency_limited"),
+        ({"max_tokens_per_day": 0}, "daily_tokens_exceeded"),
+        ({"monthly_budget_usd": Decimal("0.000001")}, "budget_exceeded"),
+    ],
+)
+async def test_each_limit_is_tried_in_shadow(world, upstream_answering, limits, code):
+    await sync_to_async(world.with_limits)(shadow_tier=await sync_to_async(TierFactory)(**limits))
+    async with upstream_answering(raw(message())):
+        answer = await post(world.key)
+
+    assert answer.status == 200
+    assert await counted(shadow=True) == {code: 1}
+
+
+async def test_a_downgrade_that_would_come_is_counted(world, upstream_answering):
+    tried = await sync_to_async(TierFactory)(downgrade_percent=0)
+    await sync_to_async(world.with_limits)(shadow_tier=tried)
+    async with upstream_answering(raw(message())):
+        answer = await post(world.key, **OPUS)
+
+    assert answer.headers["x-tenantry-route"] == "requested"
+    assert await counted(shadow=True) == {"downgraded claude-sonnet-4-20250514": 1}
+
+
+def an_automatic_world(world):
+    for complexity, model in (("simple", world.sonnet), ("complex", world.opus)):
+        TierRouteFactory(tier=world.tenant.tier, complexity=complexity, model=model)
+
+
+async def test_a_rule_in_shadow_counts_what_it_would_route_otherwise(world, upstream_answering):
+    await sync_to_async(an_automatic_world)(world)
+    await sync_to_async(ComplexityRuleFactory)(subject="prove", shadow=True)
+    async with upstream_answering(raw(message())):
+        answer = await post(world.key, model="auto", system="Prove it")
+        await post(world.key, model="auto", system="Say it")
+
+    assert answer.headers["x-tenantry-route"] == "auto:simple"
+    assert await counted(shadow=True) == {"rerouted claude-opus-4-20250514": 1}
+
+
+async def test_a_route_in_shadow_to_a_model_the_tenant_may_not_use_is_counted(world, upstream_answering):
+    def prepare():
+        an_automatic_world(world)
+        other = ModelFactory()
+        ModelPriceFactory(model=other)
+        world.with_limits(shadow_tier=TierRouteFactory(complexity="simple", model=other).tier)
+
+    await sync_to_async(prepare)()
+    async with upstream_answering(raw(message())):
+        await post(world.key, model="auto")
+
+    assert await counted(shadow=True) == {"model_not_allowed": 1}
+
+
+def test_sums_are_of_the_days_asked_for(world):
+    for day, code in ((1, "rate_limited"), (2, "rate_limited"), (3, "budget_exceeded")):
+        DailyVerdict.objects.create(tenant=world.tenant, day=date(2026, 1, day), code=code, requests=day)
+
+    found = verdicts.sums(world.tenant.pk, since=date(2026, 1, 1), until=date(2026, 1, 2))
+
+    assert found == [VerdictSum(code="rate_limited", detail="", shadow=False, requests=3)]
