@@ -67,8 +67,8 @@ def add_tags(events: Iterable[UsageEvent]) -> None:
         return
     known = _known_values({key[:3] for key in groups})
     sums: dict[tuple[Any, ...], list[Any]] = {}
-    for (*place, value, model), group in sorted(groups.items()):
-        key = (*place, _told_apart(value, known[place[0], place[1], place[2]]), model)
+    for (tenant_id, name, day, value, model), group in sorted(groups.items()):
+        key = (tenant_id, name, day, _told_apart(value, known[tenant_id, name, day]), model)
         total = sums.setdefault(key, [0, 0, 0, 0, Decimal(0)])
         for number, added in enumerate(_sums(group)):
             total[number] += added

@@ -84,7 +84,8 @@ def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict
     if until is not None:
         days &= Q(day__lte=until)
     name, equals, value = tag.partition("=")
-    rows, rollups, totals = UsageRecord.objects.filter(days), DailyUsage.objects.filter(days), _TOTALS
+    rows, totals = UsageRecord.objects.filter(days), _TOTALS
+    rollups: QuerySet[Any] = DailyUsage.objects.filter(days)
     saved = rollups.aggregate(requests=Coalesce(Sum("downgraded_requests"), 0), saved_usd=_sum("saved_usd"))
     if equals:
         tagged = tag_usage.rows_of(tenant_id, since=since, until=until)
