@@ -30,7 +30,7 @@ def grant(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0008_verdicts_and_tags")]
+    dependencies = [("billing", "0010_verdicts_and_tags")]
     operations = [
         migrations.RunSQL(SUM, "DELETE FROM billing_dailytagusage"),
         migrations.RunPython(grant, migrations.RunPython.noop),

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0007_end_user_and_run_indexes'),
+        ('billing', '0009_prepaid_balance'),
         ('tenants', '0009_downgrade_outbox'),
     ]
 
