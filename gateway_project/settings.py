@@ -175,7 +175,8 @@ if (
 SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
 UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
 UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
-UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)
+UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)  # between two pieces of a stream
+UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800)  # from the request to the last byte
 # Header -> template of {tenant} and {request_id}, both opaque: `x-customer={tenant},x-call={request_id}`.
 UPSTREAM_TRACKING_HEADERS = dict(
     pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair

@@ -22,7 +22,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 class Http1Transport(httpx.AsyncBaseTransport):
     """Keeps connections that are done with for `keepalive` seconds; opens as many as are asked for at once.
 
-    Of httpx's timeouts it knows `connect` and `read` (to the head, and between two pieces of a body).
+    Of httpx's timeouts it knows `connect` and `read` (to the head, and between two pieces of a body); `total`
+    is its own: from the request to the answer's last byte.
     """
 
     def __init__(self, *, keepalive: float = 15.0, tls: ssl.SSLContext | None = None) -> None:
@@ -38,7 +39,9 @@ class Http1Transport(httpx.AsyncBaseTransport):
         place = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
         connection = self._waiting_at(place) or await self._open(place, seconds["connect"])
         try:
-            await connection.ask(_head(request), await _body(request), seconds["read"])
+            await connection.ask(
+                _head(request), await _body(request), patience=seconds["read"], total=seconds["total"]
+            )
         except BaseException:
             connection.abort()
             raise
@@ -123,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._headed = False
         self._waiter: asyncio.Future[None] | None = None
         self._patience = 0.0
+        self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.last_byte_at = self._loop.time()
         self.status = 0
@@ -132,13 +136,17 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         return self._complete and self._lost is None and not self._transport.is_closing()
 
-    async def ask(self, head: bytes, body: bytes, patience: float) -> None:
-        """Send a request and wait for the head of its answer. `patience`: seconds without a byte."""
+    async def ask(self, head: bytes, body: bytes, *, patience: float, total: float) -> None:
+        """Send a request and wait for the head of its answer.
+
+        `patience`: seconds without a byte; `total`: seconds until the answer's last one.
+        """
         self.headers = []
         self._headed = self._complete = False
         self._patience = patience
         self.last_byte_at = self._loop.time()
-        self._timer = self._loop.call_later(patience, self._look_at_clock)
+        self._deadline = self.last_byte_at + total
+        self._timer = self._loop.call_later(min(patience, total), self._look_at_clock)
         if len(body) < HIGH_WATER:
             self._transport.write(head + body)
         else:
@@ -202,11 +210,14 @@ class Connection(asyncio.Protocol):
 
     def _look_at_clock(self) -> None:
         """One timer for the whole exchange: it is moved on when it finds that bytes have come meanwhile."""
-        silent = self._loop.time() - self.last_byte_at
-        if silent < self._patience or self._paused:
-            self._timer = self._loop.call_later(max(0.01, self._patience - silent), self._look_at_clock)
+        now = self._loop.time()
+        silent, left = now - self.last_byte_at, self._deadline - now
+        if left > 0 and (silent < self._patience or self._paused):
+            again = max(0.01, min(self._patience - silent, left))
+            self._timer = self._loop.call_later(again, self._look_at_clock)
             return
-        self._fail(httpx.ReadTimeout(f"no byte within {self._patience} s"))
+        late = f"no byte within {self._patience} s" if left > 0 else "not over in time"
+        self._fail(httpx.ReadTimeout(late))
         self._transport.abort()
 
     # asyncio's callbacks

@@ -39,11 +39,13 @@ class UpstreamTimeout(UpstreamUnavailable):
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds: to connect, to wait for a JSON answer's next bytes, between two pieces of a stream."""
+    """Seconds: to connect, to wait for a JSON answer's next bytes, between two pieces of a stream, and from
+    a request to its answer's last byte."""
 
     connect: float
     read: float
     idle: float
+    total: float
 
 
 class UpstreamAnswer:
@@ -97,8 +99,9 @@ class Upstream:
         self._transport = transport or Http1Transport()
         self._host = httpx.URL(self._base_url).netloc
         self._urls: dict[str, httpx.URL] = {}
-        self._json_timeout = {"connect": timeouts.connect, "read": timeouts.read}
-        self._stream_timeout = {"connect": timeouts.connect, "read": timeouts.idle}
+        always = {"connect": timeouts.connect, "total": timeouts.total}
+        self._json_timeout = {**always, "read": timeouts.read}
+        self._stream_timeout = {**always, "read": timeouts.idle}
 
     async def send(
         self, *, method: str = "POST", target: str, headers: Mapping[str, str], body: bytes, stream: bool
@@ -157,6 +160,7 @@ def upstream_at(base_url: str) -> Upstream:
             connect=settings.UPSTREAM_CONNECT_TIMEOUT,
             read=settings.UPSTREAM_READ_TIMEOUT,
             idle=settings.UPSTREAM_IDLE_TIMEOUT,
+            total=settings.UPSTREAM_TOTAL_TIMEOUT,
         )
         upstream = clients[base_url] = Upstream(base_url=base_url, timeouts=timeouts)
     return upstream

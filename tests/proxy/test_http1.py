@@ -36,7 +36,7 @@ class Server:
                 "POST",
                 f"http://127.0.0.1:{self.port}/v1/messages",
                 content=body,
-                extensions={"timeout": {"connect": 1.0, "read": read}},
+                extensions={"timeout": {"connect": 1.0, "read": read, "total": 10.0}},
             )
         )
 
@@ -224,6 +224,6 @@ async def test_a_header_that_would_add_a_line_is_never_sent():
                     "POST",
                     f"http://127.0.0.1:{server.port}/",
                     headers=[(b"x-a", b"1\r\nx-b: 2")],
-                    extensions={"timeout": {"connect": 1.0, "read": 1.0}},
+                    extensions={"timeout": {"connect": 1.0, "read": 1.0, "total": 1.0}},
                 )
             )

@@ -7,7 +7,7 @@ import pytest
 from proxy.upstream import Timeouts, Upstream, UpstreamTimeout, UpstreamUnavailable
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-SOON = Timeouts(connect=0.3, read=0.3, idle=0.3)
+SOON = Timeouts(connect=0.3, read=0.3, idle=0.3, total=1)
 
 
 @asynccontextmanager
@@ -101,6 +101,20 @@ async def test_silence_is_a_timeout(stream):
             await send(upstream, stream=stream)
 
     assert (caught.value.status, caught.value.reached) == (504, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_never_ends_is_a_timeout_although_it_is_never_silent(stream):
+    async def talk(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b": still here\n\n")
+            await asyncio.sleep(0.05)
+
+    async with upstream_that(talk) as upstream:
+        answer = await send(upstream, stream=stream)
+        with pytest.raises(UpstreamTimeout):
+            await answer.read()
 
 
 async def test_silence_in_the_middle_of_a_stream_is_a_timeout():
