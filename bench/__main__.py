@@ -6,7 +6,7 @@ import platform
 import time
 from pathlib import Path
 
-from bench import json_calls, scale, sse
+from bench import fairness, json_calls, scale, sse
 from bench.table import Table, write
 
 PARTS = {
@@ -18,6 +18,7 @@ PARTS = {
     "windows": scale.windows,
     "workers": scale.workers,
     "bodies": scale.bodies,
+    "fairness": fairness.beside_a_noisy_tenant,
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 

@@ -105,6 +105,15 @@ def mock_upstream(*, deltas: int = 100, per_second: int = 0) -> Iterator[Server]
 
 
 @contextlib.contextmanager
+def scarce_upstream(*, capacity: int, milliseconds: int) -> Iterator[Server]:
+    port = free_port()
+    command = ("-m", "bench.scarce_upstream", str(port), str(capacity), str(milliseconds))
+    with _process(*command) as pid:
+        _until_open(port)
+        yield Server(url=f"http://127.0.0.1:{port}", pids=[pid])
+
+
+@contextlib.contextmanager
 def bare_proxy(upstream: Server) -> Iterator[Server]:
     port = free_port()
     command = (

@@ -108,14 +108,14 @@ async def _try(charge: Charge, place: Place) -> Attempt:
     if not breaker.lets_through(time.monotonic()):
         return Attempt(error=BreakerOpen(model, breaker.seconds_left(time.monotonic())))
     try:
-        await share.enter(policy.tenant_id, policy.upstream_weight)
+        turn = await share.enter(policy.tenant_id, policy.upstream_weight)
     except BaseException:
         breaker.given_up()
         raise
     try:
         answer = await _send(charge, place)
     except BaseException as error:
-        share.leave(policy.tenant_id)
+        share.leave(policy.tenant_id, turn)
         if isinstance(error, UpstreamUnavailable):
             charge.asked = error.reached
             breaker.failed(time.monotonic())
@@ -124,14 +124,17 @@ async def _try(charge: Charge, place: Place) -> Attempt:
         raise
     _judge(answer, breaker)
     charge.asked = answer.status < 400
-    answer.when_over(lambda: share.leave(policy.tenant_id, throttled=answer.status in THROTTLED))
+    answer.when_over(lambda: share.leave(policy.tenant_id, turn, throttled=answer.status in THROTTLED))
     charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
     return Attempt(answer=answer)
 
 
 def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
-    """5xx is a failure of the upstream's; what it refuses is an answer."""
-    if answer.status >= 500:
+    """5xx is a failure of the upstream's; what it refuses is an answer.
+
+    So is 529: one too many is the share's business. A breaker would refuse those within their share as well.
+    """
+    if answer.status >= 500 and answer.status not in THROTTLED:
         breaker.failed(time.monotonic())
     else:
         breaker.succeeded()

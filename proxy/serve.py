@@ -237,7 +237,11 @@ async def whole(answer: UpstreamAnswer, charge: Charge) -> Answer:
         charge.ttft_ms = charge.call.elapsed_ms()
         charge.complete(reading, http_status=answer.status, written=len(body) // 3)
     await charge.written()
-    headers = passed_on(answer, charge, **{"x-tenantry-cost-usd": usd_text(charge.cost_nano)})
+    ours = {"x-tenantry-cost-usd": usd_text(charge.cost_nano)}
+    if answer.status >= 400:
+        # Its body is the upstream's own: this tells its 429, say, from one of the tenant's limits.
+        ours["x-tenantry-error-source"] = "upstream"
+    headers = passed_on(answer, charge, **ours)
     return Answer(status=answer.status, headers=headers, body=body)
 
 

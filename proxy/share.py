@@ -2,8 +2,11 @@
 
 Nothing is held back until the upstream says that it is too much (429, 529). From then on the calls in flight
 are bounded by what it bears, found by trial (additive increase, multiplicative decrease), and a slot that
-frees goes to the waiting tenant with the fewest calls in flight for its weight. Each process has a bound of
-its own.
+frees goes to the waiting tenant with the fewest calls in flight for its weight. The last free slot is kept for
+who is within its share, so that it need not wait for another's call to end. Each process has a bound of its own.
+
+Calls belong to rounds; a bound that is lowered begins the next one. What is refused of an earlier round says
+nothing new, so the bound comes down as fast as answers come back, and once for each crowd that was too large.
 """
 
 import asyncio
@@ -13,9 +16,11 @@ from collections.abc import Callable
 
 from gateway_project.errors import TenantryError
 
-# A few refusals may be anyone's; this many among the last calls are the upstream's word.
+# A few refusals may be anyone's; this many among the last calls are the upstream's word. Once there is a bound,
+# the first refusal is: whoever is within its share should meet as few of them as can be.
 THROTTLED_OF, WINDOW = 4, 20
-DECREASE, FLOOR = 0.7, 8
+# A gentle cut keeps nearly all of the upstream in use, and the first refusal brings the next (simulated in the tests).
+DECREASE, FLOOR = 0.85, 8
 # The bound goes when nothing was refused for so long (seconds).
 CALM_SECONDS = 15.0
 LONGEST_WAIT_SECONDS = 5.0
@@ -45,80 +50,103 @@ class Share:
         self._clock = clock
         self._of_tenant: dict[int, int] = {}
         self._weights: dict[int, int] = {}
-        self._queues: dict[int, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[int, deque[asyncio.Future[int]]] = {}
         self._recent: deque[bool] = deque(maxlen=WINDOW)
+        self._round = 0
         self._cut_at = 0.0
 
-    async def enter(self, tenant_id: int, weight: int = 1) -> None:
-        """Return when the call may go. Raises UpstreamSaturated when its turn does not come in time."""
-        if self.bound is None or (self.in_flight < self.bound and not self._queues):
-            self._start(tenant_id)
-            return
+    async def enter(self, tenant_id: int, weight: int = 1) -> int:
+        """Return when the call may go, with the round it belongs to.
+
+        Raises UpstreamSaturated when its turn does not come in time.
+        """
+        self._weights[tenant_id] = weight
+        if tenant_id not in self._queues and self._has_slot_for(tenant_id):
+            return self._start(tenant_id)
         queue = self._queues.setdefault(tenant_id, deque())
         if len(queue) >= LONGEST_QUEUE:
             raise UpstreamSaturated
-        self._weights[tenant_id] = weight
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         queue.append(turn)
         self._admit()
         try:
             async with asyncio.timeout(LONGEST_WAIT_SECONDS):
-                await turn
+                return await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.leave(tenant_id)  # its turn came in the moment it left
+                self.leave(tenant_id, turn.result())  # its turn came in the moment it left
             else:
                 self._withdraw(tenant_id, turn)
             if isinstance(error, TimeoutError):
                 raise UpstreamSaturated from None
             raise
 
-    def leave(self, tenant_id: int, *, throttled: bool | None = None) -> None:
-        """The call is over. `throttled`: whether it was refused as one too many (`None`: no answer)."""
+    def leave(self, tenant_id: int, call_round: int, *, throttled: bool | None = None) -> None:
+        """The call of `call_round` is over. `throttled`: whether it was one too many (`None`: no answer)."""
         if throttled is not None:
-            self._learn(throttled)
+            self._learn(call_round, throttled)
         self.in_flight -= 1
         left = self._of_tenant[tenant_id] - 1
         if left:
             self._of_tenant[tenant_id] = left
         else:
             del self._of_tenant[tenant_id]
+            if tenant_id not in self._queues:
+                del self._weights[tenant_id]
         if self._queues:
             self._admit()
 
-    def _learn(self, throttled: bool) -> None:
+    def _learn(self, call_round: int, throttled: bool) -> None:
         self._recent.append(throttled)
         now = self._clock()
         if throttled:
-            # Calls of one round are refused together: they are one refusal.
-            if sum(self._recent) >= THROTTLED_OF and now - self._cut_at > 1:
+            if call_round == self._round and (self.bound or sum(self._recent) >= THROTTLED_OF):
                 at_once = self.in_flight if self.bound is None else min(self.in_flight, self.bound)
                 self.bound = max(float(FLOOR), at_once * DECREASE)
+                self._round += 1
                 self._cut_at = now
         elif self.bound is not None:
             if now - self._cut_at > CALM_SECONDS:
                 self.bound = None
+                self._recent.clear()
             else:
                 self.bound += 1 / self.bound
 
-    def _start(self, tenant_id: int) -> None:
+    def _start(self, tenant_id: int) -> int:
         self.in_flight += 1
         self._of_tenant[tenant_id] = self._of_tenant.get(tenant_id, 0) + 1
+        return self._round
+
+    def _has_slot_for(self, tenant_id: int) -> bool:
+        if self.bound is None:
+            return True
+        free = self.bound - self.in_flight
+        return free > 1 or (free > 0 and self._is_within_share(tenant_id, self.bound))
+
+    def _is_within_share(self, tenant_id: int, bound: float) -> bool:
+        """Whether it has less than its part of the bound, among all who want some of it now."""
+        wanting = self._of_tenant.keys() | self._queues.keys() | {tenant_id}
+        part = self._weights[tenant_id] / sum(self._weights[each] for each in wanting)
+        return self._of_tenant.get(tenant_id, 0) < bound * part
 
     def _admit(self) -> None:
-        while self._queues and (self.bound is None or self.in_flight < self.bound):
+        while self._queues:
             neediest = min(
                 self._queues, key=lambda tenant: self._of_tenant.get(tenant, 0) / self._weights[tenant]
             )
+            if not self._has_slot_for(neediest):
+                return
             turn = self._queues[neediest].popleft()
             if not self._queues[neediest]:
                 del self._queues[neediest]
-            self._start(neediest)
-            turn.set_result(None)
+            if not turn.done():  # else it has given up, and its own task is yet to notice
+                turn.set_result(self._start(neediest))
 
-    def _withdraw(self, tenant_id: int, turn: asyncio.Future[None]) -> None:
+    def _withdraw(self, tenant_id: int, turn: asyncio.Future[int]) -> None:
         queue = self._queues.get(tenant_id)
         if queue is not None and turn in queue:
             queue.remove(turn)
             if not queue:
                 del self._queues[tenant_id]
+        if tenant_id not in self._queues and tenant_id not in self._of_tenant:
+            self._weights.pop(tenant_id, None)

@@ -1,13 +1,11 @@
 """The gateway's manners towards its upstreams."""
 
-import asyncio
 import json
 
 import pytest
 from asgiref.sync import sync_to_async
 
 from proxy import attempts, breaker
-from proxy.share import Share, UpstreamSaturated
 from routing.models import Upstream
 from tests.proxy.gateway import post
 from tests.proxy.upstream import SONNET, echo, message, raw, upstream_that
@@ -164,6 +162,16 @@ async def test_an_upstream_that_keeps_failing_is_left_alone_and_tried_again_late
     assert circuit.state == "closed"
 
 
+async def test_an_upstream_that_is_overloaded_is_shared_and_not_left_alone(world, upstream_answering):
+    async with upstream_answering(raw(BUSY, status=529)) as upstream:
+        answers = [await post(world.key) for _ in range(breaker.FAILURES)]
+
+        assert {answer.status for answer in answers} == {529}
+        assert breaker.breaker_of("ezai", SONNET).state == "closed"
+        assert attempts.share_of("ezai").bound is not None
+    assert len(upstream.asked) == 2 * breaker.FAILURES
+
+
 def test_an_open_breaker_lets_one_call_through_at_a_time_and_stays_open_longer_each_time(monkeypatch):
     monkeypatch.setattr(breaker.Breaker, "_tell", lambda self: None)
     circuit = breaker.Breaker("x")
@@ -179,98 +187,3 @@ def test_an_open_breaker_lets_one_call_through_at_a_time_and_stays_open_longer_e
     assert circuit.lets_through(6.2)
     circuit.succeeded()
     assert circuit.state == "closed"
-
-
-def throttled(share, tenant, times=4):
-    for _ in range(times):
-        share._start(tenant)
-    for _ in range(times):
-        share.leave(tenant, throttled=True)
-
-
-async def test_nothing_waits_while_the_upstream_takes_everything():
-    share = Share()
-    await asyncio.gather(*(share.enter(1) for _ in range(1000)))
-    assert share.in_flight == 1000
-
-
-async def test_a_quiet_tenant_goes_before_a_noisy_ones_queue():
-    share = Share()
-    throttled(share, 1)
-    order = []
-
-    async def call(tenant):
-        await share.enter(tenant)
-        order.append(tenant)
-
-    noisy = [asyncio.ensure_future(call(1)) for _ in range(30)]
-    await asyncio.sleep(0)
-    quiet = asyncio.ensure_future(call(2))
-    await asyncio.sleep(0)
-    assert share.in_flight == 8
-    share.leave(1)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert order[-1] == 2
-    for task in (*noisy, quiet):
-        task.cancel()
-
-
-async def test_slots_are_shared_by_weight():
-    share = Share()
-    throttled(share, 1)
-    share.bound = 8.0
-    started = {1: 0, 2: 0}
-
-    async def call(tenant, weight):
-        await share.enter(tenant, weight)
-        started[tenant] += 1
-
-    for _ in range(8):
-        share._start(9)
-    turns = [(1, 3), (2, 1)] * 20
-    tasks = [asyncio.ensure_future(call(tenant, weight)) for tenant, weight in turns]
-    await asyncio.sleep(0)
-    for _ in range(8):
-        share.leave(9)
-    await asyncio.sleep(0)
-    assert started == {1: 6, 2: 2}
-    for task in tasks:
-        task.cancel()
-
-
-async def test_a_queue_that_is_full_says_that_it_is_not_the_tenants_own_limit():
-    share = Share()
-    throttled(share, 1)
-    waiting = [asyncio.ensure_future(share.enter(1)) for _ in range(8 + 64)]
-    await asyncio.sleep(0)
-    with pytest.raises(UpstreamSaturated, match="not one of your own limits"):
-        await share.enter(1)
-    for task in waiting:
-        task.cancel()
-
-
-async def test_a_caller_who_leaves_the_queue_takes_no_slot_with_it():
-    share = Share()
-    throttled(share, 1)
-    inside = [asyncio.ensure_future(share.enter(1)) for _ in range(8)]
-    left = asyncio.ensure_future(share.enter(1))
-    after = asyncio.ensure_future(share.enter(1))
-    await asyncio.sleep(0)
-    left.cancel()
-    await asyncio.sleep(0)
-    share.leave(1)
-    await asyncio.wait_for(after, 1)
-    assert share.in_flight == 8
-    assert all(task.done() for task in inside)
-
-
-async def test_the_bound_goes_when_nothing_was_refused_for_a_while():
-    now = [100.0]
-    share = Share(clock=lambda: now[0])
-    throttled(share, 1)
-    assert share.bound == 8
-    now[0] += 16
-    share._start(1)
-    share.leave(1, throttled=False)
-    assert share.bound is None

@@ -191,6 +191,7 @@ async def test_the_upstreams_own_errors_pass_unmodified_and_are_free(
     assert (answer.status, answer.body) == (status, body)
     assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("7", "true")
     assert Decimal(answer.headers["x-tenantry-cost-usd"]) == 0
+    assert answer.headers["x-tenantry-error-source"] == "upstream"
     assert (seen.row.status, seen.row.http_status, seen.row.cost_usd) == ("upstream_error", status, 0)
     assert seen.reserved_usd == 0
 

@@ -97,11 +97,11 @@ async def test_waiting_for_its_turn_nothing_is_at_work_for_it(world, upstream_an
     async with upstream_answering(raw(message())) as upstream:
         share = attempts.share_of("ezai")
         share.bound = 1.0
-        await share.enter(0)
+        turn = await share.enter(0)
         leaving = asyncio.create_task(leaves(world.key, lambda: bool(share._queues)))
         await until(lambda: bool(share._queues))
         await asyncio.sleep(0.2)
-        share.leave(0)
+        share.leave(0, turn)
         await leaving
         seen = await books()
 
