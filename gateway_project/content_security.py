@@ -1,6 +1,6 @@
 """The Content-Security-Policy of each surface.
 
-No page has inline script. The portal runs none at all; the console's theme (Alpine) evaluates expressions from
+No page has inline script. The portal runs our own files alone; the console's theme (Alpine) evaluates expressions from
 its own attributes and styles inline, so its policy allows that, and no code that stands in the page or comes
 from elsewhere.
 """
@@ -10,7 +10,10 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponseBase
 
 _COMMON = "base-uri 'none'; frame-ancestors 'none'; form-action 'self'; object-src 'none'"
-_PORTAL = f"default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; {_COMMON}"
+_PORTAL = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "
+    f"font-src 'self'; {_COMMON}"
+)
 _CONSOLE = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     f"img-src 'self' data:; {_COMMON}"

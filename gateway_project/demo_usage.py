@@ -61,6 +61,7 @@ def _neighbour(demo: DemoTenant) -> Tenant:
             "name": demo.name,
             "tier": Tier.objects.get(name=demo.tier),
             "max_requests_per_minute": demo.rpm,
+            "max_tokens_per_day": 2_000_000,
             "monthly_budget_usd": Decimal(demo.budget),
         },
     )

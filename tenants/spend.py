@@ -1,8 +1,10 @@
 """What tenants have spent in their current period, as annotations for lists; from the roll-up only."""
 
-from datetime import date
+from calendar import monthrange
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
+from zoneinfo import ZoneInfo
 
 from django.db.models import (
     BigIntegerField,
@@ -20,6 +22,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Cast, Coalesce, Now
+from django.utils import timezone as clock
 
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
@@ -88,3 +91,32 @@ def with_spend(tenants: QuerySet[Tenant]) -> "QuerySet[SpendingTenant]":
 def near_budget(tenants: "QuerySet[SpendingTenant]", *, percent: int = 80) -> "QuerySet[SpendingTenant]":
     """Those of `tenants` (annotated by `with_spend`) that have spent `percent` % of their budget or more."""
     return tenants.filter(budget_usd__gt=Decimal(0), spent_usd__gte=F("budget_usd") * Decimal(percent) / 100)
+
+
+# Before this share of a period has passed, its pace says nothing.
+TELLS_FROM = Decimal("0.02")
+
+
+def next_period(start: date, *, billing_day: int) -> date:
+    """The first day of the period after the one that starts on `start`."""
+    year, month = (start.year + 1, 1) if start.month == 12 else (start.year, start.month + 1)
+    return date(year, month, min(billing_day, monthrange(year, month)[1]))
+
+
+def passed(tenant: Tenant, *, period: date) -> Decimal:
+    """The share of the tenant's period that starts on `period` which is over, 0 to 1."""
+    zone = ZoneInfo(tenant.timezone)
+    start, end = (
+        datetime.combine(day, time.min, tzinfo=zone).timestamp()
+        for day in (period, next_period(period, billing_day=tenant.billing_day))
+    )
+    now = clock.now().timestamp()
+    return Decimal(int(min(max(now, start), end) - start)) / int(end - start)
+
+
+def forecast(tenant: Tenant, *, spent: Decimal, period: date) -> Decimal | None:
+    """What the period comes to at its pace so far; `None` where that can't be told: prepaid, idle, too early."""
+    share = passed(tenant, period=period)
+    if tenant.budget_mode == BudgetMode.PREPAID or not spent or share < TELLS_FROM:
+        return None
+    return spent / share

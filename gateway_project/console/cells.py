@@ -51,33 +51,41 @@ def percent(spent: Decimal, budget: Decimal | None) -> int | None:
     return int(spent * 100 / budget) if budget else (100 if spent else 0)
 
 
-def budget_bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
+def bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
+    """The bar of a budget alone; nothing where nothing limits it."""
+    share = percent(spent, budget)
+    if share is None:
+        return format_html("")
+    return format_html(
+        '<div class="c-bar c-{}" role="img" aria-label="{} % of the budget">'
+        '<svg aria-hidden="true"><rect width="{}%" height="100%"/></svg></div>',
+        "high" if share >= 100 else "near" if share >= 80 else "fine",
+        share,
+        min(share, 100),
+    )
+
+
+def budget_bar(*, spent: Decimal, budget: Decimal | None, forecast: Decimal | None = None) -> SafeString:
     """Spend against a budget: a bar and both numbers, or the spend alone where nothing limits it."""
     share = percent(spent, budget)
     if share is None:
         return format_html('<span class="c-muted">{} · no budget</span>', short_usd(spent))
-    level = "high" if share >= 100 else "near" if share >= 80 else "fine"
+    expected = format_html("")
+    if forecast is not None and budget is not None:
+        expected = format_html(
+            '<small class="{}">forecast {}</small>',
+            "c-over" if forecast > budget else "",
+            short_usd(forecast),
+        )
     return format_html(
-        '<div class="c-budget" title="{} of {}">'
-        '<div class="c-bar c-{}" role="img" aria-label="{} % of the budget">'
-        '<svg aria-hidden="true"><rect width="{}%" height="100%"/></svg></div><span>{} / {}</span><b>{} %</b></div>',
+        '<div class="c-budget" title="{} of {}">{}<span>{} / {}</span><b>{} %</b>{}</div>',
         usd(spent),
         usd(budget),
-        level,
-        share,
-        min(share, 100),
+        bar(spent=spent, budget=budget),
         short_usd(spent),
         short_usd(budget),
         share,
-    )
-
-
-def inherited(*, own: object | None, default: object | None) -> SafeString:
-    """A limit of its own, or in grey the one its tier gives."""
-    if own is not None:
-        return format_html("<b>{}</b>", own)
-    return format_html(
-        '<span class="c-muted">{} from tier</span>', "unlimited" if default is None else default
+        expected,
     )
 
 

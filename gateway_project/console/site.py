@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
-
-from gateway_project import env
 
 
 def _page(title: str, icon: str, name: str) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def _anyone(request: HttpRequest) -> bool:
 
 def environment(request: HttpRequest) -> list[str] | None:
     """The badge in the header: loud while calls go to the sandbox."""
-    return None if env.text("EZAI_API_KEY") else ["Sandbox upstream", "warning"]
+    return ["Sandbox upstream", "warning"] if settings.SANDBOX else None
 
 
 UNFOLD = {
@@ -106,7 +105,13 @@ UNFOLD = {
     "LOGIN": {"form": "gateway_project.accounts.ConsoleLogin"},
     "ACCOUNT": {"navigation": [{"title": "Second factor", "link": reverse_lazy("second-factor")}]},
     "BORDER_RADIUS": "8px",
-    "STYLES": [lambda request: static("console/console.css")],
+    "STYLES": [
+        lambda request: static("shared/parts.css"),
+        lambda request: static("console/console.css"),
+    ],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")},
+    ],
     "COLORS": {
         "primary": {
             "50": "oklch(97.1% .013 190)",

@@ -9,9 +9,22 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 
 from tenants.models import Membership, Role
 
+# The way around: a page's template, its name there, and the least role that gets it.
+PAGES = (
+    ("overview", "Overview", Role.VIEWER),
+    ("usage", "Usage", Role.VIEWER),
+    ("requests", "Requests", Role.VIEWER),
+    ("limits", "Limits", Role.VIEWER),
+    ("keys", "Keys", Role.DEVELOPER),
+    ("webhooks", "Webhooks", Role.VIEWER),
+    ("statements", "Statements", Role.VIEWER),
+    ("people", "People", Role.VIEWER),
+    ("quickstart", "Quickstart", Role.VIEWER),
+)
 RANK = {Role.VIEWER: 0, Role.DEVELOPER: 1, Role.OWNER: 2}
 View = Callable[..., HttpResponseBase]
 
@@ -33,7 +46,8 @@ def member(role: Role = Role.VIEWER) -> Callable[[View], View]:
                 raise Http404
             if not may(membership, role):
                 raise PermissionDenied
-            response = view(request, membership, *args, **kwargs)
+            with timezone.override(membership.tenant.timezone):  # every time is shown in the tenant's own
+                response = view(request, membership, *args, **kwargs)
             response["Cache-Control"] = "no-store"
             return response
 
@@ -48,16 +62,27 @@ def may(membership: Membership, role: Role) -> bool:
 
 
 def page(
-    request: HttpRequest, membership: Membership, template: str, title: str, **context: Any
+    request: HttpRequest,
+    membership: Membership,
+    template: str,
+    title: str,
+    *,
+    under: str = "",
+    **context: Any,
 ) -> HttpResponse:
-    """A page of the portal with its frame."""
+    """A page of the portal with its frame. `under` names the page of the menu that one without an entry is below."""
+    tenant, here = membership.tenant, under or template
     return render(
         request,
         f"portal/{template}.html",
         {
             "title": title,
-            "here": template,
-            "tenant": membership.tenant,
+            "pages": [
+                (reverse(f"portal:{name}", args=[tenant.slug]), said, name == here)
+                for name, said, role in PAGES
+                if may(membership, role)
+            ],
+            "tenant": tenant,
             "membership": membership,
             "develops": may(membership, Role.DEVELOPER),
             "owns": may(membership, Role.OWNER),

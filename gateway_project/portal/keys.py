@@ -28,7 +28,7 @@ def keys(request: HttpRequest, membership: Membership) -> HttpResponse:
         issued = issue_key(
             tenant=membership.tenant, name=form.cleaned_data["name"], created_by=_user(request)
         )
-        return page(request, membership, "key_issued", "New key", issued=issued)
+        return page(request, membership, "key_issued", "New key", under="keys", issued=issued)
     rows = ApiKey.objects.filter(tenant=membership.tenant).order_by("-created_at")
     return page(request, membership, "keys", "Keys", keys=rows, form=form)
 
@@ -43,7 +43,7 @@ def rotate(request: HttpRequest, membership: Membership, key_id: int) -> HttpRes
     except ValueError as error:
         messages.error(request, str(error))
         return redirect("portal:keys", membership.tenant.slug)
-    return page(request, membership, "key_issued", "New key", issued=issued, rotated=key)
+    return page(request, membership, "key_issued", "New key", under="keys", issued=issued, rotated=key)
 
 
 @require_POST

@@ -42,7 +42,7 @@ def home(request: HttpRequest) -> HttpResponse:
     memberships = list(
         Membership.objects.select_related("tenant").filter(user=request.user, tenant__deleted_at=None)
     )
-    if len(memberships) == 1:
+    if len(memberships) == 1 and "choose" not in request.GET:
         return redirect("portal:overview", memberships[0].tenant.slug)
     return render(request, "portal/home.html", {"memberships": memberships, "title": "Your organisations"})
 
@@ -60,7 +60,9 @@ def people(request: HttpRequest, membership: Membership) -> HttpResponse:
             token = invite(tenant=tenant, invited_by=by, **form.cleaned_data)
             link = request.build_absolute_uri(reverse("portal:join", args=[token]))
             _send(form.cleaned_data["email"], tenant_name=tenant.name, link=link)
-            return page(request, membership, "invited", "Invited", link=link, **form.cleaned_data)
+            return page(
+                request, membership, "invited", "Invited", under="people", link=link, **form.cleaned_data
+            )
     return page(
         request,
         membership,

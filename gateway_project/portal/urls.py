@@ -1,10 +1,21 @@
 """The portal's addresses. What follows a tenant's slug is for its members alone."""
 
 from django.contrib.auth import views as auth
-from django.urls import include, path
+from django.contrib.auth.decorators import login_required
+from django.urls import include, path, reverse_lazy
 
 from gateway_project.accounts import PortalLogin
-from gateway_project.portal import keys, overview, people, statements, usage, webhooks
+from gateway_project.portal import (
+    keys,
+    limits,
+    overview,
+    passwords,
+    people,
+    quickstart,
+    statements,
+    usage,
+    webhooks,
+)
 
 app_name = "portal"
 tenant = [
@@ -13,8 +24,8 @@ tenant = [
     path("usage.csv", usage.usage_csv, name="usage-csv"),
     path("requests/", usage.requests, name="requests"),
     path("requests/<uuid:request_id>/", usage.receipt, name="receipt"),
-    path("limits/", overview.limits, name="limits"),
-    path("quickstart/", overview.quickstart, name="quickstart"),
+    path("limits/", limits.limits, name="limits"),
+    path("quickstart/", quickstart.quickstart, name="quickstart"),
     path("keys/", keys.keys, name="keys"),
     path("keys/<int:key_id>/rotate/", keys.rotate, name="key-rotate"),
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
@@ -47,6 +58,14 @@ urlpatterns = [
         ),
         name="login",
     ),
+    path(
+        "password/",
+        login_required(passwords.Change.as_view(), login_url=reverse_lazy("portal:login")),
+        name="password",
+    ),
+    path("password/forgotten/", passwords.Forgotten.as_view(), name="password-forgotten"),
+    path("password/sent/", passwords.sent, name="password-sent"),
+    path("password/<uidb64>/<token>/", passwords.Choose.as_view(), name="password-choose"),
     path("logout/", auth.LogoutView.as_view(next_page="portal:login"), name="logout"),
     path("join/<str:token>/", people.join, name="join"),
     path("t/<slug:slug>/", include(tenant)),

@@ -1,26 +1,29 @@
 """Usage by day, model, key and end user; single requests with their receipts; the rows as CSV."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from billing import exports
-from billing.models import DailyUsage, UsageRecord
+from billing.models import DailyUsage, UsageRecord, UsageStatus
 from billing.rebuild import TOKENS
 from billing.request_ids import created_at
-from gateway_project.console import cells
 from gateway_project.portal.access import member, page
 from gateway_project.streamed import streamed
 from tenants.models import Membership, Tenant
 
 LISTED = 50
 DAYS = 30
+MOST_DAYS = 366
+DRAWN = 5  # models with a colour of their own
+MEASURES = {"cost": "Cost", "calls": "Requests", "tokens": "Tokens"}
 # A tenant sees what it is charged, never what its provider pays.
 COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_cost_usd")
 
@@ -29,20 +32,54 @@ COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_co
 def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     tenant = membership.tenant
     since, until = span(request, tenant)
+    since = max(since, until - timedelta(days=MOST_DAYS - 1))
     days = DailyUsage.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
     rows = UsageRecord.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
     tag = request.GET.get("tag", "").strip()[:64]
+    measure = request.GET.get("show", "cost")
+    measure = measure if measure in MEASURES else "cost"
     tables = [
-        ("Day", _grouped(days, "day", newest=True)),
         ("Model", _grouped(days, "model")),
         ("Key", _grouped(days, "api_key__name")),
         ("End user", _counted(rows.exclude(end_user=""), "end_user")),
+        ("Day", _grouped(days, "day", newest=True)),
     ]
     if tag:
-        tables.append((f"Tag {tag}", _counted(rows.filter(tags__has_key=tag), f"tags__{tag}")))
-    total = days.aggregate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS))
-    context = {"tables": tables, "since": since, "until": until, "tag": tag}
-    return page(request, membership, "usage", "Usage", **context, **_shown(total))
+        tables.insert(0, (f"Tag {tag}", _counted(rows.filter(tags__has_key=tag), f"tags__{tag}")))
+    return page(
+        request,
+        membership,
+        "usage",
+        "Usage",
+        tables=tables,
+        since=since,
+        until=until,
+        tag=tag,
+        measure=measure,
+        measures=MEASURES,
+        chart=_by_model(days, measure=measure, since=since, until=until),
+        total=days.aggregate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS)),
+    )
+
+
+def _by_model(days: QuerySet[DailyUsage], *, measure: str, since: date, until: date) -> dict[str, Any]:
+    """Bars of each day, the dearest models on each other and the others in one: for portal.js."""
+    every = [since + timedelta(days=n) for n in range((until - since).days + 1)]
+    totals = days.values("day", "model").order_by()
+    totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS))
+    found: dict[str, dict[date, Any]] = {}
+    for row in totals:
+        found.setdefault(row["model"], {})[row["day"]] = row[measure]
+    ranked = sorted(found, key=lambda model: -sum(found[model].values()))
+    series = [_series(model, [found[model]], every) for model in ranked[:DRAWN]]
+    if rest := ranked[DRAWN:]:
+        series.append(_series("others", [found[model] for model in rest], every))
+    return {"kind": "bars", "unit": "usd" if measure == "cost" else "", "days": every, "series": series}
+
+
+def _series(name: str, sums: Iterable[dict[date, Any]], every: list[date]) -> dict[str, Any]:
+    sums = list(sums)
+    return {"name": name, "values": [sum(each.get(day, 0) for each in sums) for day in every]}
 
 
 @member()
@@ -66,14 +103,32 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
 
 @member()
 def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
-    rows = UsageRecord.objects.filter(tenant=membership.tenant).select_related("api_key")
-    if status := request.GET.get("status", ""):
-        rows = rows.filter(status=status)
+    """The newest first, page by page without a count; a whole request id finds its own row."""
+    tenant, asked = membership.tenant, request.GET
+    if request_id := _uuid(asked.get("id", "")):
+        return redirect("portal:receipt", tenant.slug, request_id)
+    rows = UsageRecord.objects.filter(tenant=tenant).select_related("api_key")
+    filters = {"status": asked.get("status"), "model": asked.get("model"), "end_user": asked.get("end_user")}
+    rows = rows.filter(**{name: value for name, value in filters.items() if value})
+    if (key := asked.get("key", "")).isdecimal():
+        rows = rows.filter(api_key=int(key))
     if before := _before(request):
         rows = rows.filter(created_at__lt=before)
     listed = list(rows.order_by("-created_at")[: LISTED + 1])
-    older = listed[LISTED - 1].created_at.isoformat() if len(listed) > LISTED else ""
-    return page(request, membership, "requests", "Requests", rows=listed[:LISTED], older=older, status=status)
+    older = asked.copy()
+    older["before"] = listed[LISTED - 1].created_at.isoformat() if len(listed) > LISTED else ""
+    return page(
+        request,
+        membership,
+        "requests",
+        "Requests",
+        rows=listed[:LISTED],
+        older=older.urlencode() if older["before"] else "",
+        asked=asked,
+        statuses=UsageStatus.choices,
+        models=tenant.allowed_models.order_by("name"),
+        keys=tenant.keys.order_by("name"),
+    )
 
 
 @member()
@@ -87,7 +142,7 @@ def receipt(request: HttpRequest, membership: Membership, request_id: UUID) -> H
     )
     if row is None:
         raise Http404
-    return page(request, membership, "receipt", "Receipt", row=row)
+    return page(request, membership, "receipt", "Receipt", under="requests", row=row)
 
 
 def span(request: HttpRequest, tenant: Tenant) -> tuple[date, date]:
@@ -106,6 +161,13 @@ def _day(request: HttpRequest, name: str) -> date | None:
         return None
 
 
+def _uuid(given: str) -> UUID | None:
+    try:
+        return UUID(given.strip())
+    except ValueError:
+        return None
+
+
 def _before(request: HttpRequest) -> datetime | None:
     try:
         moment = datetime.fromisoformat(request.GET.get("before", ""))
@@ -117,20 +179,14 @@ def _before(request: HttpRequest) -> datetime | None:
 def _grouped(days: QuerySet[DailyUsage], field: str, *, newest: bool = False) -> list[dict[str, Any]]:
     totals = days.values(field).order_by()
     totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS))
-    totals = totals.order_by("-day" if newest else "-cost")
-    return [{"name": row[field] or "–", **_shown(row)} for row in totals[:LISTED]]
+    return _rows(totals.order_by("-day" if newest else "-cost"), field)
 
 
 def _counted(rows: QuerySet[UsageRecord], field: str) -> list[dict[str, Any]]:
     totals = rows.values(field).order_by()
     totals = totals.annotate(cost=Sum("cost_usd"), calls=Count("request_id"), tokens=Sum(TOKENS))
-    totals = totals.order_by("-cost")
-    return [{"name": row[field], **_shown(row)} for row in totals[:LISTED]]
+    return _rows(totals.order_by("-cost"), field)
 
 
-def _shown(row: Any) -> dict[str, str]:
-    return {
-        "cost": cells.usd(row["cost"] or Decimal(0)),
-        "calls": cells.count(row["calls"] or 0),
-        "tokens": cells.count(row["tokens"] or 0),
-    }
+def _rows(totals: Any, field: str) -> list[dict[str, Any]]:
+    return [{**row, "name": row[field] or "–"} for row in totals[:LISTED]]

@@ -1,5 +1,7 @@
 """A tenant's webhooks: its owners add and remove them; everyone sees what was sent."""
 
+import json
+
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -9,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.guard import validate_url
-from billing.webhooks.publish import EventType, publish_test, redeliver
+from billing.webhooks.publish import INTERNAL, EventType, publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.portal.access import member, page
 from tenants.models import Membership, Role
@@ -20,7 +22,7 @@ class EndpointForm(forms.Form):
         max_length=2000, label="URL", help_text="https://…, or mailto:… to get letters instead."
     )
     events = forms.MultipleChoiceField(
-        choices=[(each.value, each.value) for each in EventType],
+        choices=[(each.value, each.value) for each in EventType if each not in {*INTERNAL, EventType.TEST}],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         help_text="None checked: all.",
@@ -45,7 +47,7 @@ def webhooks(request: HttpRequest, membership: Membership) -> HttpResponse:
         )
         secret = give_secret(endpoint)
         endpoint.save()
-        return page(request, membership, "secret_issued", "New webhook", endpoint=endpoint, secret=secret)
+        return _shown_once(request, membership, "New webhook", endpoint=endpoint, secret=secret)
     return page(
         request,
         membership,
@@ -66,7 +68,8 @@ def delivery(request: HttpRequest, membership: Membership, delivery_id: int) -> 
         pk=delivery_id,
         endpoint__tenant=membership.tenant,
     )
-    return page(request, membership, "delivery", "Delivery", delivery=row)
+    payload = json.dumps(row.payload, indent=2, ensure_ascii=False)
+    return page(request, membership, "delivery", "Delivery", under="webhooks", delivery=row, payload=payload)
 
 
 @require_POST
@@ -90,7 +93,7 @@ def again(request: HttpRequest, membership: Membership, delivery_id: int) -> Htt
 def rotate(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
     endpoint = _endpoint(membership, endpoint_id)
     secret = rotate_secret(endpoint)
-    return page(request, membership, "secret_issued", "New secret", endpoint=endpoint, secret=secret)
+    return _shown_once(request, membership, "New secret", endpoint=endpoint, secret=secret)
 
 
 @require_POST
@@ -103,3 +106,11 @@ def remove(request: HttpRequest, membership: Membership, endpoint_id: int) -> Ht
 
 def _endpoint(membership: Membership, endpoint_id: int) -> WebhookEndpoint:
     return get_object_or_404(WebhookEndpoint, pk=endpoint_id, tenant=membership.tenant)
+
+
+def _shown_once(
+    request: HttpRequest, membership: Membership, title: str, *, endpoint: WebhookEndpoint, secret: str
+) -> HttpResponse:
+    return page(
+        request, membership, "secret_issued", title, under="webhooks", endpoint=endpoint, secret=secret
+    )

@@ -50,5 +50,5 @@ def log_in(page: Page, base: str, *, path: str, user: str, password: str) -> Non
     page.goto(f"{base}{path}")
     page.fill("input[name=username]", user)
     page.fill("input[name=password]", password)
-    page.click("button[type=submit], form.card button")
+    page.click("form button.wide, form button[type=submit]")
     page.wait_for_load_state()

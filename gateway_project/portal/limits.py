@@ -1,0 +1,98 @@
+"""Each limit, where it comes from, how much of it is used now and how close the tenant came to it."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.db.models import Count, Max, Sum
+from django.db.models.functions import TruncMinute
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from billing.models import DailyUsage, UsageRecord
+from billing.rebuild import TOKENS
+from gateway_project.console import cells
+from gateway_project.portal.access import member, page
+from tenants.live import live
+from tenants.models import Membership, Tenant
+
+LIMITS = (
+    ("max_requests_per_minute", "Requests a minute"),
+    ("max_user_requests_per_minute", "Requests a minute, each end user"),
+    ("max_concurrency", "Calls at once"),
+    ("max_tokens_per_day", "Tokens a day"),
+    ("user_monthly_budget_usd", "Budget a month, each end user"),
+)
+LOOKED_BACK = timedelta(hours=24)
+DAYS = 30
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A limit as it is shown; `share` is what is used now in per cent of it."""
+
+    name: str
+    value: str
+    source: str
+    now: str
+    peak: str
+    share: int | None
+
+
+@member()
+def limits(request: HttpRequest, membership: Membership) -> HttpResponse:
+    tenant = membership.tenant
+    now, peak = _now(tenant), _peaks(tenant)
+    models = tenant.allowed_models.filter(enabled=True).order_by("name")
+    lines = [_line(tenant, field, name, now.get(field), peak.get(field, "")) for field, name in LIMITS]
+    return page(request, membership, "limits", "Limits", lines=lines, models=models)
+
+
+def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) -> Line:
+    own, inherited = getattr(tenant, field), getattr(tenant.tier, field)
+    limit = inherited if own is None else own
+    shown = "unlimited" if limit is None else cells.usd(limit) if "usd" in field else cells.count(limit)
+    return Line(
+        name=name,
+        value=shown,
+        source="your own" if own is not None else f"tier {tenant.tier.name}",
+        now=cells.count(used),
+        peak=peak or cells.NOTHING,
+        share=None
+        if used is None
+        else cells.percent(Decimal(used), None if limit is None else Decimal(limit)),
+    )
+
+
+def _now(tenant: Tenant) -> dict[str, int]:
+    """What the next call would meet; empty while the meter is away."""
+    found = live([tenant]).get(tenant.pk)
+    if found is None:
+        return {}
+    return {
+        "max_requests_per_minute": found.requests_minute,
+        "max_concurrency": found.open_calls,
+        "max_tokens_per_day": found.tokens_today,
+    }
+
+
+def _peaks(tenant: Tenant) -> dict[str, str]:
+    """The busiest minute of 24 hours, from the ledger's index; the largest day of 30, from the roll-up."""
+    rows = UsageRecord.objects.filter(tenant=tenant, created_at__gte=timezone.now() - LOOKED_BACK)
+    minutes: Any = rows.annotate(minute=TruncMinute("created_at")).values("minute").order_by()
+    busiest = minutes.annotate(calls=Count("request_id")).order_by("-calls").first()
+    of_users = minutes.exclude(end_user="").values("minute", "end_user")
+    busiest_user = of_users.annotate(calls=Count("request_id")).aggregate(most=Max("calls"))["most"]
+    since: date = timezone.localdate() - timedelta(days=DAYS - 1)
+    days = DailyUsage.objects.filter(tenant=tenant, day__gte=since).values("day").order_by()
+    largest = days.annotate(tokens=Sum(TOKENS)).order_by("-tokens").first()
+    found = {}
+    if busiest:
+        found["max_requests_per_minute"] = (
+            f"{cells.count(busiest['calls'])} at {timezone.localtime(busiest['minute']):%H:%M}, 24 h"
+        )
+    if busiest_user:
+        found["max_user_requests_per_minute"] = f"{cells.count(busiest_user)}, 24 h"
+    if largest:
+        found["max_tokens_per_day"] = f"{cells.short_count(largest['tokens'])} on {largest['day']:%d %b}"
+    return found

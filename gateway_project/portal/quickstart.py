@@ -1,0 +1,19 @@
+"""How to begin: snippets with this installation's address and one of the tenant's models."""
+
+from django.http import HttpRequest, HttpResponse
+
+from gateway_project.portal.access import member, page
+from tenants.models import Membership
+
+
+@member()
+def quickstart(request: HttpRequest, membership: Membership) -> HttpResponse:
+    model = membership.tenant.allowed_models.filter(enabled=True).order_by("name").first()
+    return page(
+        request,
+        membership,
+        "quickstart",
+        "Quickstart",
+        base=f"{request.scheme}://{request.get_host()}",
+        model=model.name if model else "auto",
+    )
