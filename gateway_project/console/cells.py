@@ -55,7 +55,7 @@ def bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
     """The bar of a budget alone; nothing where nothing limits it."""
     share = percent(spent, budget)
     if share is None:
-        return format_html("")
+        return SafeString("")
     return format_html(
         '<div class="c-bar c-{}" role="img" aria-label="{} % of the budget">'
         '<svg aria-hidden="true"><rect width="{}%" height="100%"/></svg></div>',
@@ -70,7 +70,7 @@ def budget_bar(*, spent: Decimal, budget: Decimal | None, forecast: Decimal | No
     share = percent(spent, budget)
     if share is None:
         return format_html('<span class="c-muted">{} · no budget</span>', short_usd(spent))
-    expected = format_html("")
+    expected = SafeString("")
     if forecast is not None and budget is not None:
         expected = format_html(
             '<small class="{}">forecast {}</small>',
