@@ -5,6 +5,7 @@ import secrets
 from datetime import timedelta
 
 from django.contrib.auth.models import User
+from django.core.mail import send_mail
 from django.db import transaction
 from django.utils import timezone
 
@@ -22,7 +23,7 @@ def invite(*, tenant: Tenant, email: str, role: str, invited_by: User | None) ->
             tenant=tenant,
             email=email,
             role=role,
-            digest=_digest(token),
+            digest=digest_of(token),
             invited_by=invited_by,
             expires_at=timezone.now() + VALID,
         )
@@ -33,7 +34,7 @@ def open_invitation(token: str) -> Invitation | None:
     """The invitation behind a link; `None` when there is none, it was used, or its time is over."""
     return (
         Invitation.objects.select_related("tenant")
-        .filter(digest=_digest(token), accepted_at=None, expires_at__gt=timezone.now())
+        .filter(digest=digest_of(token), accepted_at=None, expires_at__gt=timezone.now())
         .filter(tenant__deleted_at=None)
         .first()
     )
@@ -54,5 +55,12 @@ def accept(*, token: str, user: User) -> Membership | None:
     return membership
 
 
-def _digest(token: str) -> str:
+def send_invitation(*, email: str, tenant: Tenant, link: str) -> None:
+    """Mail that fails is no reason to fail: the link is shown to whoever invited as well."""
+    text = f"You are invited to {tenant.name}. This link works once, for a week:\n\n{link}\n"
+    send_mail(f"Your invitation to {tenant.name}", text, None, [email], fail_silently=True)
+
+
+def digest_of(token: str) -> str:
+    """What is kept of a link's token."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -9,7 +9,6 @@ from django.contrib.auth import login, password_validation
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.core.mail import send_mail
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -17,7 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from gateway_project.portal.access import member, page
-from tenants.invitations import accept, invite, open_invitation
+from tenants.invitations import accept, invite, open_invitation, send_invitation
 from tenants.models import Invitation, Membership, Role
 
 
@@ -59,7 +58,7 @@ def people(request: HttpRequest, membership: Membership) -> HttpResponse:
             by = request.user if isinstance(request.user, User) else None
             token = invite(tenant=tenant, invited_by=by, **form.cleaned_data)
             link = request.build_absolute_uri(reverse("portal:join", args=[token]))
-            _send(form.cleaned_data["email"], tenant_name=tenant.name, link=link)
+            send_invitation(email=form.cleaned_data["email"], tenant=tenant, link=link)
             return page(
                 request, membership, "invited", "Invited", under="people", link=link, **form.cleaned_data
             )
@@ -117,9 +116,3 @@ def _joined(request: HttpRequest, token: str, user: User) -> HttpResponse:
     if membership is None:
         raise Http404
     return redirect("portal:overview", membership.tenant.slug)
-
-
-def _send(email: str, *, tenant_name: str, link: str) -> None:
-    """Mail that fails is no reason to fail: the link is shown to whoever invited as well."""
-    text = f"You are invited to {tenant_name}. This link works once, for a week:\n\n{link}\n"
-    send_mail(f"Your invitation to {tenant_name}", text, None, [email], fail_silently=True)

@@ -154,7 +154,7 @@ class ApiKeyAdmin(ConsolePage):
             revoke_key(api_key=key)
             self.log_change(request, key, "Revoked.")
             messages.success(request, f"{key} is revoked: its next request is refused.")
-            return redirect(reverse("admin:tenants_apikey_change", args=[key.pk]))
+            return redirect(f"{reverse('admin:tenants_tenant_change', args=[key.tenant_id])}#keys")
         return self._confirm(request, key=key, form=None, title="Revoke this key", verb="Revoke")
 
     def _confirm(

@@ -2,24 +2,27 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
+from unfold.views import ChangeList
 
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, ReadOnlyInline
 from tenants.admin.api_key import STATE_COLOURS
+from tenants.admin.tenant_actions import TenantActions
 from tenants.admin.tenant_form import TenantForm
 from tenants.admin.tenant_insight import insight
-from tenants.models import AllowedModel, ApiKey, Membership, Tenant, TenantStatus
-from tenants.spend import near_budget, with_spend
+from tenants.live import Live, live
+from tenants.models import AllowedModel, ApiKey, Membership, Tenant
+from tenants.spend import forecast, near_budget, with_spend
 
 if TYPE_CHECKING:
     from tenants.spend import SpendingTenant
@@ -49,24 +52,43 @@ class DeletedFilter(DropdownFilter):
 
 class KeyInline(ReadOnlyInline):
     model = ApiKey
-    fields = (
-        "name",
-        "prefix",
-        "key_state",
-        "max_requests_per_minute",
-        "monthly_budget_usd",
-        "expires_at",
-        "last_used_at",
-    )
-    readonly_fields = ("prefix", "key_state", "last_used_at")
+    fields = ("name", "prefix", "key_state", "budget", "expires", "used", "turn")
+    readonly_fields = ("prefix", "key_state", "budget", "expires", "used", "turn")
     ordering = ("-created_at",)
     verbose_name_plural = "API keys"
     tab = True
     per_page = 20
+    template_after = "admin/tenant_keys.html"
+
+    def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        return self.fields if request.user.has_perm("tenants.change_apikey") else self.fields[:-1]
 
     @display(description="State", label=STATE_COLOURS)
     def key_state(self, key: ApiKey) -> str:
         return key.state
+
+    @display(description="Monthly budget")
+    def budget(self, key: ApiKey) -> str:
+        return cells.usd(key.monthly_budget_usd)
+
+    @display(description="Expires")
+    def expires(self, key: ApiKey) -> str:
+        return cells.ago(key.expires_at)
+
+    @display(description="Last used")
+    def used(self, key: ApiKey) -> str:
+        return cells.ago(key.last_used_at)
+
+    @display(description="Do")
+    def turn(self, key: ApiKey) -> SafeString | str:
+        if key.state != "live":
+            return cells.NOTHING
+        does = ("rotate", "revoke") if key.replaced_by_id is None else ("revoke",)
+        return format_html_join(
+            " ",
+            '<a class="c-do" href="{}">{}</a>',
+            ((reverse(f"admin:tenants_apikey_{each}", args=[key.pk]), each.capitalize()) for each in does),
+        )
 
 
 class MembershipInline(ReadOnlyInline):
@@ -81,8 +103,19 @@ class MembershipInline(ReadOnlyInline):
         return super().get_queryset(request).select_related("user", "tenant")
 
 
+class LiveList(ChangeList):
+    """Tenants with what each does at this moment, asked for the page that is shown in one go."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        found = live(self.result_list)
+        for tenant in self.result_list:
+            tenant.live = found.get(tenant.pk)
+
+
 @admin.register(Tenant)
-class TenantAdmin(ConsolePage):
+class TenantAdmin(TenantActions, ConsolePage):
     form = TenantForm
     list_display = (
         "heading",
@@ -90,6 +123,7 @@ class TenantAdmin(ConsolePage):
         "shown_status",
         "spend",
         "requests",
+        "per_minute",
         "mode",
         "live_keys",
         "created",
@@ -107,10 +141,11 @@ class TenantAdmin(ConsolePage):
     autocomplete_fields = ("tier", "default_model")
     readonly_fields = ("spend", "requests", "created_at", "updated_at", "deleted_at")
     prepopulated_fields = {"slug": ("name",)}
-    actions = ("suspend", "resume")
-    actions_detail = ("issue_key", "ledger_of")
+    actions = ("suspend", "resume", "raise_budget", "export_usage")
+    actions_detail = ("issue_key", "invite", "ledger_of")
     inlines = (KeyInline, MembershipInline)
     change_form_outer_before_template = "admin/tenant_insight.html"
+    change_form_outer_after_template = "admin/tenant_calls.html"
     fieldsets = (
         (None, {"fields": (("name", "slug"), ("tier", "status"), ("spend", "requests"))}),
         ("Models", {"fields": ("models", "default_model")}),
@@ -147,6 +182,9 @@ class TenantAdmin(ConsolePage):
             key_count=Coalesce(Subquery(live.annotate(count=Count("pk")).values("count")), 0)
         )
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LiveList
+
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         """A new tenant has no spend and no dates yet; who may only look has nothing to explain."""
         sections = super().get_fieldsets(request, obj)
@@ -169,6 +207,9 @@ class TenantAdmin(ConsolePage):
     def has_issue_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("tenants.add_apikey")
 
+    def has_invite_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("tenants.add_invitation")
+
     def has_ledger_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("billing.view_usagerecord")
 
@@ -177,10 +218,15 @@ class TenantAdmin(ConsolePage):
         return False
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
-        tenant = Tenant.objects.filter(pk=object_id).first() if object_id.isdigit() else None
+        tenant = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
         if tenant and request.method == "GET" and request.user.has_perm("billing.view_dailyusage"):
-            ledger = request.user.has_perm("billing.view_usagerecord")
-            kwargs["extra_context"] = {"insight": insight(tenant, ledger=ledger)}
+            kwargs["extra_context"] = {
+                "insight": insight(
+                    tenant,
+                    ledger=request.user.has_perm("billing.view_usagerecord"),
+                    webhooks=request.user.has_perm("billing.view_webhookendpoint"),
+                )
+            }
         return super().change_view(request, object_id, *args, **kwargs)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -210,11 +256,18 @@ class TenantAdmin(ConsolePage):
 
     @display(description="Spend this period", ordering="spent_usd")
     def spend(self, tenant: "SpendingTenant") -> SafeString:
-        return cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd)
+        expected = forecast(tenant, spent=tenant.spent_usd, period=tenant.period)
+        return cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd, forecast=expected)
 
     @display(description="Requests", ordering="period_requests")
     def requests(self, tenant: "SpendingTenant") -> str:
         return cells.count(tenant.period_requests)
+
+    @display(description="Now")
+    def per_minute(self, tenant: Any) -> str:
+        """Set by the list for the rows of its page."""
+        found: Live | None = tenant.live
+        return f"{cells.count(found.requests_minute)}/min" if found else cells.NOTHING
 
     @display(description="Budget", ordering="budget_mode")
     def mode(self, tenant: Tenant) -> str:
@@ -229,27 +282,13 @@ class TenantAdmin(ConsolePage):
         url = reverse("admin:tenants_apikey_changelist")
         return format_html('<a href="{}?tenant__id__exact={}">{}</a>', url, tenant.pk, tenant.key_count)
 
-    @action(description="Suspend", permissions=["change"])
-    def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
-        self._set_status(request, queryset, TenantStatus.SUSPENDED)
-
-    @action(description="Resume", permissions=["change"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
-        self._set_status(request, queryset, TenantStatus.ACTIVE)
-
-    def _set_status(self, request: HttpRequest, queryset: QuerySet[Tenant], status: TenantStatus) -> None:
-        """One by one and saved, so that each is in the audit trail and its policy is renewed."""
-        changed = list(Tenant.objects.filter(pk__in=queryset.values("pk")).exclude(status=status))
-        for tenant in changed:
-            tenant.status = status
-            tenant.save(update_fields=["status", "updated_at"])
-        messages.success(
-            request, f"{len(changed)} tenants are {status.label.lower()} now, from their next request on."
-        )
-
     @action(description="Issue key", icon="key", url_path="issue-key", permissions=["issue"])
     def issue_key(self, request: HttpRequest, object_id: int) -> Any:
         return _go("admin:tenants_apikey_add", query=f"tenant={object_id}")
+
+    @action(description="Invite", icon="mail", url_path="invite", permissions=["invite"])
+    def invite(self, request: HttpRequest, object_id: int) -> Any:
+        return _go("admin:tenants_invitation_add", query=f"tenant={object_id}")
 
     @action(description="Ledger", icon="receipt_long", url_path="ledger", permissions=["ledger"])
     def ledger_of(self, request: HttpRequest, object_id: int) -> Any:

@@ -17,7 +17,7 @@ from unfold.widgets import (
 
 from gateway_project.console import cells
 from routing.models import Model
-from tenants.models import Tenant
+from tenants.models import Tenant, TenantStatus
 from tenants.policy import BudgetMode
 
 INHERITED = (
@@ -79,7 +79,14 @@ class TenantForm(forms.ModelForm):
         for name in INHERITED:
             if name in self.fields:
                 value = _plain(getattr(self.instance.tier, name))
-                self.fields[name].widget.attrs["placeholder"] = f"{value} (tier {self.instance.tier})"
+                self.fields[name].widget.attrs["placeholder"] = value
+                own = getattr(self.instance, name) is not None
+                told = (
+                    f"Overrides tier {self.instance.tier}: {value}"
+                    if own
+                    else f"From tier {self.instance.tier}"
+                )
+                self.fields[name].help_text = told
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
@@ -105,6 +112,8 @@ class TenantForm(forms.ModelForm):
     def _harm(self, budget: Decimal | None) -> Iterator[str]:
         """What the tenant does now and could not do any more."""
         tenant = self.instance
+        if "status" in self.changed_data and tenant.status == TenantStatus.SUSPENDED:
+            yield "Suspended, every request is refused from the next one on."
         spent = getattr(tenant, "spent_usd", Decimal(0))
         fitted = self._budget is None or spent < self._budget
         if tenant.budget_mode == BudgetMode.HARD and budget is not None and fitted and spent >= budget:

@@ -1,22 +1,38 @@
-"""What a tenant's page shows beside its settings: its month as charts, its models, its latest calls."""
+"""What a tenant's page shows beside its settings: where it stands now, its month as charts, its latest calls."""
 
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from django.db.models import Sum
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
+from tenants.live import live
 from tenants.models import Tenant
+from tenants.spend import forecast
+
+if TYPE_CHECKING:
+    from tenants.spend import SpendingTenant
 
 DAYS = 30
-RECENT = 8  # calls
+RECENT = 8  # calls, endpoints
 
 
-def insight(tenant: Tenant, *, ledger: bool) -> dict[str, Any]:
-    """Template values; the latest calls only for those who may see the ledger."""
+class Gauge(msgspec.Struct, frozen=True):
+    """What is used of one limit at this moment."""
+
+    title: str
+    used: str
+    limit: str
+    bar: SafeString
+
+
+def insight(tenant: "SpendingTenant", *, ledger: bool, webhooks: bool) -> dict[str, Any]:
+    """Template values; the latest calls and the webhooks only for those who may see them."""
     today = timezone.now().date()
     since = today - timedelta(days=DAYS - 1)
     usage: Any = tenant.daily_usage.filter(day__gte=since).order_by()
@@ -26,16 +42,50 @@ def insight(tenant: Tenant, *, ledger: bool) -> dict[str, Any]:
         _point(day, days.get(day, {"cost": Decimal(0), "calls": 0}))
         for day in (since + timedelta(days=n) for n in range(DAYS))
     ]
-    models = usage.values("model").annotate(**sums).order_by("-cost")[:5]
     highest = max(point.value for point in points)
     return {
+        "spend": cells.budget_bar(
+            spent=tenant.spent_usd,
+            budget=tenant.budget_usd,
+            forecast=forecast(tenant, spent=tenant.spent_usd, period=tenant.period),
+        ),
+        "gauges": _gauges(tenant),
         "chart": bars_by_day(points, title="Spend by day", top=cells.short_usd(highest)),
-        "models": [
-            {"name": row["model"], "cost": cells.short_usd(row["cost"]), "calls": cells.count(row["calls"])}
-            for row in models
-        ],
+        "models": usage.values("model").annotate(**sums).order_by("-cost")[:5],
         "calls": tenant.usage.order_by("-created_at")[:RECENT] if ledger else [],
+        "endpoints": tenant.webhooks.order_by("-created_at")[:RECENT] if webhooks else None,
     }
+
+
+def _gauges(tenant: Tenant) -> list[Gauge]:
+    now = live([tenant]).get(tenant.pk)
+    used = (now.requests_minute, now.open_calls, now.tokens_today) if now else (None, None, None)
+    return [
+        _gauge(title, value, _limit(tenant, field))
+        for (title, field), value in zip(
+            (
+                ("Requests, last minute", "max_requests_per_minute"),
+                ("Calls open now", "max_concurrency"),
+                ("Tokens today", "max_tokens_per_day"),
+            ),
+            used,
+            strict=True,
+        )
+    ]
+
+
+def _gauge(title: str, used: int | None, limit: int | None) -> Gauge:
+    return Gauge(
+        title=title,
+        used=cells.short_count(used),
+        limit="no limit" if limit is None else f"of {cells.short_count(limit)}",
+        bar=cells.bar(spent=Decimal(used or 0), budget=None if limit is None else Decimal(limit)),
+    )
+
+
+def _limit(tenant: Tenant, field: str) -> int | None:
+    own: int | None = getattr(tenant, field)
+    return getattr(tenant.tier, field) if own is None else own
 
 
 def _point(day: date, row: dict[str, Any]) -> Point:

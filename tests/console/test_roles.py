@@ -20,6 +20,7 @@ PAGES = {
     "tenants_tenant_add": {"Operator": 200, "Finance": 403, "Support": 403, "Owner": 200},
     "tenants_apikey_changelist": {"Operator": 200, "Finance": 403, "Support": 403, "Owner": 200},
     "tenants_apikey_add": {"Operator": 200, "Finance": 403, "Support": 403, "Owner": 200},
+    "tenants_invitation_add": {"Operator": 200, "Finance": 403, "Support": 403, "Owner": 200},
     "billing_modelprice_changelist": {"Operator": 200, "Finance": 200, "Support": 403, "Owner": 200},
     "billing_modelprice_add": {"Operator": 403, "Finance": 200, "Support": 403, "Owner": 200},
     "billing_adjustment_add": {"Operator": 403, "Finance": 200, "Support": 403, "Owner": 200},

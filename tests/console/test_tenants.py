@@ -3,10 +3,14 @@ from decimal import Decimal
 
 import pytest
 from auditlog.models import LogEntry
+from django.contrib.messages import get_messages
+from django.core import mail
 from django.urls import reverse
 from django.utils import timezone
 
+from gateway_project.shards import tenant_key
 from tenants.models import ApiKey, Tenant
+from tenants.spend import forecast
 from tests.factories import (
     ApiKeyFactory,
     DailyUsageFactory,
@@ -102,7 +106,16 @@ def test_an_empty_limit_shows_what_the_tier_gives(staff):
 
     page = staff.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
 
-    assert 'placeholder="777 (tier gold)"' in page
+    assert 'placeholder="777"' in page
+    assert "From tier gold" in page
+
+
+def test_an_override_shows_what_the_tier_would_give(staff):
+    tenant = TenantFactory(tier=TierFactory(name="gold", max_concurrency=5), max_concurrency=9)
+
+    page = staff.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
+
+    assert "Overrides tier gold: 5" in page
 
 
 def test_a_slug_stays(staff):
@@ -113,16 +126,100 @@ def test_a_slug_stays(staff):
     assert tenant.slug == "acme"
 
 
-@pytest.mark.parametrize(
-    ("action", "before", "after"), [("suspend", "active", "suspended"), ("resume", "suspended", "active")]
-)
-def test_suspending_and_resuming_is_one_action(staff, action, before, after):
-    tenant = TenantFactory(status=before)
+def act(client, action: str, *tenants: Tenant, **given):
+    """Choose an action of the list for these tenants, or answer what it asks."""
+    chosen = [tenant.pk for tenant in tenants]
+    response = client.post(reverse(LIST), {"action": action, "_selected_action": chosen, **given})
+    for tenant in tenants:
+        tenant.refresh_from_db()
+    return response
 
-    staff.post(reverse(LIST), {"action": action, "_selected_action": [tenant.pk]})
 
-    tenant.refresh_from_db()
-    assert tenant.status == after
+def test_suspending_asks_first_and_keeps_the_reason(staff):
+    tenant = TenantFactory()
+
+    page = act(staff, "suspend", tenant).content.decode()
+    assert "refused from the next one on" in page
+    assert tenant.status == "active"
+
+    act(staff, "suspend", tenant, sure="1", reason="Has not paid")
+    assert tenant.status == "suspended"
+    assert LogEntry.objects.get_for_object(tenant).first().additional_data == {"reason": "Has not paid"}
+
+
+def test_resuming_is_one_action(staff):
+    tenant = TenantFactory(status="suspended")
+
+    act(staff, "resume", tenant)
+
+    assert tenant.status == "active"
+
+
+def test_suspending_on_the_tenants_page_is_asked_about(staff):
+    tenant = TenantFactory()
+    address = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+
+    page = staff.post(address, form_of(tenant, status="suspended"))
+    assert "every request is refused" in page.content.decode()
+
+    save(staff, tenant, status="suspended", confirmed="on")
+    assert tenant.status == "suspended"
+
+
+def test_budgets_are_raised_together_for_a_reason(staff):
+    own = TenantFactory(monthly_budget_usd=Decimal(100))
+    inherits = TenantFactory(tier=TierFactory(monthly_budget_usd=Decimal(30)))
+    unlimited = TenantFactory(tier=TierFactory(monthly_budget_usd=None))
+
+    act(staff, "raise_budget", own, sure="1", by_usd="50")  # no reason
+    assert own.monthly_budget_usd == 100
+
+    page = act(staff, "raise_budget", own, inherits, unlimited, sure="1", by_usd="50", reason="Black Friday")
+    assert (own.monthly_budget_usd, inherits.monthly_budget_usd) == (150, 80)
+    assert unlimited.monthly_budget_usd is None
+    assert "1 left" in str(next(iter(get_messages(page.wsgi_request))))
+    assert LogEntry.objects.get_for_object(own).first().additional_data == {"reason": "Black Friday"}
+
+
+def test_a_budget_is_raised_no_further_than_the_meter_counts(staff):
+    tenant = TenantFactory(monthly_budget_usd=Decimal(100))
+
+    page = act(staff, "raise_budget", tenant, sure="1", by_usd="9000000", reason="A slip")
+
+    assert "less than or equal to 9000000" in page.content.decode()
+    assert tenant.monthly_budget_usd == 100
+
+
+def test_exporting_a_tenants_usage_opens_the_form_with_its_name(staff):
+    assert act(staff, "export_usage", TenantFactory(slug="acme")).url.endswith("/add/?tenant=acme")
+
+
+def test_the_list_shows_what_each_does_now_and_where_its_period_ends(staff, redis_server):
+    tenant = TenantFactory(monthly_budget_usd=Decimal(100))
+    DailyUsageFactory(tenant=tenant, cost_usd=Decimal(50), period_start=timezone.now().date().replace(day=1))
+    now = int(timezone.now().timestamp() * 1_000_000)
+    redis_server.zadd(f"{tenant_key(tenant.pk)}:rpm", {"a": now, "b": now - 1, "old": now - 61_000_000})
+
+    page = staff.get(reverse(LIST)).content.decode()
+
+    assert "2/min" in page
+    expected = forecast(tenant, spent=Decimal(50), period=timezone.now().date().replace(day=1))
+    assert expected is None or "forecast $" in page
+
+
+def test_somebody_is_invited_to_a_tenants_portal(staff):
+    tenant = TenantFactory()
+
+    page = staff.post(
+        reverse("admin:tenants_invitation_add"),
+        {"tenant": tenant.pk, "email": "ada@example.com", "role": "owner"},
+    )
+
+    link = page.context["link"]
+    assert link in str(mail.outbox[0].body)
+    assert "no-store" in page.headers["Cache-Control"]
+    staff.logout()
+    assert b"Choose a password" in staff.get(link).content
 
 
 def test_the_audit_trail_says_who_changed_what_from_what_to_what(staff):
@@ -177,9 +274,20 @@ def test_a_key_is_revoked_after_a_question(staff):
     key.refresh_from_db()
     assert key.state == "live"
 
-    staff.post(address)
+    assert staff.post(address).url == reverse("admin:tenants_tenant_change", args=[key.tenant_id]) + "#keys"
     key.refresh_from_db()
     assert key.state == "revoked"
+
+
+def test_a_tenants_keys_are_turned_on_its_page(staff):
+    live, gone = ApiKeyFactory(), ApiKeyFactory(revoked_at=timezone.now())
+
+    page = staff.get(reverse("admin:tenants_tenant_change", args=[live.tenant_id])).content.decode()
+    assert reverse("admin:tenants_apikey_rotate", args=[live.pk]) in page
+    assert f"{reverse('admin:tenants_apikey_add')}?tenant={live.tenant_id}" in page
+
+    page = staff.get(reverse("admin:tenants_tenant_change", args=[gone.tenant_id])).content.decode()
+    assert reverse("admin:tenants_apikey_revoke", args=[gone.pk]) not in page
 
 
 def test_raising_a_budget_needs_a_reason_which_the_trail_keeps(staff):

@@ -1,0 +1,133 @@
+"""What staff do to several tenants at once. What cuts off or costs money asks first and keeps the reason."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
+
+from gateway_project.console import cells
+from tenants.budgets import raise_budget
+from tenants.models import Tenant, TenantStatus
+from tenants.status import set_status
+
+if TYPE_CHECKING:
+    from tenants.spend import SpendingTenant
+
+
+class SuspendForm(forms.Form):
+    reason = forms.CharField(
+        max_length=200,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Kept in the audit trail.",
+    )
+
+
+class RaiseForm(forms.Form):
+    by_usd = forms.DecimalField(
+        label="Raise the monthly budget by (USD)",
+        min_value=0,
+        max_digits=16,
+        decimal_places=9,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    reason = forms.CharField(
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Kept in the audit trail.",
+    )
+
+
+class TenantActions:
+    """Mixed into the tenants' page."""
+
+    admin_site: admin.AdminSite
+    opts: Any
+
+    def has_export_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("billing.add_usageexport")
+
+    @action(description="Suspend…", permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        def apply(tenants: list[Any], given: dict[str, Any]) -> str:
+            count = set_status(tenants, status=TenantStatus.SUSPENDED, reason=given["reason"])
+            return f"{count} suspended: refused from their next request on."
+
+        warning = "Every request of these tenants is refused from the next one on, with 403 tenant_suspended."
+        return self._asked(request, queryset, form=SuspendForm, verb="Suspend", text=warning, apply=apply)
+
+    @action(description="Resume", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        count = set_status(list(queryset), status=TenantStatus.ACTIVE)
+        messages.success(request, f"{count} active again, from their next request on.")
+
+    @action(description="Raise budget…", permissions=["change"])
+    def raise_budget(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        def apply(tenants: list[Any], given: dict[str, Any]) -> str:
+            raised = [
+                tenant
+                for tenant in tenants
+                if raise_budget(tenant=tenant, by_usd=given["by_usd"], reason=given["reason"])
+            ]
+            left = len(tenants) - len(raised)
+            return f"{len(raised)} raised by {cells.usd(given['by_usd'])}" + (
+                f"; {left} left: they have no monthly budget." if left else "."
+            )
+
+        text = "It holds from the next request on. A prepaid balance is raised by a top-up instead."
+        return self._asked(request, queryset, form=RaiseForm, verb="Raise budget", text=text, apply=apply)
+
+    @action(description="Export usage…", permissions=["export"])
+    def export_usage(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> HttpResponse | None:
+        chosen = list(queryset[:2])
+        if len(chosen) > 1:
+            messages.error(request, "Choose one tenant; Usage, Exports makes a file of all of them.")
+            return None
+        return redirect(f"{reverse('admin:billing_usageexport_add')}?tenant={chosen[0].slug}")
+
+    def _asked(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        *,
+        form: type[forms.Form],
+        verb: str,
+        text: str,
+        apply: Callable[[list[Any], dict[str, Any]], str],
+    ) -> HttpResponse | None:
+        """A page with the form first; what it asks is done once it is sent."""
+        tenants: list[SpendingTenant] = list(queryset)
+        filled = form(request.POST if "sure" in request.POST else None)
+        if filled.is_valid():
+            try:
+                with transaction.atomic():
+                    done = apply(tenants, filled.cleaned_data)
+            except ValidationError as refusal:
+                filled.add_error(None, refusal.messages)
+            else:
+                messages.success(request, done)
+                return None
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": verb,
+            "verb": verb,
+            "text": text,
+            "form": filled,
+            "action": request.POST["action"],
+            "tenants": [
+                (tenant, cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd))
+                for tenant in tenants
+            ],
+        }
+        return TemplateResponse(request, "admin/tenant_action.html", context)
