@@ -65,7 +65,7 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
 def _by_model(days: QuerySet[DailyUsage], *, measure: str, since: date, until: date) -> dict[str, Any]:
     """Bars of each day, the dearest models on each other and the others in one: for portal.js."""
     every = [since + timedelta(days=n) for n in range((until - since).days + 1)]
-    totals = days.values("day", "model").order_by()
+    totals: Any = days.values("day", "model").order_by()
     totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS))
     found: dict[str, dict[date, Any]] = {}
     for row in totals:

@@ -108,10 +108,11 @@ class LiveList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)
-        found = live(self.result_list)
-        for tenant in self.result_list:
+        shown: list[Any] = list(self.result_list)  # type: ignore[has-type]  # unfold has no types
+        found = live(shown)
+        for tenant in shown:
             tenant.live = found.get(tenant.pk)
+        self.result_list = shown
 
 
 @admin.register(Tenant)

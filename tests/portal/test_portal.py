@@ -276,7 +276,8 @@ def test_a_forgotten_password_is_chosen_anew_by_mail(client, acme):
     assert link
     form = client.get(link[1]).url
     client.post(form, {"new_password1": "correct horse battery", "new_password2": "correct horse battery"})
-    assert client.login(username="ada", password="correct horse battery")
+    login = {"username": "ada", "password": "correct horse battery"}
+    assert client.post(reverse("portal:login"), login).url == reverse("portal:home")
     assert "was used" in client.get(link[1]).content.decode()
 
 
