@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tenants.models import Membership, Role
+from tenants.policy import BudgetMode
 
 # The way around: a page's template, its name there, and the least role that gets it.
 PAGES = (
@@ -22,6 +23,7 @@ PAGES = (
     ("keys", "Keys", Role.DEVELOPER),
     ("webhooks", "Webhooks", Role.VIEWER),
     ("statements", "Statements", Role.VIEWER),
+    ("balance", "Balance", Role.VIEWER),
     ("people", "People", Role.VIEWER),
     ("quickstart", "Quickstart", Role.VIEWER),
 )
@@ -80,7 +82,7 @@ def page(
             "pages": [
                 (reverse(f"portal:{name}", args=[tenant.slug]), said, name == here)
                 for name, said, role in PAGES
-                if may(membership, role)
+                if may(membership, role) and (name != "balance" or tenant.budget_mode == BudgetMode.PREPAID)
             ],
             "tenant": tenant,
             "membership": membership,

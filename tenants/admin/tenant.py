@@ -140,7 +140,7 @@ class TenantAdmin(TenantActions, ConsolePage):
     search_fields = ("slug", "name")
     search_help_text = "Search by name or slug"
     autocomplete_fields = ("tier", "default_model")
-    readonly_fields = ("spend", "requests", "created_at", "updated_at", "deleted_at")
+    readonly_fields = ("created_at", "updated_at", "deleted_at")
     prepopulated_fields = {"slug": ("name",)}
     actions = ("suspend", "resume", "raise_budget", "export_usage")
     actions_detail = ("issue_key", "invite", "ledger_of")
@@ -148,7 +148,7 @@ class TenantAdmin(TenantActions, ConsolePage):
     change_form_outer_before_template = "admin/tenant_insight.html"
     change_form_outer_after_template = "admin/tenant_calls.html"
     fieldsets = (
-        (None, {"fields": (("name", "slug"), ("tier", "status"), ("spend", "requests"))}),
+        (None, {"fields": (("name", "slug"), ("tier", "status"))}),
         ("Models", {"fields": ("models", "default_model")}),
         (
             "Limits",
@@ -187,12 +187,11 @@ class TenantAdmin(TenantActions, ConsolePage):
         return LiveList
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        """A new tenant has no spend and no dates yet; who may only look has nothing to explain."""
+        """A new tenant has no dates yet; who may only look has nothing to explain."""
         sections = super().get_fieldsets(request, obj)
         if obj:
             return sections if self.has_change_permission(request, obj) else sections[:-1]
-        first = (None, {"fields": (("name", "slug"), ("tier", "status"))})
-        return (first, *sections[1:-2])
+        return sections[:-2]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         """A slug is part of what tenants and exports refer to, so it stays."""

@@ -18,5 +18,5 @@ def forbid(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0007_upstream_outbox"), ("auth", "0012_alter_user_first_name_max_length")]
+    dependencies = [("tenants", "0009_downgrade_outbox"), ("auth", "0012_alter_user_first_name_max_length")]
     operations = [migrations.RunPython(permit, forbid)]
