@@ -70,7 +70,10 @@ class UpstreamAnswer:
 
     async def read(self) -> bytes:
         """The whole body. Raises `UpstreamUnavailable` if it breaks off."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        try:
+            return b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, self._response.stream)])
+        except httpx.TransportError as error:
+            raise _failure(error) from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they come, never re-cut."""
