@@ -1,33 +1,37 @@
 """The caller's connection, watched while its request is served."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
-from proxy.body import Receive
+from proxy.body import Message, Receive
 
 
 class Client:
     """Cancels the request's task when the caller leaves, and swallows that cancellation at the end.
 
-    One task watches; the work stays in the server's own (two tasks, as Django has them, cost 25 µs more).
+    The work stays in the server's own task, and `receive` is driven by what it waits for: a task of its own,
+    nearly always only to be cancelled, costs 7 µs (and two, as Django has them, 25 µs more).
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._uncut = 0
         self._cancelled = False
+        self._over = False
         self.left = False
         self.answered = False
 
     async def __aenter__(self) -> "Client":
         self._work = cast("asyncio.Task[None]", asyncio.current_task())
-        self._watch = asyncio.create_task(self._watch_connection())
+        self._watch = cast("Coroutine[Any, None, Message]", self._receive())
+        self._look()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
-        self._watch.cancel()
+        self._over = True
+        self._watch.close()
         if kind is asyncio.CancelledError and self._cancelled:
             # Ours to swallow, unless the server, too, has asked the task to stop.
             return self._work.uncancel() == 0
@@ -51,8 +55,19 @@ class Client:
         """Serve on to the end whether the caller waits or not, for tenants that drain."""
         self._uncut += 1
 
-    async def _watch_connection(self) -> None:
-        message = await self._receive()
+    def _look(self, _: object = None) -> None:
+        """Let `receive` go on; called again when what it waits for is there, as a task would be."""
+        if self._over:
+            return
+        try:
+            awaited = self._watch.send(None)
+        except StopIteration as returned:
+            self._heard(returned.value)
+        else:
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self._look)
+
+    def _heard(self, message: Message) -> None:
         # Servers also report a disconnect once the answer is complete.
         if message["type"] == "http.disconnect" and not self.answered:
             self.left = True
