@@ -8,7 +8,9 @@ import uuid
 import weakref
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from math import ceil
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -188,6 +190,26 @@ async def is_current(principal: Principal) -> bool:
 
 async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Settled:
     """Replace the lease's hold by what the call cost and append its event. Idempotent by request id."""
+    settled = await repeat(_settlement(lease, outcome, by=by))
+    memory.closed(lease)
+    return settled
+
+
+def post(lease: Lease, outcome: Outcome) -> asyncio.Future[Any]:
+    """`settle`, on its way by the end of this loop turn. Where it fails, `settle` is to be called."""
+    settlement = _settlement(lease, outcome, by="settled")
+    sent = pipe().start(_SETTLE, settlement.keys, settlement.arguments)
+    sent.add_done_callback(partial(_posted, lease, settlement))
+    return sent
+
+
+def _posted(lease: Lease, settlement: Settlement, sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled() and sent.exception() is None:
+        _settled(settlement, sent.result())
+        memory.closed(lease)
+
+
+def _settlement(lease: Lease, outcome: Outcome, *, by: str) -> Settlement:
     event = msgspec.structs.replace(
         lease.event,
         usage=outcome.usage,
@@ -226,14 +248,15 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
         3600 if by == "reaped" else TOMBSTONE_SECONDS,
         by,
     ]
-    settled = await repeat(Settlement(lease.request_id, (0, 0), keys, arguments))
-    memory.closed(lease)
-    return settled
+    return Settlement(lease.request_id, (0, 0), keys, arguments)
 
 
 async def repeat(settlement: Settlement) -> Settled:
     """Make the call that settles, be it for the first time or once more; remember it until it is drained."""
-    reply = await pipe().run(_SETTLE, settlement.keys, settlement.arguments)
+    return _settled(settlement, await pipe().run(_SETTLE, settlement.keys, settlement.arguments))
+
+
+def _settled(settlement: Settlement, reply: list[Any]) -> Settled:
     if reply[0] != b"OK":
         return Settled(first=False, spent_nano=0, held_nano=0)
     settlement.entry = entry_id(reply[3])

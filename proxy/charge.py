@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from functools import partial
 from itertools import chain, repeat
+from typing import Any
 
 import msgspec
 
@@ -15,7 +17,7 @@ from billing.pricing import PriceBook, cost, with_margin
 from billing.refusals import MeteringUnavailable
 from billing.usage import Usage
 from proxy import telemetry
-from proxy.background import keep
+from proxy.background import keep, wait_for
 from proxy.call import Call
 from proxy.dialects.base import ParsedRequest, UsageReading
 from tenants.policy import DisconnectPolicy, Principal
@@ -133,7 +135,8 @@ class Charge:
     async def written(self) -> None:
         """Return once the settling is on its way to Redis: only then may the answer's last bytes go.
 
-        One turn of the loop starts the task, which writes its command; the next one flushes it.
+        One turn of the loop starts what sends it to a cluster, or writes it to a single server; the next one
+        writes it to the cluster.
         """
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -172,7 +175,9 @@ class Charge:
             note="; ".join(filter(None, (note, self._served_otherwise(model))))[:500],
         )
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
-        keep(_post(self.lease, outcome))
+        sent = meter.post(self.lease, outcome)
+        sent.add_done_callback(partial(_ensure, self.lease, outcome))
+        wait_for(sent)
 
     def _saved(self, usage: Usage, *, context: int) -> int:
         """What the same tokens of the first choice would have cost more; nothing where that served."""
@@ -230,7 +235,12 @@ class Charge:
         return self.lease.max_tokens * self.parsed.ask.answers
 
 
-async def _post(lease: Lease, outcome: Outcome) -> None:
+def _ensure(lease: Lease, outcome: Outcome, sent: asyncio.Future[Any]) -> None:
+    if sent.cancelled() or sent.exception() is not None:
+        keep(_settle(lease, outcome))
+
+
+async def _settle(lease: Lease, outcome: Outcome) -> None:
     """Settle, and try again while Redis is away: settling is idempotent. The reaper is for the dead only."""
     for seconds in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
         try:
