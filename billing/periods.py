@@ -17,7 +17,12 @@ class Span(msgspec.Struct, frozen=True):
 
     @property
     def ends_at(self) -> datetime:
-        return datetime.fromtimestamp(self.end, UTC)
+        return _instant(self.end)
+
+
+@lru_cache(maxsize=256)
+def _instant(second: int) -> datetime:
+    return datetime.fromtimestamp(second, UTC)
 
 
 @lru_cache(maxsize=64)

@@ -2,11 +2,10 @@
 
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
-from django.utils import timezone
 
 from billing.models import ModelPrice
 from billing.money import NanoUSD
@@ -84,7 +83,7 @@ class PriceBook(msgspec.Struct, frozen=True):
 
     def price_of(self, model: str, *, at: datetime | None = None, context: int = 0) -> Price:
         """The price of `model` at `at` (now) for a prompt of `context` tokens. Raises ModelNotPriced."""
-        moment = at or timezone.now()
+        moment = at or datetime.now(UTC)
         found = _in_force(self.prices.get(model, ()), moment, context) or _in_force(
             self.default, moment, context
         )

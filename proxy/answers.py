@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from django.urls import Resolver404
 
-from billing.money import to_usd
+from billing.money import NANO
 from billing.refusals import DailyTokensExceeded, RateLimited
 from billing.request_ids import new_request_id
 from gateway_project.errors import TenantryError
@@ -64,7 +64,7 @@ def json_answer(value: Any, *, request_id: str) -> Answer:
 
 def usd_text(nano: int) -> str:
     """An amount for a header: USD with six places, or up to nine where they are needed."""
-    text = f"{to_usd(nano):.9f}"
+    text = f"{nano // NANO}.{nano % NANO:09d}"
     return text[:-3] if text.endswith("000") else text
 
 

@@ -232,7 +232,7 @@ async def whole(answer: UpstreamAnswer, charge: Charge) -> Answer:
         refused(answer, body, charge)
     else:
         reading = charge.call.dialect.usage_of(body)
-        if not _is_json(body):
+        if reading.problem and not _is_json(body):
             raise UpstreamUnavailable("The upstream answered something that is not JSON.", reached=True)
         charge.ttft_ms = charge.call.elapsed_ms()
         charge.complete(reading, http_status=answer.status, written=len(body) // 3)
