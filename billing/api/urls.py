@@ -1,14 +1,30 @@
 """Routes of the control API. It stands in billing, since a tenant's row shows what it spent."""
 
 from django.urls import include, path, re_path
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
+from rest_framework.views import APIView
 
 from billing.api.books import AdjustmentViewSet, StatementViewSet
 from billing.api.catalogue import ModelViewSet, PriceViewSet
 from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
 from billing.api.usage import UsageCsvView, UsageExportViewSet, UsageView
 from billing.api.webhooks import WebhookViewSet
+
+
+@extend_schema(exclude=True)
+class NothingHere(APIView):
+    """An address of the API that does not exist, for whoever may know that."""
+
+    def get(self, request: Request) -> Response:
+        raise NotFound("There is nothing at this address; /api/docs/ lists what there is.")
+
+    post = put = patch = delete = get
+
 
 # With or without the slash: a redirect would turn a POST into a GET.
 OPTIONAL = "/?"
@@ -33,4 +49,5 @@ urlpatterns = [
     path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    re_path("", NothingHere.as_view()),  # last: what no route fits is told in JSON as well
 ]

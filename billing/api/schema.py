@@ -1,0 +1,29 @@
+"""What every operation may answer besides success, put into the description of the control API."""
+
+from typing import Any
+
+_WHY = {
+    "400": "Something in the request is not as it must be; the members of the answer say what.",
+    "401": "No token, or one that is not known.",
+    "403": "The token's owner is not staff, or may not do this.",
+    "404": "There is no such thing.",
+    "405": "Not with this method.",
+    "415": "The body is not JSON.",
+}
+_ERROR = {
+    "type": "object",
+    "description": "`detail` says what is wrong; in a 400, members named like the fields do.",
+    "properties": {"detail": {"type": "string"}},
+    "additionalProperties": True,
+}
+
+
+def with_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A post-processing hook of the schema's generator."""
+    result["components"]["schemas"]["Error"] = _ERROR
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path in result["paths"].values():
+        for operation in path.values():
+            for status, why in _WHY.items():
+                operation["responses"].setdefault(status, {"description": why, "content": content})
+    return result
