@@ -1,6 +1,6 @@
 """The control API's ledger: pages and CSV of the same rows."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -105,11 +105,12 @@ def _moment(parameters: Any, name: str) -> datetime | None:
         moment = parse_datetime(text)
         if moment is None and (day := parse_date(text)):
             moment = datetime.combine(day, datetime.min.time())
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise serializers.ValidationError({name: ["Use ISO 8601, e.g. 2026-11-01T00:00:00Z."]})
-    return make_aware(moment) if is_naive(moment) else moment
+        if moment is not None:
+            # In UTC: PostgreSQL refuses offsets of more than 16 hours, which ISO 8601 allows.
+            return (make_aware(moment) if is_naive(moment) else moment).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise serializers.ValidationError({name: ["Use ISO 8601, e.g. 2026-11-01T00:00:00Z."]})
 
 
 @extend_schema(parameters=FILTERS)
