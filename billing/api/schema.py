@@ -13,7 +13,7 @@ _WHY = {
 _ERROR = {
     "type": "object",
     "description": "`detail` says what is wrong; in a 400, members named like the fields do.",
-    "properties": {"detail": {"type": "string"}},
+    "properties": {"detail": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}},
     "additionalProperties": True,
 }
 
