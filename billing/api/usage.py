@@ -137,7 +137,11 @@ class UsageCsvView(APIView):
             OpenApiParameter("timezone", str, description="Of the times; the tenant's, or UTC for all."),
             OpenApiParameter("format", str, enum=list(exports.FORMATS)),
         ],
-        responses={(200, "text/csv"): OpenApiTypes.STR},
+        responses={
+            (200, "text/csv"): OpenApiTypes.STR,
+            (200, "application/gzip"): OpenApiTypes.BINARY,
+            (200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY,
+        },
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         parameters = request.query_params

@@ -69,6 +69,6 @@ class StaffToken:
 
 
 @schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_operation_keeps_what_the_schema_promises(case, furnished):
     case.call_and_validate(excluded_checks=LENIENT)
