@@ -1,6 +1,7 @@
 """Periodic work. Each task is harmless twice and looks back over what an outage missed."""
 
 from celery import shared_task
+from django.conf import settings
 
 from billing.adjustments import end_grants
 from billing.alerts import catch_up
@@ -8,6 +9,8 @@ from billing.books import reconcile
 from billing.closing import close_due
 from billing.notices import announce_keys, notice_limits, notice_usage
 from billing.partitions import make_partitions
+from billing.upstream_bill import check_recent
+from billing.upstream_report import import_report
 from billing.webhooks.deliver import deliver_due
 
 
@@ -30,6 +33,14 @@ def deliver_webhooks() -> int:
 def announce() -> int:
     """Keys made and revoked; then whatever is due goes out, told of or not."""
     return announce_keys() + deliver_due(seconds=5)
+
+
+@shared_task
+def check_upstream_bill() -> int:
+    """The report's new days where there is a report; then late rows of days that have a bill."""
+    if settings.UPSTREAM_BILL_URL:
+        import_report()
+    return len(check_recent())
 
 
 @shared_task

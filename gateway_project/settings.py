@@ -1,6 +1,7 @@
 """Settings by topic. Every value an installation may change is read from the environment here."""
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -159,6 +160,11 @@ CELERY_BEAT_SCHEDULE = {
     "close periods": {"task": "billing.tasks.close_periods", "schedule": 600, "options": {"expires": 600}},
     "end grants": {"task": "billing.tasks.end_budget_grants", "schedule": 30, "options": {"expires": 30}},
     "announce": {"task": "billing.tasks.announce", "schedule": 5, "options": {"expires": 5}},
+    "check upstream's bill": {
+        "task": "billing.tasks.check_upstream_bill",
+        "schedule": 6 * 3600,
+        "options": {"expires": 3600},
+    },
     "watch limits": {"task": "billing.tasks.watch_limits", "schedule": 60, "options": {"expires": 60}},
     "watch usage": {"task": "billing.tasks.watch_usage", "schedule": 600, "options": {"expires": 600}},
     "keep partitions ahead": {"task": "billing.tasks.keep_partitions_ahead", "schedule": 3600},
@@ -184,6 +190,17 @@ UPSTREAM_TRACKING_HEADERS = dict(
 )
 # Further headers of the caller that the upstream is given; the sandbox understands `x-sandbox`.
 UPSTREAM_EXTRA_HEADERS = tuple(env.words("UPSTREAM_EXTRA_HEADERS"))
+# The upstream's bill: a report by HTTP, with {since} and {until} in its address; JSON (the list of rows is at
+# UPSTREAM_BILL_ROWS, names joined by dots) or CSV. UPSTREAM_BILL_FIELDS: `day=usage_day,cost_usd=total`.
+UPSTREAM_BILL_URL = env.text("UPSTREAM_BILL_URL")
+UPSTREAM_BILL_AUTHORIZATION = env.text(
+    "UPSTREAM_BILL_AUTHORIZATION", f"Bearer {EZAI_API_KEY}" if EZAI_API_KEY else ""
+)
+UPSTREAM_BILL_ROWS = env.text("UPSTREAM_BILL_ROWS", "data")
+UPSTREAM_BILL_FIELDS = dict(pair.split("=", 1) for pair in env.words("UPSTREAM_BILL_FIELDS") if "=" in pair)
+# A day and model agrees with the ledger within the larger of the two.
+BILL_TOLERANCE_USD = Decimal(env.text("BILL_TOLERANCE_USD", "0.10"))
+BILL_TOLERANCE_PERCENT = Decimal(env.text("BILL_TOLERANCE_PERCENT", "1"))
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
 BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
 # How long a conversation stays with its model although a cheaper one is due: no prompt cache lives longer.

@@ -14,6 +14,7 @@ from factory.django import DjangoModelFactory
 
 from billing.models import (
     Adjustment,
+    BillCheck,
     BudgetAlert,
     DailyUsage,
     DriftReport,
@@ -301,6 +302,18 @@ class UsageExportFactory(DjangoModelFactory):
     created_by = factory.SubFactory(StaffFactory)
     status = "complete"
     rows = 3
+
+
+class BillCheckFactory(DjangoModelFactory):
+    class Meta:
+        model = BillCheck
+
+    day = factory.LazyFunction(lambda: timezone.now().date())
+    model = factory.Sequence("model-{}".format)
+    billed_usd = Decimal(12)
+    booked_usd = Decimal(11)
+    ok = False
+    checked_at = factory.LazyFunction(timezone.now)
 
 
 class UpstreamUsageFactory(DjangoModelFactory):

@@ -8,6 +8,7 @@ from billing.admin import (
     model_price,
     prepaid_balance,
     statement,
+    upstream_bill,
     usage,
     webhook,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "model_price",
     "prepaid_balance",
     "statement",
+    "upstream_bill",
     "usage",
     "webhook",
 ]

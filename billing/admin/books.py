@@ -1,12 +1,12 @@
-"""Whether the books agree: with each other, and with what upstream billed."""
+"""Whether the books agree with each other."""
 
 from django.contrib import admin
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
-from billing.models import DriftReport, LedgerBatch, UpstreamUsage
+from billing.models import DriftReport, LedgerBatch
 from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage, ReadOnlyPage
+from gateway_project.console.pages import CountlessPage
 
 
 @admin.register(DriftReport)
@@ -52,17 +52,6 @@ class DriftReportAdmin(CountlessPage):
     @display(description="Drift", ordering="drift_usd")
     def drift(self, report: DriftReport) -> str:
         return cells.usd(report.drift_usd)
-
-
-@admin.register(UpstreamUsage)
-class UpstreamUsageAdmin(ReadOnlyPage):
-    list_display = ("day", "model", "requests", "input_tokens", "output_tokens", "billed", "source")
-    list_filter = (("day", RangeDateFilter),)
-    search_fields = ("model",)
-
-    @display(description="Billed", ordering="cost_usd")
-    def billed(self, line: UpstreamUsage) -> str:
-        return cells.usd(line.cost_usd)
 
 
 @admin.register(LedgerBatch)

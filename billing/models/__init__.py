@@ -1,6 +1,7 @@
 """What it costs, what was used, and who is told."""
 
 from billing.models.adjustment import Adjustment, AdjustmentKind
+from billing.models.bill_check import BillCheck
 from billing.models.budget_alert import AlertKind, AlertScope, BudgetAlert
 from billing.models.daily_tag_usage import DailyTagUsage
 from billing.models.daily_total import DailyTotal
@@ -24,6 +25,7 @@ __all__ = [
     "AdjustmentKind",
     "AlertKind",
     "AlertScope",
+    "BillCheck",
     "BudgetAlert",
     "DailyTagUsage",
     "DailyTotal",

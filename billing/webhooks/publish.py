@@ -32,6 +32,7 @@ class EventType(StrEnum):
     KEY_REVOKED = "key.revoked"
     STATEMENT = "statement.closed"
     DRIFT = "books.drift"
+    BILL = "bill.differs"
     ENDPOINT_DISABLED = "webhook.disabled"
     TEST = "webhook.test"
 
@@ -48,7 +49,7 @@ LETTERS = [
     )
 ]
 # What only the operator hears of.
-INTERNAL = {EventType.DRIFT, EventType.ENDPOINT_DISABLED}
+INTERNAL = {EventType.DRIFT, EventType.BILL, EventType.ENDPOINT_DISABLED}
 
 
 def publish(

@@ -25,6 +25,8 @@ PAGES = {
     "billing_modelprice_add": {"Operator": 403, "Finance": 200, "Support": 403, "Owner": 200},
     "billing_adjustment_add": {"Operator": 403, "Finance": 200, "Support": 403, "Owner": 200},
     "billing_prepaidbalance_changelist": {"Operator": 200, "Finance": 200, "Support": 200, "Owner": 200},
+    "billing_billcheck_changelist": {"Operator": 200, "Finance": 200, "Support": 403, "Owner": 200},
+    "billing_upstreamusage_add": {"Operator": 403, "Finance": 200, "Support": 403, "Owner": 200},
     "billing_usagerecord_changelist": {"Operator": 200, "Finance": 200, "Support": 200, "Owner": 200},
     "billing_usageexport_add": {"Operator": 200, "Finance": 200, "Support": 403, "Owner": 200},
     "routing_upstream_changelist": {"Operator": 403, "Finance": 403, "Support": 403, "Owner": 200},

@@ -1,0 +1,47 @@
+"""`manage.py import_upstream_bill FILE`: upstream's bill against the ledger, by UTC day and model."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from billing.bill_lines import BadBill, read_csv
+from billing.upstream_bill import import_bill
+from billing.upstream_report import import_report
+
+
+class Command(BaseCommand):
+    help = (
+        "Imports a bill (a CSV with day, model and cost; - is standard input), or with --fetch the report at "
+        "UPSTREAM_BILL_URL, and shows where it differs from the ledger."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", nargs="?", help="A CSV file.")
+        parser.add_argument("--fetch", action="store_true", help="Ask upstream instead.")
+        parser.add_argument("--since", type=date.fromisoformat, help="First day to ask for.")
+        parser.add_argument("--until", type=date.fromisoformat, help="Last day to ask for; yesterday.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if bool(options["file"]) == options["fetch"]:
+            raise CommandError("Give a file, or --fetch.")
+        try:
+            if options["fetch"]:
+                imported = import_report(options["since"], options["until"])
+            else:
+                path = Path("/dev/stdin" if options["file"] == "-" else options["file"])
+                lines = read_csv(path.read_bytes(), settings.UPSTREAM_BILL_FIELDS)
+                imported = import_bill(lines, source=path.name)
+        except (BadBill, OSError) as error:
+            raise CommandError(str(error)) from error
+        for check in imported.checks:
+            difference = check.billed_usd - check.booked_usd
+            self.stdout.write(
+                f"{'ok     ' if check.ok else 'DIFFERS'} {check.day} {check.model:<36} "
+                f"billed {check.billed_usd:>14f} booked {check.booked_usd:>14f} {difference:+f}"
+            )
+        self.stdout.write(
+            f"{imported.lines} lines imported; {len(imported.differing)} of {len(imported.checks)} differ."
+        )

@@ -1,0 +1,32 @@
+"""What upstream billed, held against what the ledger says it should have."""
+
+from django.db import models
+from django.db.models import F
+
+
+class BillCheck(models.Model):
+    """One UTC day and one model, by upstream's name for it. Kept by `billing.upstream_bill`, which can redo it."""
+
+    day = models.DateField()
+    model = models.CharField(max_length=100, help_text="As upstream names it.")
+    billed_usd = models.DecimalField("billed (USD)", max_digits=20, decimal_places=9)
+    booked_usd = models.DecimalField(
+        "booked (USD)", max_digits=24, decimal_places=9, help_text="Cost price, with later price corrections."
+    )
+    difference_usd = models.GeneratedField(
+        expression=F("billed_usd") - F("booked_usd"),
+        output_field=models.DecimalField(max_digits=24, decimal_places=9),
+        db_persist=True,
+        help_text="Positive: upstream billed more than is booked.",
+    )
+    counts = models.JSONField(default=dict, help_text="Requests and tokens: [billed, booked].")
+    ok = models.BooleanField("within tolerance")
+    checked_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-day", "model"]
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(fields=["day", "model"], name="billing_billcheck_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"

@@ -1,0 +1,197 @@
+"""Upstream's bill against the ledger: by UTC day and model, at cost price."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F, Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from billing.bill_lines import COUNTS, BillLine
+from billing.models import Adjustment, AdjustmentKind, BillCheck, UpstreamUsage, UsageRecord
+from billing.webhooks.publish import EventType, publish
+from routing.models import Model
+
+logger = logging.getLogger(__name__)
+# How far back a check looks again for rows that came late.
+LOOK_BACK = timedelta(days=7)
+# Models an event names; the page has them all.
+NAMED = 20
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What an import did: lines of the bill, and the days' checks (days that have not ended have none)."""
+
+    lines: int
+    checks: list[BillCheck]
+
+    @property
+    def differing(self) -> list[BillCheck]:
+        return [check for check in self.checks if not check.ok]
+
+
+def import_bill(lines: Iterable[BillLine], *, source: str, days: Iterable[date] = ()) -> Imported:
+    """Keep the bill's lines, each in place of an earlier one of its day and model, and check their days.
+
+    `days` are those the bill is about, if that is known: one without a line was billed at nothing.
+    """
+    rows = [
+        UpstreamUsage(
+            day=line.day,
+            model=line.model,
+            cost_usd=line.cost_usd,
+            source=source[:200],
+            imported_at=timezone.now(),
+            **{name: getattr(line, name) for name in COUNTS},
+        )
+        for line in lines
+    ]
+    with transaction.atomic():
+        UpstreamUsage.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["day", "model"],
+            update_fields=["cost_usd", "source", "imported_at", *COUNTS],
+        )
+        checks = check_days({row.day for row in rows}.union(days))
+    return Imported(lines=len(rows), checks=checks)
+
+
+def check_recent(now: datetime | None = None) -> list[BillCheck]:
+    """Check the last days that have a bill once more."""
+    since = (now or datetime.now(UTC)).date() - LOOK_BACK
+    days = UpstreamUsage.objects.filter(day__gte=since).values_list("day", flat=True).distinct()
+    return check_days(set(days), now=now)
+
+
+def check_days(days: set[date], *, now: datetime | None = None) -> list[BillCheck]:
+    """Hold each of `days` that is over against the ledger, and tell the operator of those that differ."""
+    moment = now or datetime.now(UTC)
+    ended = sorted(day for day in days if day < moment.date())
+    if not ended:
+        return []
+    billed, booked = _billed(ended), _booked(ended)
+    checks = [
+        _check(place, billed.get(place, {}), booked.get(place, {}), moment)
+        for place in sorted({*billed, *booked})
+        if place[0] in days
+    ]
+    with transaction.atomic():
+        BillCheck.objects.filter(day__in=ended).delete()
+        BillCheck.objects.bulk_create(checks)
+        for day in ended:
+            _tell(day, [check for check in checks if check.day == day])
+    return checks
+
+
+Place = tuple[date, str]
+Sums = dict[str, Any]
+
+
+def _billed(days: list[date]) -> dict[Place, Sums]:
+    """The bill's sums by day and upstream's name of the model."""
+    names = _upstream_names()
+    found: dict[Place, Sums] = defaultdict(lambda: defaultdict(Decimal))
+    for line in UpstreamUsage.objects.filter(day__in=days):
+        sums = found[line.day, names.get(line.model, line.model)]
+        sums["usd"] += line.cost_usd
+        for name in COUNTS:
+            if (count := getattr(line, name)) is not None:
+                sums[name] += count
+    return found
+
+
+def _booked(days: list[date]) -> dict[Place, Sums]:
+    """The ledger's sums at cost price, and what price corrections have changed since."""
+    names = _upstream_names()
+    found: dict[Place, Sums] = defaultdict(lambda: defaultdict(Decimal))
+    rows = UsageRecord.objects.filter(
+        created_at__gte=datetime.combine(days[0], time.min, UTC),
+        created_at__lt=datetime.combine(days[-1] + timedelta(days=1), time.min, UTC),
+    )
+    grouped: Any = rows.values("model", utc_day=TruncDate("created_at", tzinfo=UTC)).order_by()
+    for row in grouped.annotate(
+        usd=Sum("upstream_cost_usd"),
+        requests=Count("request_id"),
+        n_input_tokens=Sum("input_tokens"),
+        n_output_tokens=Sum("output_tokens"),
+        n_cache_read_tokens=Sum("cache_read_tokens"),
+        n_cache_write_tokens=Sum(F("cache_write_5m_tokens") + F("cache_write_1h_tokens")),
+    ):
+        sums = found[row["utc_day"], names.get(row["model"], row["model"])]
+        sums["usd"] += row["usd"]
+        sums["requests"] += row["requests"]
+        for name in COUNTS:
+            if name != "requests":
+                sums[name] += row[f"n_{name}"]
+    for row in Adjustment.objects.filter(kind=AdjustmentKind.CORRECTION, details__has_key="reprice"):
+        repriced = row.details["reprice"]
+        for day, change in repriced["days"].items():
+            place = (date.fromisoformat(day), names.get(repriced["model"], repriced["model"]))
+            if days[0] <= place[0] <= days[-1]:
+                found[place]["usd"] += Decimal(change["upstream_usd"])
+    return found
+
+
+def _upstream_names() -> dict[str, str]:
+    """Every name a model has → upstream's."""
+    names = {}
+    for model in Model.objects.order_by("pk"):
+        for name in (*model.aliases, model.name, model.upstream_name):
+            names[name] = model.upstream_name
+    return names
+
+
+def _check(place: Place, billed: Sums, booked: Sums, moment: datetime) -> BillCheck:
+    billed_usd, booked_usd = billed.get("usd", Decimal(0)), booked.get("usd", Decimal(0))
+    tolerance = max(settings.BILL_TOLERANCE_USD, abs(billed_usd) * settings.BILL_TOLERANCE_PERCENT / 100)
+    return BillCheck(
+        day=place[0],
+        model=place[1],
+        billed_usd=billed_usd,
+        booked_usd=booked_usd,
+        counts={
+            name: [None if name not in billed else int(billed[name]), int(booked.get(name, 0))]
+            for name in COUNTS
+        },
+        ok=abs(billed_usd - booked_usd) <= tolerance,
+        checked_at=moment,
+    )
+
+
+def _tell(day: date, checks: list[BillCheck]) -> None:
+    """One event a day, and another only when other models differ than were told of."""
+    differing = sorted(
+        (check for check in checks if not check.ok),
+        key=lambda check: -abs(check.billed_usd - check.booked_usd),
+    )
+    if not differing:
+        return
+    billed = sum((check.billed_usd for check in checks), Decimal(0))
+    booked = sum((check.booked_usd for check in checks), Decimal(0))
+    logger.warning("upstream's bill of %s differs from the ledger in %d models", day, len(differing))
+    data = {
+        "day": day.isoformat(),
+        "billed_usd": str(billed),
+        "booked_usd": str(booked),
+        "difference_usd": str(billed - booked),
+        "models_differing": len(differing),
+        "models": [
+            {
+                "model": check.model,
+                "billed_usd": str(check.billed_usd),
+                "booked_usd": str(check.booked_usd),
+                "difference_usd": str(check.billed_usd - check.booked_usd),
+            }
+            for check in differing[:NAMED]
+        ],
+    }
+    names = ",".join(sorted(check.model for check in differing))
+    publish(None, EventType.BILL, data, key=f"bill:{day}:{names}")
