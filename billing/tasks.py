@@ -9,6 +9,7 @@ from billing.books import reconcile
 from billing.closing import close_due
 from billing.notices import announce_keys, notice_limits, notice_usage
 from billing.partitions import make_partitions
+from billing.spend import forget_idle_balances
 from billing.upstream_bill import check_recent
 from billing.upstream_report import import_report
 from billing.webhooks.deliver import deliver_due
@@ -45,7 +46,7 @@ def check_upstream_bill() -> int:
 
 @shared_task
 def watch_limits() -> int:
-    return catch_up() + notice_limits()
+    return forget_idle_balances() + catch_up() + notice_limits()
 
 
 @shared_task

@@ -158,3 +158,15 @@ def test_an_address_without_its_last_slash_is_the_same(api):
     assert api.post("/api/prices", body, format="json").status_code == 201
     assert len(api.get("/api/prices").json()["results"]) == 1
     assert "/api/prices/" in api.get("/api/schema/?format=json").content.decode()
+
+
+def test_thresholds_addresses_and_margin_are_set_by_the_api(api):
+    TenantFactory(slug="acme")
+    given = {"alert_percents": [50, 95], "alert_emails": ["ops@acme.example"], "margin_percent": "12.5"}
+
+    shown = api.patch("/api/tenants/acme/", given, format="json").json()
+
+    assert (shown["alert_percents"], shown["alert_emails"]) == ([50, 95], ["ops@acme.example"])
+    assert shown["margin_percent"] == "12.500"
+    for wrong in ({"alert_percents": [0]}, {"alert_emails": ["nobody"]}, {"margin_percent": "-101"}):
+        assert api.patch("/api/tenants/acme/", wrong, format="json").status_code == 400
