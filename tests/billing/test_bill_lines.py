@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_column_of_upstreams_own_is_named_in_the_settings():
 
 
 def test_rows_of_one_day_and_model_are_added_up():
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"day": "2026-11-20", "model": "sonnet", "cost": "1.25", "prompt_tokens": 10, "requests": "2"},
         {"day": "2026-11-20", "model": "sonnet", "cost": "0.75", "prompt_tokens": 5},
         {"day": "2026-11-20", "model": "opus", "cost": "0"},
