@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from unfold.widgets import (
-    UnfoldAdminSelect2Widget,
+    UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminTextInputWidget,
 )
@@ -25,7 +25,7 @@ from tenants.models import Tenant
 class RepriceForm(forms.Form):
     """Whole UTC days, one tenant or all."""
 
-    model = forms.ModelChoiceField(Model.objects.order_by("name"), widget=UnfoldAdminSelect2Widget)
+    model = forms.ModelChoiceField(Model.objects.order_by("name"), widget=UnfoldAdminSelectWidget)
     since = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="First day (UTC).")
     until = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="Last day (UTC), included.")
     tenant = forms.SlugField(
