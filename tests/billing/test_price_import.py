@@ -123,7 +123,7 @@ class TestImporting:
 
     def test_a_long_prompt_costs_its_tiers_price_once_imported(self):
         ModelFactory(name="claude-sonnet-4-5")
-        run("--apply", "--from", "2026-01-01")
+        run("--apply", "--from", "2024-01-01")
 
         book = price_book("imported")
 

@@ -15,7 +15,9 @@ from billing.repricing import Asked, BadRepricing, book_repricing, preview
 from tests.factories import ModelFactory, ModelPriceFactory, TenantFactory, UsageRecordFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
-FIRST, LAST = date(2026, 10, 1), date(2026, 10, 10)
+NEXT = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+FIRST = (NEXT - timedelta(days=1)).date().replace(day=1)  # of the month before this one
+LAST = FIRST.replace(day=10)
 MILLION = 1_000_000
 
 
@@ -27,10 +29,8 @@ def sonnet():
 @pytest.fixture
 def right(sonnet):
     """Calls were booked at 30 in, 150 out; this is what they should have cost."""
-    ModelPriceFactory(
-        model=sonnet, effective_from=datetime(2026, 9, 1, tzinfo=UTC), input_usd=30, output_usd=150
-    )
-    return ModelPriceFactory(model=sonnet, effective_from=datetime(2026, 11, 1, tzinfo=UTC))
+    ModelPriceFactory(model=sonnet, effective_from=NEXT - timedelta(days=90), input_usd=30, output_usd=150)
+    return ModelPriceFactory(model=sonnet, effective_from=NEXT)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def tenant(redis_server):
 def called(tenant, day, *, usd=30, model="sonnet", **values):
     """A call of a million tokens of input."""
     counts = {"input_tokens": MILLION, "output_tokens": 0, "api_key": None, **values}
-    at = datetime(2026, 10, day, 12, tzinfo=UTC)
+    at = datetime(FIRST.year, FIRST.month, day, 12, tzinfo=UTC)
     return UsageRecordFactory(tenant=tenant, at=at, model=model, cost_usd=Decimal(usd), **counts)
 
 
@@ -63,7 +63,7 @@ def test_a_look_says_what_would_be_booked_and_books_nothing(sonnet, right, tenan
 
     assert line.calls == 2
     assert [line.booked_usd, line.priced_usd, line.difference_usd] == [60, 6, -54]
-    assert sorted(line.days) == ["2026-10-01", "2026-10-10"]
+    assert sorted(line.days) == [str(FIRST), str(LAST)]
     assert amounts() == []
 
 
@@ -74,7 +74,7 @@ def test_the_difference_is_booked_once_and_the_ledger_stays(sonnet, right, tenan
     [booked] = book_repricing(asked(sonnet, right), reason="Sonnet was entered in cents")
 
     assert book_repricing(asked(sonnet, right), reason="again") == []
-    assert (booked.kind, booked.period_start) == ("correction", date(2026, 10, 1))
+    assert (booked.kind, booked.period_start) == ("correction", FIRST)
     assert booked.amount_usd == -27
     assert list(UsageRecord.objects.values()) == before
 
@@ -82,8 +82,8 @@ def test_the_difference_is_booked_once_and_the_ledger_stays(sonnet, right, tenan
 def test_days_that_overlap_with_an_earlier_run_are_not_corrected_twice(sonnet, right, tenant):
     for day in (1, 5, 9):
         called(tenant, day)
-    book_repricing(asked(sonnet, right, until=date(2026, 10, 5)), reason="first")
-    book_repricing(asked(sonnet, right, since=date(2026, 10, 4)), reason="second")
+    book_repricing(asked(sonnet, right, until=FIRST.replace(day=5)), reason="first")
+    book_repricing(asked(sonnet, right, since=FIRST.replace(day=4)), reason="second")
     assert amounts() == [-54, -27]
 
 
@@ -98,7 +98,7 @@ def test_a_row_that_came_late_is_corrected_by_the_next_run(sonnet, right, tenant
 def test_a_second_correction_starts_from_the_first(sonnet, right, tenant):
     called(tenant, 1)
     book_repricing(asked(sonnet, right), reason="to 3")
-    four = ModelPriceFactory(model=sonnet, effective_from=datetime(2026, 11, 2, tzinfo=UTC), input_usd=4)
+    four = ModelPriceFactory(model=sonnet, effective_from=NEXT + timedelta(days=1), input_usd=4)
     book_repricing(asked(sonnet, four), reason="to 4")
     assert amounts() == [-27, 1]
 
@@ -111,7 +111,7 @@ def test_the_margin_of_the_call_is_kept(sonnet, right, tenant):
     [booked] = book_repricing(asked(sonnet, right), reason="x")
 
     assert booked.amount_usd == Decimal("3.6") - 36
-    assert booked.details["reprice"]["days"]["2026-10-01"]["upstream_usd"] == "-27.000000000"
+    assert booked.details["reprice"]["days"][str(FIRST)]["upstream_usd"] == "-27.000000000"
 
 
 def test_a_call_that_was_given_away_gets_the_margin_of_today(sonnet, right, tenant):
@@ -150,7 +150,7 @@ def test_calls_of_dead_processes_stay_at_what_was_reserved(sonnet, right, tenant
 def test_each_tenant_and_period_has_its_own_correction(sonnet, right, tenant):
     other = TenantFactory()
     called(tenant, 3)
-    called(tenant, 4, period_start=date(2026, 10, 4))
+    called(tenant, 4, period_start=FIRST.replace(day=4))
     called(other, 3)
 
     booked = book_repricing(asked(sonnet, right), reason="x")
@@ -160,21 +160,23 @@ def test_each_tenant_and_period_has_its_own_correction(sonnet, right, tenant):
 
 
 def test_a_correction_of_a_closed_month_is_on_the_next_statement(sonnet, right, tenant):
-    type(tenant).objects.filter(pk=tenant.pk).update(created_at=datetime(2026, 10, 1, tzinfo=UTC))
-    called(tenant, 1, recorded_at=datetime(2026, 10, 1, 13, tzinfo=UTC))
-    close_due(datetime(2026, 11, 1, 1, tzinfo=UTC))
+    type(tenant).objects.filter(pk=tenant.pk).update(
+        created_at=datetime(FIRST.year, FIRST.month, 1, tzinfo=UTC)
+    )
+    called(tenant, 1, recorded_at=datetime(FIRST.year, FIRST.month, 1, 13, tzinfo=UTC))
+    close_due(NEXT + timedelta(hours=1))
     book_repricing(asked(sonnet, right), reason="Sonnet was entered in cents")
     close_due(datetime.now(UTC) + timedelta(days=40))
 
-    october, november = Statement.objects.order_by("period_start")[:2]
-    assert [october.total_usd, november.total_usd] == [30, -27]
-    assert november.adjustment_lines[0]["reason"] == "Sonnet was entered in cents"
+    before, after = Statement.objects.order_by("period_start")[:2]
+    assert [before.total_usd, after.total_usd] == [30, -27]
+    assert after.adjustment_lines[0]["reason"] == "Sonnet was entered in cents"
 
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"until": date(2026, 9, 1)}, "before the first"),
+        ({"until": FIRST - timedelta(days=1)}, "before the first"),
         ({"until": date(2099, 1, 1)}, "still to come"),
     ],
 )
@@ -196,7 +198,7 @@ def run(*arguments):
 
 def test_the_command_looks_first_and_books_on_demand(sonnet, right, tenant):
     called(tenant, 1)
-    arguments = ("sonnet", "--since", "2026-10-01", "--until", "2026-10-10", "--price", str(right.pk))
+    arguments = ("sonnet", "--since", str(FIRST), "--until", str(LAST), "--price", str(right.pk))
 
     shown = run(*arguments)
     assert "difference -27.000000000" in shown
@@ -213,7 +215,7 @@ def test_finance_looks_and_books_from_the_prices_page(sonnet, right, tenant, cli
     finance.groups.add(Group.objects.get(name="Finance"))
     client.force_login(finance)
     page = reverse("admin:billing_modelprice_reprice", args=[right.pk])
-    form = {"model": sonnet.pk, "since": "2026-10-01", "until": "2026-10-10", "reason": "In cents"}
+    form = {"model": sonnet.pk, "since": str(FIRST), "until": str(LAST), "reason": "In cents"}
 
     looked = client.post(page, form).content.decode()
     assert "-$27.00" in looked
