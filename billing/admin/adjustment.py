@@ -36,6 +36,7 @@ class AdjustmentForm(forms.ModelForm):
 
 @admin.register(Adjustment)
 class AdjustmentAdmin(InsertOnlyPage):
+    empty_text = "Credits, corrections, budget grants and top-ups are booked here."
     form = AdjustmentForm
     list_display = (
         "created_at",

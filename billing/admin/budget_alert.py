@@ -11,6 +11,7 @@ from gateway_project.console.pages import ReadOnlyPage
 
 @admin.register(BudgetAlert)
 class BudgetAlertAdmin(ReadOnlyPage):
+    empty_text = "They come when a tenant reaches one of its thresholds."
     list_display = ("crossed", "tenant", "kind", "scope", "subject", "reached", "spend", "period_start")
     list_filter = (
         ("tenant", AutocompleteSelectFilter),

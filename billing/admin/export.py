@@ -104,6 +104,7 @@ class ExportForm(forms.Form):
 
 @admin.register(UsageExport)
 class UsageExportAdmin(ReadOnlyPage):
+    empty_text = "Each export is logged with its control totals and its digest."
     list_display = (
         "id",
         "created_by",

@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilte
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
+from billing.admin.price_timeline import timeline
 from billing.admin.reprice import reprice_page
 from billing.models import ModelPrice
 from billing.price_guard import slips
@@ -99,6 +100,7 @@ class ModelPriceAdmin(InsertOnlyPage):
     search_fields = ("model__name", "source")
     autocomplete_fields = ("model",)
     actions_detail = ("supersede", "reprice")
+    change_form_outer_before_template = "admin/price_timeline.html"
     view_fieldsets = (
         (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
         ("USD per 1M tokens", {"fields": (COLUMNS[:2], COLUMNS[2:5])}),
@@ -106,6 +108,13 @@ class ModelPriceAdmin(InsertOnlyPage):
         ("Entered", {"fields": (("created_at", "created_by"),)}),
     )
     fieldsets = (*view_fieldsets[:3], ("If you are asked", {"fields": ("confirmed",)}))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        price = context.get("original")
+        context["timeline"] = timeline(price) if price else []
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
         return self.view_fieldsets if obj else self.fieldsets

@@ -20,6 +20,7 @@ def _file(content: bytes, name: str, kind: str) -> HttpResponse:
 
 @admin.register(Statement)
 class StatementAdmin(ReadOnlyPage):
+    empty_text = "One is made for each tenant when its period ends."
     list_display = (
         "period_start",
         "tenant",

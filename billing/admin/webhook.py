@@ -18,6 +18,7 @@ from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyIn
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ConsolePage):
+    empty_text = "Budgets, keys, statements and drift can be sent to an address of yours or of a tenant."
     list_display = ("url", "owner", "state", "shown_events", "pending", "failed", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), "enabled")
     list_select_related = ("tenant",)
@@ -100,6 +101,7 @@ class AttemptInline(ReadOnlyInline):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(CountlessPage):
+    empty_text = "Every event sent to an endpoint shows here, with its attempts."
     list_display = ("created", "event_type", "endpoint", "owner", "shown_status", "attempts", "last", "next")
     list_filter = (
         ("status", ChoicesDropdownFilter),

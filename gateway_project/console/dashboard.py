@@ -7,7 +7,18 @@ from typing import Any
 
 import msgspec
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import Aggregate, BigIntegerField, Count, F, Q, QuerySet, Sum, Window
+from django.db.models import (
+    Aggregate,
+    BigIntegerField,
+    Count,
+    DecimalField,
+    ExpressionWrapper,
+    F,
+    Q,
+    QuerySet,
+    Sum,
+    Window,
+)
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -17,9 +28,10 @@ from billing.histogram import percentile
 from billing.models import DailyTotal, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
-from gateway_project.console.first_steps import first_steps
+from gateway_project.console.first_steps import first_call, first_steps
 from gateway_project.health import breaker_states
 from tenants.models import Tenant, TenantStatus
+from tenants.policy import BudgetMode
 from tenants.spend import budget, period_start
 
 DAYS = 30  # drawn
@@ -53,6 +65,7 @@ class Tile(msgspec.Struct, frozen=True):
     note: str = ""
     level: str = "fine"
     link: str = ""
+    bar: SafeString = SafeString("")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -81,19 +94,20 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     month = today.replace(day=1)
     days = _totals(since=min(month, today - timedelta(days=DAYS - 1)), until=today)
     drawn = days[-DAYS:]
-    near_count, near = _near_their_budget(today)
+    near_count, closest = _closest_to_their_budget(today)
     context |= {
         "title": "Dashboard",
         "dashboard": True,
         "first_steps": first_steps() if request.user.has_perm("tenants.add_tenant") else [],
+        "first_call": first_call(f"{request.scheme}://{request.get_host()}"),
         "month": f"{today:%B %Y}",
-        "usage_tiles": _usage_tiles(days, month=month),
+        "usage_tiles": _usage_tiles(days, month=month, budgets=_budgets()),
         "attention_tiles": _attention_tiles(near_count),
         "spend_chart": _chart(drawn, "cost_usd", title="Spend by day"),
         "request_chart": _chart(drawn, "requests", title="Requests by day"),
         "top_tenants": _top_tenants(today),
         "top_models": _top_models(since=month),
-        "near_budget": near,
+        "closest": closest,
     }
     return context
 
@@ -107,10 +121,12 @@ def _current(today: date) -> QuerySet[Any]:
     ).annotate(tenant_name=F("tenant__name"), budget_usd=budget(of="tenant__"))
 
 
-def _near_their_budget(today: date) -> tuple[int, list[Near]]:
-    """How many tenants have spent 80 % of their budget or more, and those with the largest spend."""
-    near = _current(today).filter(budget_usd__gt=0, cost_usd__gte=F("budget_usd") * NEAR_SHARE)
-    rows = list(near.annotate(all=Window(Count("pk"))).order_by("-cost_usd")[:LISTED])
+def _closest_to_their_budget(today: date) -> tuple[int, list[Near]]:
+    """How many tenants have spent 80 % of their budget or more, and those that have spent most of theirs."""
+    share = ExpressionWrapper(F("cost_usd") / F("budget_usd"), output_field=DecimalField())
+    ranked = _current(today).filter(budget_usd__gt=0, cost_usd__gt=0).annotate(share=share)
+    near = Window(Count("pk", filter=Q(share__gte=NEAR_SHARE)))
+    rows = list(ranked.annotate(near=near).order_by("-share")[:LISTED])
     listed = [
         Near(
             name=row.tenant_name,
@@ -119,7 +135,15 @@ def _near_their_budget(today: date) -> tuple[int, list[Near]]:
         )
         for row in rows
     ]
-    return (rows[0].all if rows else 0), listed
+    return (rows[0].near if rows else 0), listed
+
+
+def _budgets() -> Decimal | None:
+    """The budgets of a month of all active tenants together; prepaid and unlimited ones have none."""
+    active = Tenant.objects.filter(deleted_at=None, status=TenantStatus.ACTIVE)
+    monthly = active.exclude(budget_mode=BudgetMode.PREPAID).annotate(budget_usd=budget())
+    total: Decimal | None = monthly.aggregate(total=Sum("budget_usd"))["total"]
+    return total
 
 
 def _totals(*, since: date, until: date) -> list[Totals]:
@@ -151,7 +175,7 @@ def _totals(*, since: date, until: date) -> list[Totals]:
     return [known.get(day) or Totals(day=day) for day in every]
 
 
-def _usage_tiles(days: list[Totals], *, month: date) -> list[Tile]:
+def _usage_tiles(days: list[Totals], *, month: date, budgets: Decimal | None) -> list[Tile]:
     today, yesterday = days[-1], days[-2]
     this_month = [day for day in days if day.day >= month]
     spent = sum((day.cost_usd for day in this_month), Decimal(0))
@@ -162,7 +186,12 @@ def _usage_tiles(days: list[Totals], *, month: date) -> list[Tile]:
         Tile(
             "Spend today", cells.short_usd(today.cost_usd), f"{cells.short_usd(yesterday.cost_usd)} yesterday"
         ),
-        Tile("Spend this month", cells.short_usd(spent), _pace(spent, this_month[-1].day)),
+        Tile(
+            "This month",
+            cells.short_usd(spent),
+            f"{'of ' + cells.short_usd(budgets) + ', ' if budgets else ''}{_pace(spent, this_month[-1].day)}",
+            bar=cells.bar(spent=spent, budget=budgets),
+        ),
         Tile(
             "Requests today",
             cells.short_count(today.requests),
@@ -174,8 +203,8 @@ def _usage_tiles(days: list[Totals], *, month: date) -> list[Tile]:
             f"{cells.short_count(faults)} of {cells.short_count(requests)} calls",
             level="high" if fault_share > 5 else "near" if fault_share > 1 else "fine",
         ),
-        _latency_tile("Latency p50 · p95", (day.latency for day in week)),
-        _latency_tile("First token p50 · p95", (day.ttft for day in week)),
+        _latency_tile("Latency", (day.latency for day in week)),
+        _latency_tile("First token", (day.ttft for day in week)),
     ]
 
 
@@ -183,7 +212,7 @@ def _pace(spent: Decimal, today: date) -> str:
     """The month's end at the pace so far."""
     following = (today.replace(day=28) + timedelta(days=4)).replace(day=1)
     length = (following - timedelta(days=1)).day
-    return f"at this pace {cells.short_usd(spent * length / today.day)}"
+    return f"pace {cells.short_usd(spent * length / today.day)}"
 
 
 def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
@@ -191,8 +220,8 @@ def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
     if not measured:
         return Tile(title, cells.NOTHING, "nothing measured in 7 days")
     summed = [sum(column) for column in zip(*measured, strict=True)]
-    values = " · ".join(cells.milliseconds(percentile(summed, share)) for share in (50, 95))
-    return Tile(title, values, "7 days")
+    values = ", ".join(cells.milliseconds(percentile(summed, share)) for share in (50, 95))
+    return Tile(title, values, "p50, p95 of 7 days")
 
 
 def _attention_tiles(near: int) -> list[Tile]:

@@ -1,26 +1,71 @@
-"""What an installation without tenants shows on its dashboard."""
+"""What an installation without a call shows on its dashboard."""
 
+import msgspec
+from django.conf import settings
 from django.urls import reverse
 
-from billing.models import ModelPrice
-from tenants.models import Tenant, Tier
+from billing.models import ModelPrice, PeriodUsage
+from tenants.models import ApiKey, Membership, Tenant, Tier
 
 
-def first_steps() -> list[tuple[str, str, bool]]:
-    """What is to be done before the first call: what, where, whether it is; empty once there is a tenant."""
-    if Tenant.objects.exists():
+class Step(msgspec.Struct, frozen=True):
+    """One thing to do before the first call."""
+
+    what: str
+    why: str
+    link: str
+    done: bool
+
+
+def first_steps() -> list[Step]:
+    """In order; empty once there was a call."""
+    if PeriodUsage.objects.exists():
         return []
+    tenant = Tenant.objects.filter(deleted_at=None).first()
+    tenants = reverse("admin:tenants_tenant_add")
+    its_page = reverse("admin:tenants_tenant_change", args=[tenant.pk]) if tenant else tenants
     return [
-        (
+        Step(
+            "Connect EzAI",
+            "Start Tenantry with EZAI_API_KEY; until then a sandbox answers and costs nothing.",
+            reverse("admin:routing_model_changelist"),
+            not settings.SANDBOX,
+        ),
+        Step(
             "Check the models and their prices",
+            "What a call costs is computed from these; margins come on top.",
             reverse("admin:billing_modelprice_changelist"),
             ModelPrice.objects.exists(),
         ),
-        (
-            "Look at the tiers: the limits a tenant starts with",
+        Step(
+            "Look at the tiers",
+            "The limits a tenant starts with, and which model answers “auto”.",
             reverse("admin:tenants_tier_changelist"),
             Tier.objects.exists(),
         ),
-        ("Make your first tenant and allow it some models", reverse("admin:tenants_tenant_add"), False),
-        ("Issue it a key: shown once, on the tenant's page", reverse("admin:tenants_apikey_add"), False),
+        Step(
+            "Make your first tenant",
+            "One of your customers: its tier, its budget, the models it may use.",
+            tenants,
+            tenant is not None,
+        ),
+        Step(
+            "Issue it a key",
+            "Shown once, on the tenant's page.",
+            its_page,
+            ApiKey.objects.exists(),
+        ),
+        Step(
+            "Invite its owner to the portal",
+            "They see their usage, issue keys and set webhooks themselves.",
+            reverse("admin:tenants_invitation_add"),
+            Membership.objects.exists(),
+        ),
     ]
+
+
+def first_call(base: str) -> str:
+    return (
+        f"curl {base}/v1/messages -H 'x-api-key: tn_…' -H 'content-type: application/json' \\\n"
+        """  -d '{"model":"auto","max_tokens":100,"messages":[{"role":"user","content":"Hello"}]}'"""
+    )

@@ -35,6 +35,7 @@ class ConsolePage(ModelAdmin):
     list_filter_submit = True
     list_per_page = 30  # unfold writes 6 kB a row
     warn_unsaved_form = True
+    empty_text = ""  # what would fill the list, where that is not plain
     formfield_overrides: Any = {models.DecimalField: {"form_class": PlainDecimalField}}
 
 

@@ -13,6 +13,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from gateway_project.console.pages import ConsolePage
+from tenants.admin.role_form import RoleForm
 
 for model in (User, Group, TokenProxy):
     admin.site.unregister(model)
@@ -64,6 +65,7 @@ class UserAdmin(DjangoUserAdmin, ConsolePage):
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ConsolePage):
+    form = RoleForm
     list_display = ("name", "people")
     search_fields = ("name",)
     filter_horizontal = ()

@@ -25,6 +25,7 @@ from gateway_project.console.pages import CountlessPage
 admin.site.unregister(LogEntry)
 
 EXPORT_LIMIT = 100_000  # rows
+UNSAID = {"id", "created_at", "updated_at", "date_joined"}  # of a new row: the entry's own time says it
 
 
 class KindFilter(DropdownFilter):
@@ -106,7 +107,11 @@ class TrailAdmin(CountlessPage):
 
     @display(description="Old → new")
     def changed(self, entry: LogEntry) -> SafeString:
-        changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', _changes(entry))
+        if entry.action == LogEntry.Action.CREATE:
+            given = ((field, new) for field, _, new in _changes(entry) if field not in UNSAID)
+            changes = format_html_join(", ", '<span class="c-change"><b>{}</b> {}</span>', given)
+        else:
+            changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', _changes(entry))
         reason = (entry.additional_data or {}).get("reason")
         return format_html('{}<div class="c-muted">“{}”</div>', changes, reason) if reason else changes
 

@@ -27,6 +27,7 @@ class MembershipAdmin(ConsolePage):
 class InvitationAdmin(InsertOnlyPage):
     """Sent from here or by the tenant's owners; accepted in the portal."""
 
+    empty_text = "Invite the first owner of a tenant; owners invite the others."
     list_display = ("email", "tenant", "role", "invited_by", "created_at", "expires_at", "accepted_at")
     list_filter = (("tenant", AutocompleteSelectFilter), ("role", ChoicesDropdownFilter))
     list_select_related = ("tenant", "invited_by")

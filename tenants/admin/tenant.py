@@ -117,6 +117,7 @@ class LiveList(ChangeList):
 
 @admin.register(Tenant)
 class TenantAdmin(TenantActions, ConsolePage):
+    empty_text = "A tenant is one of your customers, with keys, limits and a budget of its own."
     form = TenantForm
     list_display = (
         "heading",

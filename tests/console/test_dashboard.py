@@ -40,6 +40,19 @@ def test_spend_and_requests_are_summed_over_tenants(staff):
     assert tile(page, "Requests today").value == "14"
 
 
+def test_the_month_stands_against_all_budgets_together(staff):
+    for budget, spent in ((30, 12), (70, 13)):
+        tenant = TenantFactory(monthly_budget_usd=Decimal(budget))
+        DailyUsageFactory(tenant=tenant, cost_usd=Decimal(spent), period_start=today().replace(day=1))
+    TenantFactory(monthly_budget_usd=Decimal(500), status="suspended")
+
+    month = tile(staff.get(reverse("admin:index")), "This month")
+
+    assert month.value == "$25.00"
+    assert month.note.startswith("of $100.00, pace $")
+    assert "25 % of the budget" in month.bar
+
+
 def test_the_error_rate_counts_upstream_errors(staff):
     tenant = TenantFactory()
     DailyUsageFactory(tenant=tenant, requests=97)
@@ -55,7 +68,7 @@ def test_percentiles_come_from_the_histograms(staff):
 
     latency = tile(staff.get(reverse("admin:index")), "Latency")
 
-    p50, p95 = latency.value.split(" · ")
+    p50, p95 = latency.value.split(", ")
     assert 400 <= int(p50.removesuffix(" ms")) <= 550
     assert p95.endswith(" s")
 
@@ -77,7 +90,7 @@ def test_tenants_near_their_budget_are_named(staff):
 
     page = staff.get(reverse("admin:index"))
 
-    assert [tenant.name for tenant in page.context["near_budget"]] == ["Nearly There"]
+    assert [tenant.name for tenant in page.context["closest"]] == ["Nearly There", "Far Away"]
     assert tile(page, "Tenants near").value == "1"
 
 

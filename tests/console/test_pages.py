@@ -1,5 +1,7 @@
 """Every registered page answers, shows data, and asks the database a bounded number of questions."""
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from django.contrib import admin
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from tests import factories
 
@@ -152,3 +155,35 @@ def test_a_ledger_row_is_found_by_its_request_id_in_one_partition(staff):
 
 def test_api_tokens_are_on_no_page():
     assert not [model for model in admin.site._registry if "token" in model._meta.label_lower]
+
+
+def test_a_prices_page_shows_its_models_prices_over_time(staff):
+    model, now = factories.ModelFactory(), timezone.now()
+    old, current, coming = (
+        factories.ModelPriceFactory(model=model, input_usd=usd, effective_from=now + timedelta(days=days))
+        for usd, days in ((Decimal(2), -60), (Decimal(3), -30), (Decimal(4), 30))
+    )
+
+    page = staff.get(url(type(current), "change", current.pk))
+
+    steps = {step.price.pk: (step.state, step.change) for step in page.context["timeline"]}
+    assert steps == {
+        coming.pk: ("to come", Decimal("33.3")),
+        current.pk: ("in force", Decimal("50.0")),
+        old.pk: ("superseded", None),
+    }
+
+
+def test_an_empty_list_says_what_will_fill_it_and_a_filtered_one_how_to_see_all(staff):
+    address = reverse("admin:billing_statement_changelist")
+
+    assert "when its period ends" in staff.get(address).content.decode()
+    assert "Nothing is like this" in staff.get(address, {"q": "nobody"}).content.decode()
+
+
+@pytest.mark.parametrize(("address", "status"), [("/nowhere/", 404), ("/portal/t/nobody/x/", 404)])
+def test_what_is_not_found_has_the_products_look(staff, address, status):
+    page = staff.get(address)
+
+    assert page.status_code == status
+    assert "It is not yours to see".lower() in page.content.decode().lower()

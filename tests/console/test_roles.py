@@ -1,5 +1,5 @@
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
 from tests.factories import (
@@ -147,3 +147,20 @@ def test_an_owner_makes_no_superuser(as_role):
 
 def test_the_roles_exist():
     assert set(Group.objects.values_list("name", flat=True)) == {"Operator", "Finance", "Support", "Owner"}
+
+
+def test_a_role_is_set_in_a_table_and_keeps_what_the_table_does_not_show(staff):
+    role = Group.objects.get(name="Support")
+    view, hidden = (
+        Permission.objects.get(codename="view_tenant"),
+        Permission.objects.get(codename="view_token"),
+    )
+    role.permissions.add(hidden)
+    address = reverse("admin:auth_group_change", args=[role.pk])
+
+    assert f'value="{view.pk}" aria-label="Tenant: view" checked' in staff.get(address).content.decode()
+
+    change = Permission.objects.get(codename="change_tenant")
+    staff.post(address, {"name": "Support", "permissions": [view.pk, change.pk]})
+
+    assert set(role.permissions.all()) == {view, change, hidden}

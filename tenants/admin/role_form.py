@@ -1,0 +1,55 @@
+"""A role's permissions as a table: what it is about by what may be done to it."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import Group, Permission
+from django.db.models import QuerySet
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+VERBS = ("view", "add", "change", "delete")
+SHOWN_APPS = ("tenants", "routing", "billing", "auth", "auditlog")  # what the console has pages of
+
+
+def shown_permissions() -> QuerySet[Permission]:
+    return Permission.objects.select_related("content_type").filter(content_type__app_label__in=SHOWN_APPS)
+
+
+class PermissionTable(forms.SelectMultiple):
+    """Checkboxes in a table; a model's permissions beyond the four stand at its end."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        chosen = {int(each) for each in value or ()}
+        rows: dict[tuple[str, str], dict[str, Permission]] = {}
+        for permission in shown_permissions():
+            kind = permission.content_type
+            verb = permission.codename.removesuffix(f"_{kind.model}")
+            rows.setdefault((kind.app_label, str(kind.name).capitalize()), {})[verb] = permission
+        lines = [
+            (title, [(verb, found.get(verb), found.get(verb) and found[verb].pk in chosen) for verb in VERBS])
+            for (_, title), found in sorted(rows.items())
+        ]
+        return render_to_string("admin/role_table.html", {"name": name, "verbs": VERBS, "lines": lines})
+
+
+class RoleForm(forms.ModelForm):
+    permissions = forms.ModelMultipleChoiceField(
+        Permission.objects.none(), required=False, widget=PermissionTable, label="May"
+    )
+
+    class Meta:
+        model = Group
+        fields = ("name", "permissions")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "permissions" in self.fields:
+            self.fields["permissions"].queryset = shown_permissions()  # type: ignore[attr-defined]
+
+    def clean_permissions(self) -> list[Permission]:
+        """What the table does not show stays as it is."""
+        given = list(self.cleaned_data["permissions"])
+        if self.instance.pk:
+            given += self.instance.permissions.exclude(content_type__app_label__in=SHOWN_APPS)
+        return given
