@@ -11,11 +11,38 @@ from playwright.sync_api import Page, sync_playwright
 ADMIN_PAGES = {
     "dashboard": "/admin/",
     "tenants": "/admin/tenants/tenant/",
-    "prices": "/admin/billing/modelprice/",
-    "ledger": "/admin/billing/usagerecord/",
-    "export": "/admin/billing/usageexport/add/",
+    "tenant": "/admin/tenants/tenant/{tenant}/change/",
+    "tenant-keys": "/admin/tenants/tenant/{tenant}/change/#keys",
+    "tenant-add": "/admin/tenants/tenant/add/",
+    "keys": "/admin/tenants/apikey/",
+    "key-add": "/admin/tenants/apikey/add/",
+    "tiers": "/admin/tenants/tier/",
+    "tier": "/admin/tenants/tier/1/change/",
+    "members": "/admin/tenants/membership/",
+    "invitations": "/admin/tenants/invitation/",
+    "invitation-add": "/admin/tenants/invitation/add/",
     "catalogue": "/admin/routing/model/",
+    "model": "/admin/routing/model/1/change/",
+    "prices": "/admin/billing/modelprice/",
+    "price": "/admin/billing/modelprice/1/change/",
+    "complexity": "/admin/routing/complexityrule/",
     "upstreams": "/admin/routing/upstream/add/",
+    "ledger": "/admin/billing/usagerecord/",
+    "daily": "/admin/billing/dailyusage/",
+    "exports": "/admin/billing/usageexport/",
+    "export": "/admin/billing/usageexport/add/",
+    "statements": "/admin/billing/statement/",
+    "adjustments": "/admin/billing/adjustment/",
+    "adjustment-add": "/admin/billing/adjustment/add/",
+    "alerts": "/admin/billing/budgetalert/",
+    "webhooks": "/admin/billing/webhookendpoint/",
+    "webhook-add": "/admin/billing/webhookendpoint/add/",
+    "deliveries": "/admin/billing/webhookdelivery/",
+    "reconciliation": "/admin/billing/driftreport/",
+    "people": "/admin/auth/user/",
+    "roles": "/admin/auth/group/",
+    "role": "/admin/auth/group/1/change/",
+    "trail": "/admin/auditlog/logentry/",
 }
 PORTAL_PAGES = {
     "portal": "/portal/t/{slug}/",
@@ -30,9 +57,17 @@ PORTAL_PAGES = {
 }
 
 
+SHOWN_TENANT, SHOWN_ID = "globex", 3
+
+
 def chromium() -> str | None:
     """Debian's Chromium, or whatever CHROMIUM names."""
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def addresses(pages: dict[str, str]) -> dict[str, str]:
+    """With the demo's tenant that has usage: the one its portal user owns."""
+    return {name: path.format(slug=SHOWN_TENANT, tenant=SHOWN_ID) for name, path in pages.items()}
 
 
 @contextmanager

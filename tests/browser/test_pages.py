@@ -9,7 +9,7 @@ playwright = pytest.importorskip("playwright")
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
 from playwright.sync_api import Page  # noqa: E402
 
-from tests.browser.pages import ADMIN_PAGES, PORTAL_PAGES, browser_page, chromium, log_in  # noqa: E402
+from tests.browser.pages import ADMIN_PAGES, PORTAL_PAGES, addresses, browser_page, chromium, log_in  # noqa: E402
 from tests.stack.conftest import Stack  # noqa: E402
 
 pytestmark = [
@@ -41,8 +41,8 @@ def test_no_page_has_a_serious_fault_for_those_who_cannot_see_or_point(stack: St
         page.goto(stack.url + path)
         faults[path] = serious(page)
         log_in(page, stack.url, path=path, user=who, password=stack.passwords[who])
-        for name, address in pages.items():
-            page.goto(stack.url + address.format(slug="globex"))
+        for name, address in addresses(pages).items():
+            page.goto(stack.url + address)
             faults[name] = serious(page)
     assert {name: found for name, found in faults.items() if found} == {}
 
@@ -52,8 +52,8 @@ def test_pages_fit_a_phone(stack: Stack, who):
     path, pages = LOGINS[who]
     with browser_page(viewport={"width": 390, "height": 844}) as page:
         log_in(page, stack.url, path=path, user=who, password=stack.passwords[who])
-        for name, address in pages.items():
-            page.goto(stack.url + address.format(slug="globex"))
+        for name, address in addresses(pages).items():
+            page.goto(stack.url + address)
             wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert wider <= 0, f"{name} is {wider} px wider than a phone"
 
@@ -66,8 +66,8 @@ def test_nothing_comes_from_elsewhere_and_no_script_fails(stack: Stack):
         for who, (path, pages) in LOGINS.items():
             page.context.clear_cookies()
             log_in(page, stack.url, path=path, user=who, password=stack.passwords[who])
-            for address in pages.values():
-                page.goto(stack.url + address.format(slug="globex"))
+            for address in addresses(pages).values():
+                page.goto(stack.url + address)
     assert [url for url in asked if not url.startswith((stack.url, "data:", "blob:"))] == []
     assert errors == []
 

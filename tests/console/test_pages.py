@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from gateway_project.console import fonts
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -187,3 +188,7 @@ def test_what_is_not_found_has_the_products_look(staff, address, status):
 
     assert page.status_code == status
     assert "It is not yours to see".lower() in page.content.decode().lower()
+
+
+def test_every_icon_our_pages_name_is_in_the_font():
+    assert fonts.icons_named() <= set(fonts.ICONS.read_text().split())
