@@ -24,7 +24,9 @@ def icons_named() -> set[str]:
     named = set()
     for path in (path for room in OURS for path in (HOME / room).rglob("*.py")):
         text = path.read_text()
-        named |= set(re.findall(r'icon="(\w+)"|"(?:icon|SITE_SYMBOL)": "(\w+)"|_page\("[^"]+", "(\w+)"', text))
+        named |= set(
+            re.findall(r'icon="(\w+)"|"(?:icon|SITE_SYMBOL)": "(\w+)"|_page\("[^"]+", "(\w+)"', text)
+        )
     return {name for found in named for name in found if name}
 
 

@@ -33,13 +33,25 @@ INHERITED = (
 IN_USE = timedelta(days=7)
 
 
+class ModelPicker(UnfoldAdminSelect2MultipleWidget):
+    """All models in the page, searched as one types.
+
+    Unfold's own class name makes Django's autocomplete take the field over on pages that have others, and ask
+    the server for what is here already.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.attrs["class"] = "unfold-admin-autocomplete"
+
+
 class TenantForm(forms.ModelForm):
     """A tenant. Raising its budget needs a reason; a change that cuts it off now needs to be confirmed."""
 
     models = forms.ModelMultipleChoiceField(
         Model.objects.order_by("name"),
         required=False,
-        widget=UnfoldAdminSelect2MultipleWidget,
+        widget=ModelPicker,
         label="Allowed models",
         help_text="Empty: none. A request for any other model is refused.",
     )

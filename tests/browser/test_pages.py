@@ -58,6 +58,25 @@ def test_pages_fit_a_phone(stack: Stack, who):
             assert wider <= 0, f"{name} is {wider} px wider than a phone"
 
 
+@pytest.mark.parametrize("who", LOGINS)
+def test_pages_weigh_less_than_300_kb(stack: Stack, who):
+    """The first one with an empty cache, fonts and all; each of the others as one comes to it."""
+    path, pages = LOGINS[who]
+    weights, bytes_of = {}, []
+    with browser_page() as page:
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        network.on("Network.loadingFinished", lambda event: bytes_of.append(event["encodedDataLength"]))
+        page.goto(stack.url + path, wait_until="networkidle")
+        weights[path] = sum(bytes_of)
+        log_in(page, stack.url, path=path, user=who, password=stack.passwords[who])
+        for name, address in addresses(pages).items():
+            bytes_of.clear()
+            page.goto(stack.url + address, wait_until="load")
+            weights[name] = sum(bytes_of)
+    assert {name: weight for name, weight in weights.items() if weight >= 300_000} == {}
+
+
 def test_nothing_comes_from_elsewhere_and_no_script_fails(stack: Stack):
     asked, errors = [], []
     with browser_page() as page:
