@@ -6,6 +6,7 @@
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,3 +76,25 @@ def redis_server():
     client.flushall()
     yield client
     client.close()
+
+
+# Whole keys and webhook secrets: nothing the product writes may hold one, whatever a test makes it do.
+_SECRET = re.compile(r"tn_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/=_-]{32,}")
+_shown: list[str] = []
+
+
+def pytest_runtest_logreport(report):
+    """What reached standard output and error during a test, grepped."""
+    for title, text in report.sections:
+        if title.startswith("Captured std") and (found := _SECRET.search(text)):
+            _shown.append(f"{report.nodeid}: {title} shows {found.group()[:11]}…")
+
+
+def pytest_sessionfinish(session):
+    if _shown:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in sorted(set(_shown)):
+        terminalreporter.write_line(f"SECRET WRITTEN {line}", red=True)

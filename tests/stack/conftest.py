@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from tests.sandbox import free_port
 
+GREETING = re.compile(r"  Key  |    -H 'x-api-key: ")
 HOME = Path(__file__).resolve().parents[2]
 
 
@@ -85,6 +87,10 @@ def running_stack() -> Iterator[Stack]:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         log.close()
+        written = "\n".join(
+            line for line in (home / "up.log").read_text().splitlines() if not GREETING.match(line)
+        )
+        assert "tn_" not in written, written  # a key is shown in the greeting and nowhere else
         shutil.rmtree(home, ignore_errors=True)
 
 
