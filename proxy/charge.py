@@ -32,6 +32,7 @@ AHEAD_TOKENS = 128
 SLICE_TOKENS = 2048
 # Bytes of prompt a token covers at least, for estimates. (Prose, code and JSON: 2.5 to 5.)
 BYTES_PER_TOKEN = 3
+_NONE_KEPT = (None, None, None, None)
 RETRY_SECONDS = (0.1, 0.3, 1, 3, 5)
 
 
@@ -52,6 +53,7 @@ class Charge:
         self.parsed = parsed
         self.principal = principal
         self.admission = admission
+        self.lease: Lease = admission.lease
         self.cost_nano = NanoUSD(0)
         self.tokens = 0
         self.settled = False
@@ -61,10 +63,6 @@ class Charge:
         self.upstream_request_id = ""
         self.prices = prices
         self.billed = billed
-
-    @property
-    def lease(self) -> Lease:
-        return self.admission.lease
 
     @property
     def drains(self) -> bool:
@@ -117,14 +115,17 @@ class Charge:
         """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
         self._settle(Usage(), status=status, http_status=http_status, note=note)
 
+    def pays_for(self, tokens: int) -> bool:
+        """Whether the hold pays for `tokens` of output and some ahead. Asked at each piece of a stream."""
+        lease = self.lease
+        return tokens + AHEAD_TOKENS <= lease.output_tokens or lease.budgets == _NONE_KEPT
+
     async def covers(self, tokens: int) -> None:
         """Make sure that the hold pays for `tokens` of output, and some ahead of them.
 
         Raises BudgetExceeded when no budget has room for that, MeteringUnavailable when nobody can say.
         """
         lease = self.lease
-        if tokens + AHEAD_TOKENS <= lease.output_tokens or not any(b is not None for b in lease.budgets):
-            return
         while (
             more := lease.max_tokens - lease.output_tokens
         ) > 0 and tokens + AHEAD_TOKENS > lease.output_tokens:

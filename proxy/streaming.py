@@ -46,7 +46,7 @@ class Relay:
                 passed = meter.feed(piece)
                 if meter.finished:
                     await self._complete()
-                elif not charge.settled:
+                elif not charge.settled and not charge.pays_for(meter.output_at_most):
                     await self._covered()
                 if passed:
                     yield passed

@@ -231,7 +231,7 @@ class AnthropicStream:
         self._events = EventReader()
         self._usage: dict[str, Any] = {}
         self._model = ""
-        self._text_bytes = self._deltas = 0
+        self._text_bytes = self._deltas = self._claimed = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -273,11 +273,12 @@ class AnthropicStream:
     def _merge(self, usage: Any) -> None:
         if isinstance(usage, dict):
             self._usage.update({name: value for name, value in usage.items() if value is not None})
+            self._claimed = claimed(self._usage.get("output_tokens"))
 
     @property
     def output_so_far(self) -> int:
         """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
-        return max(self._text_bytes // 3, self._deltas, claimed(self._usage.get("output_tokens")))
+        return max(self._text_bytes // 3, self._deltas, self._claimed)
 
     @property
     def output_at_most(self) -> int:
