@@ -1,0 +1,142 @@
+"""What one request may cost, in counts that are the same on every machine.
+
+A count that rises here is a cost that every request pays: raise a bound with a reason, lower it when it falls.
+"""
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.db.backends.utils import CursorWrapper
+
+from proxy import background
+from tests.proxy.gateway import caller, post
+from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
+
+HOME = Path(__file__).resolve().parent.parent.parent
+ROOMS = tuple(f"{HOME / room}/" for room in ("billing", "gateway_project", "proxy", "routing", "tenants"))
+# Functions of ours that are entered for a JSON call, and for each delta of a stream when all come apart.
+# Measured: 224 and 13. The rest is room for another version of Python.
+MOST_FUNCTIONS, MOST_FUNCTIONS_A_DELTA = 232, 15
+
+
+@contextmanager
+def functions_entered():
+    """Counts the project's functions that this thread enters; a coroutine that is resumed is not entered."""
+    entered, frames = Counter(), set()
+
+    def seen(frame, event, _):
+        code = frame.f_code
+        # A comprehension is a function in one version of Python and none in another.
+        if code.co_filename.startswith(ROOMS) and not code.co_name.startswith("<") and frame not in frames:
+            frames.add(frame)
+            entered[code.co_qualname] += 1
+
+    sys.setprofile(seen)
+    try:
+        yield entered
+    finally:
+        sys.setprofile(None)
+
+
+@contextmanager
+def commands_sent(redis_server):
+    """The commands Redis is sent meanwhile; not those that scripts call inside it."""
+    sent = []
+    with redis_server.monitor() as monitor:
+        redis_server.echo("begin")
+        yield sent
+        redis_server.echo("over")
+        for command in monitor.listen():
+            if command["command"] == "ECHO begin":
+                sent.clear()  # what came before was this client's own greeting
+            elif command["command"] == "ECHO over":
+                return
+            elif command["client_type"] != "lua":
+                sent.append(command["command"].split(" ", 1)[0])
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """The SQL of every thread of this process."""
+    made = []
+    for name in ("execute", "executemany"):
+        real = getattr(CursorWrapper, name)
+
+        def counted(cursor, sql, *arguments, real=real):
+            made.append(sql)
+            return real(cursor, sql, *arguments)
+
+        monkeypatch.setattr(CursorWrapper, name, counted)
+    return made
+
+
+async def warm(world, times=3):
+    for _ in range(times):
+        await post(world.key)
+    await background.finish(seconds=5)
+
+
+async def test_a_call_costs_two_redis_commands_and_no_sql(
+    world, upstream_answering, redis_server, statements
+):
+    async with upstream_answering(raw(message())):
+        await warm(world)
+        assert statements  # the first call read the policy and the prices
+        statements.clear()
+        with commands_sent(redis_server) as sent:
+            for _ in range(10):
+                await post(world.key)
+            await background.finish(seconds=5)
+
+    assert sent == ["EVALSHA"] * 20
+    assert statements == []
+
+
+async def test_a_call_starts_no_thread_and_no_task(world, upstream_answering):
+    async with upstream_answering(raw(message())):
+        await warm(world)
+        threads, tasks = set(threading.enumerate()), []
+
+        def counted(loop, work, **options):
+            if work.cr_code.co_filename.startswith(ROOMS):
+                tasks.append(work.__qualname__)
+            return asyncio.Task(work, loop=loop, **options)
+
+        asyncio.get_running_loop().set_task_factory(counted)
+        await post(world.key)
+        await background.finish(seconds=5)
+        asyncio.get_running_loop().set_task_factory(None)
+
+    assert set(threading.enumerate()) == threads
+    assert tasks == []
+
+
+async def test_a_call_enters_no_more_functions_than_it_did(world, upstream_answering):
+    async with upstream_answering(raw(message())):
+        await warm(world)
+        request = caller(world.key)
+        with functions_entered() as entered:
+            await request.call()
+            await background.finish(seconds=5)
+
+    assert entered.total() <= MOST_FUNCTIONS, entered.most_common(40)
+
+
+async def test_a_delta_enters_no_more_functions_than_it_did(world, upstream_answering):
+    seen = []
+    for deltas in (100, 300):
+        async with upstream_answering(stream(START, *[DELTA, 0.001] * deltas, END, STOP)):
+            await warm(world, times=2)
+            request = caller(world.key, stream=True, max_tokens=60_000)
+            with functions_entered() as entered:
+                await request.call()
+                await background.finish(seconds=5)
+        assert request.answer.body.count(b"content_block_delta") == 2 * deltas
+        seen.append(entered.total())
+
+    assert (seen[1] - seen[0]) / 200 <= MOST_FUNCTIONS_A_DELTA, entered.most_common(40)
