@@ -3,14 +3,18 @@
 import argparse
 import os
 import platform
+import sys
 import time
+import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import fairness, json_calls, scale, sse
+from bench import breakdown, fairness, json_calls, scale, sse
 from bench.table import Table, write
 
 PARTS = {
     "json": json_calls.beside_a_bare_proxy,
+    "stages": breakdown.by_stage,
     "streams": sse.beside_a_bare_proxy,
     "slow-streams": sse.many_slow_ones,
     "memory": scale.memory,
@@ -26,20 +30,38 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--seconds", type=float, default=8, help="of each run")
+    parser.add_argument("--seconds", type=float, default=6, help="of each run")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n")
+    print(machine(), "\n")
+    failed = []
     for name in options.parts or PARTS:
         began = time.monotonic()
-        tables: list[Table] = PARTS[name](options.seconds)
+        try:
+            tables: list[Table] = PARTS[name](options.seconds)
+        except Exception:
+            # The other parts are worth having; the exit code says that one is missing.
+            traceback.print_exc()
+            failed.append(name)
+            continue
         text = "\n".join(table.markdown() for table in tables)
         print(text)
         print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
         if options.write:
-            write(PAGE, name, text)
+            write(PAGE, name, f"{text}\n{machine()}\n")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def machine() -> str:
+    """Where and when: figures of two runs that differ in this are not to be compared."""
+    now = datetime.now(UTC)
+    return (
+        f"*{now:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.1f}*"
+    )
 
 
 if __name__ == "__main__":

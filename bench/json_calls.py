@@ -1,6 +1,6 @@
 """JSON calls: the gateway with all its accounting beside a proxy that does nothing, in one run."""
 
-from bench.load import Run, drive
+from bench.load import Run, drive, generator
 from bench.servers import Gateway, Server, bare_proxy, gateway, mock_upstream
 from bench.table import Table
 
@@ -19,6 +19,7 @@ def beside_a_bare_proxy(seconds: float) -> list[Table]:
         for server in (bare, ours):
             drive(server.url, key, connections=32, seconds=3)
         rows: list[list[object]] = []
+        added = 0.0
         for connections in (1, 10, 32):
             row: list[object] = [connections]
             runs = {}
@@ -31,13 +32,15 @@ def beside_a_bare_proxy(seconds: float) -> list[Table]:
             row.append(f"{runs['ours'].p50 / runs['bare'].p50:.2f}")
             row.append(sum(run.failed for run in runs.values()))
             rows.append(row)
+            if connections == 10:
+                added = runs["ours"].p95 - runs["mock"].p95
         table = Table(
             "JSON calls, one process each",
             ["connections", "mock req/s", "p50 ms", "p95 ms", "bare req/s", "p50 ms", "p95 ms", "CPU µs",
              "gateway req/s", "p50 ms", "p95 ms", "CPU µs", "req/s ratio", "p50 ratio", "failed"],
             rows,
-            "The mock without a proxy shows what the load generator can do. CPU µs are of the proxy's own "
-            "process, per request.",
+            f"The mock without a proxy shows what the load generator ({generator()}) can do. CPU µs are of the "
+            f"proxy's own process, per request. At 10 connections the gateway adds {added:.1f} ms to the p95.",
         )  # fmt: skip
         return [table, _counts(ours, key, seconds), _bounded(ours, key, seconds)]
 
@@ -60,7 +63,8 @@ def _counts(ours: Gateway, keys: list[str], seconds: float) -> Table:
         "What one call costs elsewhere",
         ["calls", "Redis scripts a call", "PostgreSQL transactions a call (all processes)", "RSS MB"],
         [[run.requests, scripts / run.requests, transactions / run.requests, ours.rss_mb()]],
-        "Transactions are those of the drain and the tasks; the data plane makes none.",
+        "Transactions are those of the drain and the tasks; `tests/proxy/test_hot_path.py` shows that a call makes "
+        "two Redis commands and no SQL statement.",
     )
 
 

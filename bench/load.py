@@ -30,6 +30,10 @@ class Run(msgspec.Struct):
     failed: int
 
 
+def generator() -> str:
+    return "wrk" if shutil.which("wrk") else "bench.load"
+
+
 def body_of(size: int) -> str:
     """A call of about `size` bytes."""
     text = (TEXT * (size // len(TEXT) + 1))[: max(20, size - 120)]
@@ -42,7 +46,7 @@ def drive(url: str, keys: list[str], *, connections: int, seconds: float, size: 
     with tempfile.TemporaryDirectory() as folder:
         key_file = Path(folder) / "keys"
         key_file.write_text("\n".join(keys))
-        if shutil.which("wrk"):
+        if generator() == "wrk":
             return _wrk(url, Path(folder), keys, connections, seconds, size)
         command = [sys.executable, "-m", "bench.load", url, str(key_file)]
         done = subprocess.run(
@@ -137,6 +141,8 @@ async def main(url: str, keys: list[str], connections: int, seconds: float, size
     await asyncio.wait(callers, timeout=seconds + 30)
     elapsed = time.perf_counter() - began
     times.sort()
+    if not times:
+        return Run(0, 0.0, 0.0, 0.0, 0.0, connections)
     at = [times[min(len(times) - 1, int(len(times) * share))] * 1000 for share in (0.5, 0.95, 0.99)]
     return Run(len(times), len(times) / elapsed, *at, len(failed))
 

@@ -18,6 +18,8 @@ from routing.models import Model  # noqa: E402
 from tenants.keys import KEY_START, VISIBLE, digest_of  # noqa: E402
 from tenants.models import AllowedModel, ApiKey, Tenant, Tier  # noqa: E402
 
+MODEL = "claude-sonnet-4-20250514"
+
 
 def main(tenants: int = 1, rpm: int = 10_000_000) -> None:
     seed_demo()
@@ -30,7 +32,8 @@ def main(tenants: int = 1, rpm: int = 10_000_000) -> None:
             "monthly_budget_usd": Decimal(1_000_000),
         },
     )
-    models = list(Model.objects.all())
+    asked = Model.objects.get(name=MODEL)
+    models = [each for each in (asked, asked.downgrade_to) if each]
     have = Tenant.objects.filter(tier=tier).count()
     made = Tenant.objects.bulk_create(
         Tenant(slug=f"bench-{rpm}-{number}", name=f"Bench {number}", tier=tier)

@@ -1,7 +1,7 @@
 """Drives many SSE streams over raw sockets and times them: streams a second, first token, gaps.
 
 A bare protocol again, in a process of its own, so that the load generator is not what is measured;
-`bench.run` shows this by driving the mock upstream directly first.
+`bench.sse` shows this by driving the mock upstream directly first.
 """
 
 import asyncio
