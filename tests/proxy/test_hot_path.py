@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from django.db.backends.utils import CursorWrapper
@@ -27,7 +28,8 @@ MOST_FUNCTIONS, MOST_FUNCTIONS_A_DELTA = 232, 15
 @contextmanager
 def functions_entered():
     """Counts the project's functions that this thread enters; a coroutine that is resumed is not entered."""
-    entered, frames = Counter(), set()
+    entered: Counter[str] = Counter()
+    frames: set[FrameType] = set()
 
     def seen(frame, event, _):
         code = frame.f_code
@@ -46,7 +48,7 @@ def functions_entered():
 @contextmanager
 def commands_sent(redis_server):
     """The commands Redis is sent meanwhile; not those that scripts call inside it."""
-    sent = []
+    sent: list[str] = []
     with redis_server.monitor() as monitor:
         redis_server.echo("begin")
         yield sent
@@ -130,7 +132,8 @@ async def test_a_call_enters_no_more_functions_than_it_did(world, upstream_answe
 async def test_a_delta_enters_no_more_functions_than_it_did(world, upstream_answering):
     seen = []
     for deltas in (100, 300):
-        async with upstream_answering(stream(START, *[DELTA, 0.001] * deltas, END, STOP)):
+        apart: list[bytes | float] = [DELTA, 0.001] * deltas
+        async with upstream_answering(stream(START, *apart, END, STOP)):
             await warm(world, times=2)
             request = caller(world.key, stream=True, max_tokens=60_000)
             with functions_entered() as entered:
