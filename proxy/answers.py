@@ -82,7 +82,7 @@ def our_headers(charge: Charge) -> dict[str, str]:
     """Request id, model, route, budget and limits of an admitted call."""
     admission = charge.admission
     fields = {
-        "request-id": charge.call.request_id,
+        **dict.fromkeys(charge.call.dialect.request_id_headers, charge.call.request_id),
         "x-tenantry-model": admission.lease.offer.candidate.model.name,
         "x-tenantry-route": admission.route,
     }

@@ -18,6 +18,8 @@ PATIENCE_SECONDS = (0.2, 0.5, 1, 2, 3)
 class TruncatedStream(TenantryError):
     """The upstream closed without the event that ends a stream."""
 
+    code = "upstream_unavailable"
+
     def __init__(self) -> None:
         super().__init__("The upstream ended the stream before it was complete.")
 

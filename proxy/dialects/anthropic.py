@@ -86,6 +86,7 @@ class Anthropic:
 
     name = "anthropic"
     upstream_path = "/v1/messages"
+    request_id_headers: tuple[str, ...] = ("request-id",)
 
     def parse(self, body: bytes, headers: Mapping[str, str], *, counting: bool = False) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
@@ -157,7 +158,8 @@ class Anthropic:
         return {"x-api-key": key}
 
     def render_error(self, error: TenantryError, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-        return error.status, error_headers(error, request_id), self._envelope(error, request_id)
+        headers = error_headers(error, request_id, self.request_id_headers)
+        return error.status, headers, self._envelope(error, request_id)
 
     def error_event(self, error: TenantryError, request_id: str) -> bytes:
         return b"event: error\ndata: " + self._envelope(error, request_id) + b"\n\n"

@@ -81,6 +81,7 @@ class Dialect(Protocol):
 
     name: str
     upstream_path: str
+    request_id_headers: tuple[str, ...]
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest: ...
     def rewrite(
@@ -209,5 +210,6 @@ def error_body(error: TenantryError) -> dict[str, Any]:
 ALWAYS_JSON = ("content-type", "application/json")
 
 
-def error_headers(error: TenantryError, request_id: str) -> list[tuple[str, str]]:
-    return [ALWAYS_JSON, ("request-id", request_id), *error.headers.items()]
+def error_headers(error: TenantryError, request_id: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """`names`: the headers in which the dialect's clients look for the request's id."""
+    return [ALWAYS_JSON, *((name, request_id) for name in names), *error.headers.items()]

@@ -69,6 +69,7 @@ class OpenAI:
 
     name = "openai"
     upstream_path = "/v1/chat/completions"
+    request_id_headers: tuple[str, ...] = ("request-id", "x-request-id")  # the latter is what its SDKs show
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
@@ -145,7 +146,8 @@ class OpenAI:
         return {"authorization": f"Bearer {key}"}
 
     def render_error(self, error: TenantryError, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-        return error.status, error_headers(error, request_id), self._envelope(error)
+        headers = error_headers(error, request_id, self.request_id_headers)
+        return error.status, headers, self._envelope(error)
 
     def error_event(self, error: TenantryError, request_id: str) -> bytes:
         return b"data: " + self._envelope(error) + b"\n\n"

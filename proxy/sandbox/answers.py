@@ -40,6 +40,7 @@ class Call(msgspec.Struct, frozen=True):
     output_tokens: int
     wants_usage: bool
     directives: Directives
+    choices: int = 1
 
     @property
     def cut_by_limit(self) -> bool:
@@ -79,6 +80,7 @@ def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str 
         output_tokens=min(wished, limit) * (read.get("n") or 1),
         wants_usage=bool((read.get("stream_options") or {}).get("include_usage")),
         directives=directives,
+        choices=read.get("n") or 1,
     )
 
 
@@ -149,7 +151,10 @@ def openai_json(call: Call) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": call.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+        "choices": [
+            {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+            for index in range(call.choices)
+        ],
     }
     return answer if call.directives.no_usage else {**answer, "usage": _openai_usage(call)}
 

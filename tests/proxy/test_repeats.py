@@ -137,3 +137,23 @@ async def test_what_a_tenant_has_kept_is_bounded_and_the_oldest_goes_first(
     assert asked == 6
     assert newest.headers["idempotent-replayed"] == "true"
     assert "idempotent-replayed" not in oldest.headers
+
+
+async def test_a_result_is_kept_for_a_day(world, upstream_answering, redis_server):
+    async with upstream_answering(raw(message())):
+        await post(world.key, headers=KEY)
+
+    [left] = [redis_server.pttl(key) for key in redis_server.scan_iter("*:idem:*")]
+    assert 24 * 3600 * 1000 - 60_000 < left <= 24 * 3600 * 1000
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages/count_tokens"])
+async def test_another_route_under_the_same_key_is_another_request(world, upstream_answering, path):
+    async with upstream_answering(raw(message())):
+        first = await post(world.key, headers=KEY)
+        other = await post(world.key, headers=KEY, path=path)
+
+    assert first.status == 200
+    # What is free is not kept; what is not is refused.
+    assert other.status == (200 if path.endswith("count_tokens") else 409)
+    assert "idempotent-replayed" not in other.headers
