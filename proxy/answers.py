@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -59,7 +60,19 @@ class InternalError(TenantryError):
 def json_answer(value: Any, *, request_id: str) -> Answer:
     """An answer of the gateway's own; `Decimal` becomes text, so that no cent is lost in a float."""
     fields = [(b"content-type", b"application/json"), (b"request-id", request_id.encode())]
-    return Answer(status=200, headers=fields, body=msgspec.json.encode(value))
+    return Answer(status=200, headers=fields, body=msgspec.json.encode(_written_out(value)))
+
+
+def _written_out(value: Any) -> Any:
+    """`value` with its amounts as 0.00000038 instead of 3.8E-7."""
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case dict():
+            return {name: _written_out(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_written_out(each) for each in value]
+    return value
 
 
 def usd_text(nano: int) -> str:

@@ -5,6 +5,7 @@ What they do with our refusals is theirs to decide; here it is seen: how many re
 
 import asyncio
 import json
+from typing import Any
 
 import anthropic
 import anyio
@@ -20,7 +21,7 @@ from tests.proxy.upstream import DELTA, END, SONNET, STOP, event, message, raw, 
 from tests.sandbox import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MESSAGES = [{"role": "user", "content": "hi"}]
+MESSAGES: Any = [{"role": "user", "content": "hi"}]
 CHAT = {
     "id": "c", "object": "chat.completion", "created": 1, "model": SONNET,
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
@@ -80,11 +81,12 @@ class Claude:
         stream(OPENING, DELTA, event("error", error={"type": "overloaded_error", "message": "Busy"}))
     )
     cut = staticmethod(stream(OPENING, DELTA))
-    library = anthropic
+    library: Any = anthropic
 
     def __init__(self, url, key):
-        self.url, self.key, self.statuses = url, key, []
-        self.client = anthropic.AsyncAnthropic(
+        self.url, self.key = url, key
+        self.statuses: list[int] = []
+        self.client: Any = anthropic.AsyncAnthropic(
             base_url=url, api_key=key, http_client=anthropic.DefaultAsyncHttpxClient(event_hooks=self.hooks())
         )
 
@@ -103,7 +105,7 @@ class Claude:
             return (await events.get_final_message()).usage.output_tokens
 
     def in_a_thread(self):
-        client = anthropic.Anthropic(base_url=self.url, api_key=self.key)
+        client: Any = anthropic.Anthropic(base_url=self.url, api_key=self.key)
         made = client.messages.create(model=SONNET, max_tokens=100, messages=MESSAGES)
         with client.messages.stream(model=SONNET, max_tokens=100, messages=MESSAGES) as events:
             return made.usage.output_tokens, events.get_final_message().usage.output_tokens
@@ -121,7 +123,8 @@ class GPT(Claude):
     library = openai
 
     def __init__(self, url, key):
-        self.url, self.key, self.statuses = url, key, []
+        self.url, self.key = url, key
+        self.statuses: list[int] = []
         self.client = openai.AsyncOpenAI(
             base_url=f"{url}/v1",
             api_key=key,
@@ -140,7 +143,7 @@ class GPT(Claude):
         return [chunk.usage async for chunk in chunks][-1].completion_tokens
 
     def in_a_thread(self):
-        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key)
+        client: Any = openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key)
         made = client.chat.completions.create(model=SONNET, messages=MESSAGES)
         chunks = client.chat.completions.create(
             model=SONNET, messages=MESSAGES, stream=True, stream_options={"include_usage": True}

@@ -348,3 +348,12 @@ async def test_a_tenant_sees_when_cheaper_models_serve(world, upstream_answering
         "targets": {"claude-opus-4-20250514": "claude-sonnet-4-20250514"},
     }
     assert after.json["downgrade"]["active"]
+
+
+async def test_the_smallest_amounts_are_written_out(world, upstream_answering, books):
+    async with upstream_answering(raw(message(input_tokens=1, output_tokens=0))):
+        await post(world.key)
+        await books()
+        usage = await get(world.key, "/v1/usage")
+
+    assert usage.json["total"]["cost_usd"] == "0.000003000"
