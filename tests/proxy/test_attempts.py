@@ -1,6 +1,8 @@
 """The gateway's manners towards its upstreams."""
 
+import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -68,6 +70,22 @@ async def test_a_long_retry_after_is_passed_on_instead_of_waited_for(world, upst
 
     assert len(upstream.asked) == 1
     assert answer.headers["retry-after"] == "30"
+
+
+async def test_a_short_retry_after_is_waited_for(world, upstream_answering, monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    busy = raw(BUSY, status=529, headers=("retry-after: 2",))
+    async with upstream_answering(first(busy, raw(message()))) as upstream:
+        with monkeypatch.context() as patched:
+            clock = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+            patched.setattr(attempts, "asyncio", clock)
+            answer = await post(world.key)
+
+    assert (answer.status, len(upstream.asked), slept) == (200, 2, [2.0])
 
 
 async def test_the_fallback_model_serves_when_the_first_is_overloaded(world, upstream_answering, books):
