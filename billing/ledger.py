@@ -236,19 +236,26 @@ def _touch_keys(entries: Sequence[Entry]) -> None:
 
 def _adjust(event: UsageEvent) -> None:
     """A call that settled after the reaper had: the difference to what was booked, once."""
-    booked = (
-        UsageRecord.objects.filter(request_id=event.request_id).values_list("cost_usd", flat=True).first()
-    )
+    rows = UsageRecord.objects.filter(request_id=event.request_id)
+    booked = rows.values_list("cost_usd", "upstream_cost_usd", "model").first()
     if booked is None:
         raise LookupError(f"orphan {event.request_id} is not in the ledger yet")
+    cost, upstream_cost, model = booked
     _, new = Adjustment.objects.get_or_create(
         tenant_id=event.tenant_id,
         kind=AdjustmentKind.LATE_SETTLE,
         request_id=event.request_id,
         defaults={
             "period_start": date.fromisoformat(event.period_start),
-            "amount_usd": to_usd(event.cost_nano) - booked,
+            "amount_usd": to_usd(event.cost_nano) - cost,
             "reason": "The call ended after it had been settled at its reserved cost.",
+            "details": {
+                "late": {
+                    "model": model,
+                    "day": created_at(event.request_id).date().isoformat(),
+                    "upstream_usd": str(to_usd(event.upstream_cost_nano) - upstream_cost),
+                }
+            },
         },
     )
     if new:

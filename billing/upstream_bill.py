@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -109,7 +109,7 @@ def _billed(days: list[date]) -> dict[Place, Sums]:
 
 
 def _booked(days: list[date]) -> dict[Place, Sums]:
-    """The ledger's sums at cost price, and what price corrections have changed since."""
+    """The ledger's sums at cost price, with what has been booked about them since."""
     names = _upstream_names()
     found: dict[Place, Sums] = defaultdict(lambda: defaultdict(Decimal))
     rows = UsageRecord.objects.filter(
@@ -131,13 +131,21 @@ def _booked(days: list[date]) -> dict[Place, Sums]:
         for name in COUNTS:
             if name != "requests":
                 sums[name] += row[f"n_{name}"]
+    for day, model, usd in _booked_since():
+        if days[0] <= day <= days[-1]:
+            found[day, names.get(model, model)]["usd"] += usd
+    return found
+
+
+def _booked_since() -> Iterator[tuple[date, str, Decimal]]:
+    """What price corrections and late settlements have changed of the cost price, by UTC day and model."""
     for row in Adjustment.objects.filter(kind=AdjustmentKind.CORRECTION, details__has_key="reprice"):
         repriced = row.details["reprice"]
         for day, change in repriced["days"].items():
-            place = (date.fromisoformat(day), names.get(repriced["model"], repriced["model"]))
-            if days[0] <= place[0] <= days[-1]:
-                found[place]["usd"] += Decimal(change["upstream_usd"])
-    return found
+            yield date.fromisoformat(day), repriced["model"], Decimal(change["upstream_usd"])
+    for row in Adjustment.objects.filter(kind=AdjustmentKind.LATE_SETTLE, details__has_key="late"):
+        late = row.details["late"]
+        yield date.fromisoformat(late["day"]), late["model"], Decimal(late["upstream_usd"])
 
 
 def _upstream_names() -> dict[str, str]:

@@ -17,6 +17,8 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from billing.bill_lines import BadBill, BillLine
+from billing.events import UsageEvent
+from billing.ledger import Entry, post
 from billing.models import BillCheck, UpstreamUsage, WebhookDelivery
 from billing.repricing import Asked, book_repricing
 from billing.tasks import check_upstream_bill
@@ -157,6 +159,24 @@ def test_a_corrected_price_is_taken_into_account(redis_server):
     check_recent()
 
     assert checks() == [(DAY, "ez-sonnet", Decimal(3), Decimal(3), True)]
+
+
+def test_a_late_settlement_is_taken_into_account():
+    row = called(5, status="orphaned", estimated=True)
+    event = UsageEvent(
+        request_id=str(row.request_id),
+        tenant_id=row.tenant_id,
+        key_id=None,
+        day=str(DAY),
+        period_start=str(DAY.replace(day=1)),
+        wire="anthropic",
+        model="sonnet",
+        cost_nano=4_000_000_000,
+        upstream_cost_nano=2_000_000_000,
+    )
+    post([Entry(id="1-0", event=event, late=True)])
+    import_bill([billed(2)], source="x")
+    assert checks() == [(DAY, "sonnet", Decimal(2), Decimal(2), True)]
 
 
 @pytest.fixture
