@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_project import env
 from gateway_project.console.site import UNFOLD as UNFOLD
 from gateway_project.console.trail import AUDITED_MODELS
+from gateway_project.crash_reports import report_to
 from gateway_project.redis_address import cluster_address
 from gateway_project.sockets import socket_below
 
@@ -211,6 +212,8 @@ CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
 ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
+if SENTRY_DSN := env.text("SENTRY_DSN"):
+    report_to(SENTRY_DSN)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -16,7 +16,7 @@ from billing.money import NanoUSD
 from billing.pricing import PriceBook, cost, with_margin
 from billing.refusals import MeteringUnavailable
 from billing.usage import Usage
-from proxy import telemetry
+from proxy import telemetry, tracing
 from proxy.background import keep, wait_for
 from proxy.call import Call
 from proxy.dialects.base import ParsedRequest, UsageReading
@@ -176,6 +176,7 @@ class Charge:
             note="; ".join(filter(None, (note, self._served_otherwise(model))))[:500],
         )
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
+        tracing.settled(self.lease, outcome, self.call.headers)
         sent = meter.post(self.lease, outcome)
         sent.add_done_callback(partial(_ensure, self.lease, outcome))
         wait_for(sent)

@@ -8,7 +8,7 @@ from typing import Any
 
 from billing import meter, replay, verdicts
 from billing.refusals import MeteringUnavailable
-from proxy import background, telemetry
+from proxy import background, telemetry, tracing
 from proxy.upstream import close_all
 
 # Settling what is still open when the process ends; the reaper has the rest.
@@ -22,6 +22,7 @@ async def lifespan(
 ) -> None:
     """ASGI's lifespan protocol: while it serves, the process says that it lives; to stop, it finishes."""
     await receive()
+    tracing.start()
     # What start-up made lives as long as the process.
     gc.collect()
     gc.freeze()

@@ -1,0 +1,42 @@
+"""Crashes reported to Sentry, where the `sentry` extra is installed and SENTRY_DSN is set."""
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_project.logs import redacted
+
+
+def report_to(dsn: str, *, transport: Any = None) -> None:
+    """Report from this process on. Raises ImproperlyConfigured where the extra is not installed.
+
+    Neither bodies, headers and local variables (they hold keys and prompts) nor people are sent.
+    """
+    try:
+        import sentry_sdk
+    except ImportError as error:
+        raise ImproperlyConfigured("SENTRY_DSN is set: install the 'sentry' extra.") from error
+    sentry_sdk.init(
+        dsn=dsn,
+        transport=transport,
+        send_default_pii=False,
+        include_local_variables=False,
+        max_request_body_size="never",
+        before_send=without_secrets,
+        before_breadcrumb=without_secrets,
+    )
+
+
+def without_secrets(event: Any, _hint: Any = None) -> Any:
+    """`event` with every text in it redacted, and without what came with the request."""
+    if isinstance(event, str):
+        return redacted(event)
+    if isinstance(event, dict):
+        return {
+            name: without_secrets(value)
+            for name, value in event.items()
+            if name not in ("headers", "cookies", "data", "query_string", "env")
+        }
+    if isinstance(event, (list, tuple)):
+        return [without_secrets(each) for each in event]
+    return event
