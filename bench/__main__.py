@@ -9,7 +9,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import breakdown, fairness, json_calls, scale, sse
+from bench import breakdown, fairness, json_calls, scale, sse, webhooks
 from bench.table import Table, write
 
 PARTS = {
@@ -23,6 +23,7 @@ PARTS = {
     "workers": scale.workers,
     "bodies": scale.bodies,
     "fairness": fairness.beside_a_noisy_tenant,
+    "webhooks": webhooks.beside_endpoints_that_hang,
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 

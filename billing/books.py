@@ -2,26 +2,32 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import msgspec
-from django.db.models import Sum
+from django.conf import settings
+from django.db import connection, transaction
 
-from billing.events import decode
-from billing.models import DailyUsage, DriftReport, UsageRecord
+from billing.events import UsageEvent, decode
+from billing.models import DriftReport, PeriodUsage, UsageRecord
 from billing.money import to_usd
-from billing.periods import period_of
+from billing.periods import Span, period_of
+from billing.webhooks.publish import EventType, publish
 from gateway_project.policy_changes import store
-from gateway_project.shards import every_tag, tenant_key
+from gateway_project.shards import every_tag, shard_of, tag, tenant_key
 from tenants.models import Tenant
+from tenants.policy import BudgetMode
 
 logger = logging.getLogger(__name__)
 
 
 class Book(msgspec.Struct, frozen=True):
-    """One tenant's period in the three books, USD. `redis_usd` None: a cold counter, which is fine."""
+    """One tenant's period in the three books, USD. `redis_usd` None: a cold counter, which is fine.
+
+    `expected_usd` is what the counter must be: the ledger and the stream as they were when it was read.
+    """
 
     tenant: str
     redis_usd: Decimal | None
@@ -29,51 +35,152 @@ class Book(msgspec.Struct, frozen=True):
     rollup_usd: Decimal
     reserved_usd: Decimal
     undrained: int
-    undrained_usd: Decimal
+    expected_usd: Decimal
+
+    @property
+    def drift_usd(self) -> Decimal:
+        """The largest difference between two books."""
+        redis_usd = self.expected_usd if self.redis_usd is None else self.redis_usd
+        return max(abs(redis_usd - self.expected_usd), abs(self.rollup_usd - self.ledger_usd))
 
     @property
     def ok(self) -> bool:
-        if self.ledger_usd != self.rollup_usd:
-            return False
-        return self.redis_usd is None or self.redis_usd == self.ledger_usd + self.undrained_usd
+        return not self.drift_usd
+
+
+class _Counter(msgspec.Struct, frozen=True):
+    """A tenant's counter in Redis and its events in the stream, read in one transaction."""
+
+    spent_nano: int | None
+    held_nano: int
+    waiting: dict[str, int]  # request id: cost
+
+
+# Both books out of one snapshot. A row that was recorded after the counters were read is in the books, but not
+# in what the counter is held against. Rows carry the time their call began: a day before a period is enough.
+_SUMS = """
+WITH wanted AS (
+    SELECT * FROM unnest(%(tenants)s::bigint[], %(periods)s::date[]) AS each (tenant_id, period_start)
+), ledger AS (
+    SELECT tenant_id, sum(cost_usd) AS usd,
+           COALESCE(sum(cost_usd) FILTER (WHERE recorded_at <= %(read_at)s), 0) AS known_usd
+    FROM billing_usagerecord JOIN wanted USING (tenant_id, period_start)
+    WHERE created_at >= %(since)s GROUP BY tenant_id
+), rollup AS (
+    SELECT tenant_id, sum(cost_usd) AS usd
+    FROM billing_dailyusage JOIN wanted USING (tenant_id, period_start) GROUP BY tenant_id
+)
+SELECT tenant_id, COALESCE(ledger.usd, 0), COALESCE(ledger.known_usd, 0), COALESCE(rollup.usd, 0)
+FROM wanted LEFT JOIN ledger USING (tenant_id) LEFT JOIN rollup USING (tenant_id)
+"""
 
 
 def check_books(tenants: Iterable[Tenant], *, now: float | None = None) -> list[Book]:
-    """The books of `tenants` in the period of `now` (epoch seconds)."""
+    """The books of `tenants` in the period of `now` (epoch seconds).
+
+    A prepaid balance has no period. What its periods before this one came to is taken from the roll-up, which
+    was held against the ledger while they ran.
+    """
     moment = time.time() if now is None else now
-    waiting = undrained()
-    return [_book(tenant, moment, waiting.get(tenant.pk, [])) for tenant in tenants]
+    rows = list(tenants)
+    periods = {each.pk: period_of(moment, each.timezone, each.billing_day) for each in rows}
+    if not rows:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        read_at = cursor.fetchone()[0]
+    counters = _counters(rows, periods)
+    prepaid = [each.pk for each in rows if each.budget_mode == BudgetMode.PREPAID]
+    since = datetime.fromtimestamp(min(each.start for each in periods.values()), UTC) - timedelta(days=1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SUMS,
+            {
+                "tenants": list(periods),
+                "periods": [each.name for each in periods.values()],
+                "read_at": read_at,
+                "since": since,
+            },
+        )
+        sums = {tenant_id: values for tenant_id, *values in cursor.fetchall()}
+    before = _before(prepaid, periods)
+    drained = _drained(counters, read_at)
+    return [
+        _book(each, counters[each.pk], sums[each.pk], before.get(each.pk, Decimal(0)), drained)
+        for each in rows
+    ]
 
 
-def _book(tenant: Tenant, moment: float, waiting: list[tuple[str, int]]) -> Book:
-    period = period_of(moment, tenant.timezone, tenant.billing_day).name
-    counter = "b:prepaid" if tenant.budget_mode == "prepaid" else f"b:{period}"
-    scope: dict[str, Any] = {"tenant": tenant}
-    if tenant.budget_mode != "prepaid":
-        scope["period_start"] = period
-    # Redis first: what settles afterwards is in neither of the sums that follow, or in all that matter.
-    spent, held = store().hmget(f"{tenant_key(tenant.pk)}:{counter}", "spent", "held")
-    ledger = UsageRecord.objects.filter(**scope).aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
-    rollup = DailyUsage.objects.filter(**scope).aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
-    mine = [cost for start, cost in waiting if counter == "b:prepaid" or start == period]
+def _book(tenant: Tenant, counter: _Counter, sums: list[Decimal], before: Decimal, drained: set[str]) -> Book:
+    ledger, known, rollup = (before + each for each in sums)
+    waiting = [cost for request_id, cost in counter.waiting.items() if request_id not in drained]
     return Book(
         tenant=tenant.slug,
-        redis_usd=None if spent is None else to_usd(int(spent)),
+        redis_usd=None if counter.spent_nano is None else to_usd(counter.spent_nano),
         ledger_usd=ledger.quantize(Decimal("1e-9")),
         rollup_usd=rollup.quantize(Decimal("1e-9")),
-        reserved_usd=to_usd(int(held or 0)),
-        undrained=len(mine),
-        undrained_usd=to_usd(sum(mine)),
+        reserved_usd=to_usd(counter.held_nano),
+        undrained=len(waiting),
+        expected_usd=known.quantize(Decimal("1e-9")) + to_usd(sum(waiting)),
     )
+
+
+def _counters(tenants: Sequence[Tenant], periods: Mapping[int, Span]) -> dict[int, _Counter]:
+    """Each shard's counters and stream at one moment: nothing settles in between."""
+    found: dict[int, _Counter] = {}
+    for shard in range(settings.METER_SHARDS):
+        mine = [each for each in tenants if shard_of(each.pk) == shard]
+        if not mine:
+            continue
+        with store().pipeline(transaction=True) as pipeline:
+            pipeline.xrange(f"{tag(shard)}:usage")
+            for each in mine:
+                prepaid = each.budget_mode == BudgetMode.PREPAID
+                counter = "b:prepaid" if prepaid else f"b:{periods[each.pk].name}"
+                pipeline.hmget(f"{tenant_key(each.pk)}:{counter}", "spent", "held")
+            entries, *values = pipeline.execute()
+        events: dict[int, list[UsageEvent]] = {}
+        for event in map(_event, entries):
+            if event is not None:
+                events.setdefault(event.tenant_id, []).append(event)
+        for each, (spent, held) in zip(mine, values, strict=True):
+            waiting = {
+                event.request_id: event.cost_nano
+                for event in events.get(each.pk, [])
+                if each.budget_mode == BudgetMode.PREPAID or event.period_start == periods[each.pk].name
+            }
+            found[each.pk] = _Counter(None if spent is None else int(spent), int(held or 0), waiting)
+    return found
+
+
+def _event(entry: tuple[bytes, dict[bytes, bytes]]) -> UsageEvent | None:
+    """The event of a stream's entry, unless it is late and changes no counter."""
+    fields = entry[1]
+    return None if b"late" in fields else decode(fields[b"e"])
+
+
+def _before(prepaid: list[int], periods: Mapping[int, Span]) -> dict[int, Decimal]:
+    rows = PeriodUsage.objects.filter(tenant__in=prepaid).values_list("tenant_id", "period_start", "cost_usd")
+    sums: dict[int, Decimal] = {}
+    for tenant_id, start, usd in rows:
+        if start.isoformat() != periods[tenant_id].name:
+            sums[tenant_id] = sums.get(tenant_id, Decimal(0)) + usd
+    return sums
+
+
+def _drained(counters: Mapping[int, _Counter], read_at: datetime) -> set[str]:
+    """Events of the stream that were in the ledger by then: written, and not acknowledged yet."""
+    ids = [request_id for counter in counters.values() for request_id in counter.waiting]
+    found = UsageRecord.objects.filter(request_id__in=ids, recorded_at__lte=read_at)
+    return {str(each) for each in found.values_list("request_id", flat=True)} if ids else set()
 
 
 def undrained() -> dict[int, list[tuple[str, int]]]:
     """Period and cost of every event that is still in a stream, by tenant."""
     waiting: dict[int, list[tuple[str, int]]] = {}
     for mark in every_tag():
-        for _, fields in store().xrange(f"{mark}:usage"):
-            if b"late" not in fields:
-                event = decode(fields[b"e"])
+        for event in map(_event, store().xrange(f"{mark}:usage")):
+            if event is not None:
                 waiting.setdefault(event.tenant_id, []).append((event.period_start, event.cost_nano))
     return waiting
 
@@ -87,18 +194,19 @@ def reconcile() -> int:
     ]
     by_slug = {tenant.slug: tenant for tenant in tenants}
     for book in drifted:
-        redis_usd = book.ledger_usd if book.redis_usd is None else book.redis_usd
-        expected = book.ledger_usd + book.undrained_usd
-        drift = max(abs(redis_usd - expected), abs(book.rollup_usd - book.ledger_usd))
-        logger.error("the books of %s differ by %s USD", book.tenant, drift)
-        DriftReport.objects.create(
-            tenant=by_slug[book.tenant],
-            ok=False,
-            redis_usd=book.redis_usd,
-            ledger_usd=book.ledger_usd,
-            rollup_usd=book.rollup_usd,
-            reserved_usd=book.reserved_usd,
-            undrained=book.undrained,
-            drift_usd=drift,
-        )
+        logger.error("the books of %s differ by %s USD", book.tenant, book.drift_usd)
+        with transaction.atomic():
+            report = DriftReport.objects.create(
+                tenant=by_slug[book.tenant],
+                ok=False,
+                redis_usd=book.redis_usd,
+                ledger_usd=book.ledger_usd,
+                rollup_usd=book.rollup_usd,
+                reserved_usd=book.reserved_usd,
+                undrained=book.undrained,
+                drift_usd=book.drift_usd,
+            )
+            data = {"drift_usd": str(book.drift_usd), "report": report.pk}
+            key = f"{report.tenant_id}:{report.checked_at:%Y-%m-%d}"  # once a day is enough
+            publish(report.tenant, EventType.DRIFT, data, key=key)
     return len(drifted)

@@ -159,13 +159,14 @@ UPDATE made_call SET
 """
 _BOOK = """
 INSERT INTO billing_usagerecord (
-    request_id, created_at, tenant_id, api_key_id, day, period_start, end_user, wire, model_requested, model,
-    route, stream, status, http_status, input_tokens, output_tokens, cache_read_tokens, cost_usd,
-    upstream_cost_usd, price_id, latency_ms, ttft_ms, tags)
-SELECT request_id, at, tenant_id, key_id, day, period_start, 'user-' || floor(r6 * 40)::int, 'anthropic',
+    request_id, created_at, recorded_at, tenant_id, api_key_id, day, period_start, end_user, wire,
+    model_requested, model, route, stream, status, http_status,
+    input_tokens, output_tokens, cache_read_tokens, cost_usd, upstream_cost_usd, price_id, latency_ms, ttft_ms, tags)
+SELECT request_id, at, at + interval '2 seconds', tenant_id, key_id, day, period_start,
+       'user-' || floor(r6 * 40)::int, 'anthropic',
        model, model, CASE WHEN r1 < .2 THEN 'auto:simple' WHEN r1 < .3 THEN 'auto:complex' ELSE 'requested' END,
-       stream, status, CASE status WHEN 'upstream_error' THEN 529 ELSE 200 END, input_tokens, output_tokens,
-       cache_read_tokens, cost, cost, price_id, latency, ttft, tags
+       stream, status, CASE status WHEN 'upstream_error' THEN 529 ELSE 200 END,
+       input_tokens, output_tokens, cache_read_tokens, cost, cost, price_id, latency, ttft, tags
 FROM made_call ORDER BY request_id
 """
 _TAGS = """

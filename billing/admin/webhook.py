@@ -5,13 +5,17 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from billing.webhooks.signing import give_secret
+from billing.webhooks.endpoints import start_afresh
+from billing.webhooks.publish import publish_test
+from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyInline
 
@@ -38,6 +42,8 @@ class WebhookEndpointAdmin(ConsolePage):
         ("Dates", {"fields": (("created_at", "updated_at"),)}),
     )
 
+    actions_detail = ("send_test", "rotate")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
         return (
             super()
@@ -56,6 +62,8 @@ class WebhookEndpointAdmin(ConsolePage):
         return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+        if change and obj.enabled and "enabled" in form.changed_data:
+            start_afresh(obj)
         if not change:
             obj.plain_secret = give_secret(obj)  # type: ignore[attr-defined]  # for the page that follows
         super().save_model(request, obj, form, change)
@@ -64,7 +72,37 @@ class WebhookEndpointAdmin(ConsolePage):
         self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
     ) -> HttpResponse:
         """The one page that ever shows the secret."""
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "endpoint": obj}
+        return self._shown_once(request, obj)
+
+    @action(description="Send a test", icon="send", url_path="test", permissions=["change"])
+    def send_test(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        endpoint = get_object_or_404(WebhookEndpoint, pk=object_id)
+        if request.method != "POST":
+            told = "It is sent a webhook.test event; you see how that ends."
+            return self._confirm(request, endpoint, title="Send a test", consequence=told)
+        delivery = publish_test(endpoint)
+        messages.success(request, "A test event is on its way; load this page again to see how it ended.")
+        return redirect(reverse("admin:billing_webhookdelivery_change", args=[delivery.pk]))
+
+    @action(description="New secret", icon="autorenew", url_path="rotate", permissions=["change"])
+    def rotate(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        endpoint: Any = get_object_or_404(WebhookEndpoint, pk=object_id)
+        if request.method != "POST":
+            told = "A new secret is made and shown once. The old one signs along for 24 hours."
+            return self._confirm(request, endpoint, title="New secret", consequence=told)
+        endpoint.plain_secret = rotate_secret(endpoint)
+        self.log_change(request, endpoint, "A new secret; the old one signs along for 24 hours.")
+        return self._shown_once(request, endpoint)
+
+    def _confirm(
+        self, request: HttpRequest, endpoint: WebhookEndpoint, *, title: str, consequence: str
+    ) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "endpoint": endpoint}
+        context |= {"title": title, "verb": title, "consequence": consequence}
+        return TemplateResponse(request, "admin/webhook_confirm.html", context)
+
+    def _shown_once(self, request: HttpRequest, endpoint: WebhookEndpoint) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "endpoint": endpoint}
         context["title"] = "The endpoint's secret"
         return TemplateResponse(
             request, "admin/secret_issued.html", context, headers={"Cache-Control": "no-store"}

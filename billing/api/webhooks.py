@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from billing.api.strict import Pages, Strict
 from billing.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.guard import validate_url
 from billing.webhooks.publish import EventType, publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
@@ -121,9 +122,8 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
     def perform_update(self, serializer: Any) -> None:
         """Enabling it again is a fresh start."""
         if serializer.validated_data.get("enabled") and not serializer.instance.enabled:
-            serializer.save(disabled_at=None, disabled_reason="", failing_since=None, slow_until=None)
-        else:
-            serializer.save()
+            start_afresh(serializer.instance)
+        serializer.save()
 
     @extend_schema(request=None, responses=IssuedSerializer)
     @action(detail=True, methods=["post"])

@@ -32,6 +32,11 @@ class WebhookEndpoint(models.Model):
     secret = models.TextField(editable=False)
     previous_secret = models.TextField(blank=True, default="", editable=False)
     previous_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
+    alert_address = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="It stands for one of the tenant's, or operator's, alert addresses.",
+    )
     enabled = models.BooleanField(default=True)
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     disabled_reason = models.CharField(max_length=200, blank=True, default="", editable=False)
@@ -45,6 +50,12 @@ class WebhookEndpoint(models.Model):
     class Meta:
         ordering = ["tenant", "-created_at"]
         constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "url"],
+                condition=models.Q(alert_address=True),
+                nulls_distinct=False,
+                name="billing_webhookendpoint_an_address_once",
+            ),
             models.CheckConstraint(
                 condition=~models.Q(secret=""), name="billing_webhookendpoint_has_a_secret"
             ),

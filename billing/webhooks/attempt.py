@@ -1,23 +1,29 @@
 """One HTTP request, to the address that was checked, and how it ended."""
 
 import asyncio
+import logging
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
 
 import httpx
 import msgspec
-from asgiref.sync import sync_to_async
-from django.core.mail import send_mail
 
 from billing.models import WebhookDelivery
 from billing.webhooks.guard import MAIL, ForbiddenAddress, Place, place_of
+from billing.webhooks.letters import letter
 from billing.webhooks.signing import secrets_of, sign
 
+logger = logging.getLogger(__name__)
+AT_ONCE = 300
 TIMEOUT_SECONDS = 15
 KEPT_RESPONSE = 1000
+# Name look-ups and mail servers may hang as receivers do: one thread for each attempt that can be open.
+_threads = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="webhook")
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -35,17 +41,44 @@ class Ending(msgspec.Struct, frozen=True):
         return not self.error and (self.http_status is None or 200 <= self.http_status < 300)
 
 
-async def attempt(delivery: WebhookDelivery, transport: httpx.AsyncBaseTransport) -> Ending:
+class Connections:
+    """Connections kept open, by name: one that was verified for a name carries nothing for another name, also
+    where both have the same address.
+    """
+
+    def __init__(self) -> None:
+        self._verified = httpx.create_ssl_context(trust_env=False)
+        self._transports: dict[str, httpx.AsyncHTTPTransport] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+
+    def to(self, place: Place) -> httpx.AsyncBaseTransport:
+        if place.authority not in self._transports:
+            self._transports[place.authority] = httpx.AsyncHTTPTransport(
+                verify=self._verified, trust_env=False, limits=httpx.Limits(keepalive_expiry=30)
+            )
+        return self._transports[place.authority]
+
+
+async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending:
     """Try once. Never raises: whatever goes wrong is an ending."""
     began, clock = datetime.now(UTC), time.monotonic()
     status, error, response, retry_after = None, "", "", None
     try:
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             if delivery.endpoint.url.startswith(MAIL):
-                await _mail(delivery)
+                await loop.run_in_executor(_threads, letter(delivery).send)
             else:
-                place = await asyncio.to_thread(place_of, delivery.endpoint.url)
-                status, response, retry_after = await _post(delivery, place, transport)
+                place = await loop.run_in_executor(_threads, place_of, delivery.endpoint.url)
+                status, response, retry_after = await _post(delivery, place, connections.to(place))
     except TimeoutError:
         error = f"no answer within {TIMEOUT_SECONDS} s"
     except ForbiddenAddress as forbidden:
@@ -54,6 +87,10 @@ async def attempt(delivery: WebhookDelivery, transport: httpx.AsyncBaseTransport
         error = "not sent: the host's name is not known"
     except (httpx.HTTPError, OSError, UnicodeError) as failure:
         error = f"{type(failure).__name__}: {failure}"
+    except Exception as failure:
+        # A secret that cannot be read, a letter that cannot be written: of no concern to the other deliveries.
+        logger.exception("delivery %s could not be tried", delivery.pk)
+        error = f"not sent: {type(failure).__name__}: {failure}"
     return Ending(
         began=began,
         duration_ms=int((time.monotonic() - clock) * 1000),
@@ -112,13 +149,3 @@ def _seconds(text: str | None) -> int | None:
     except ValueError:
         return None
     return max(0, min(86_400, int((moment - datetime.now(UTC)).total_seconds()))) if moment.tzinfo else None
-
-
-async def _mail(delivery: WebhookDelivery) -> None:
-    """The second channel: the same event, under the same schedule, as a letter."""
-    data = delivery.payload["data"]
-    subject = f"[Tenantry] {delivery.event_type}" + (f" · {data['tenant']}" if data.get("tenant") else "")
-    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in data.items() if value is not None]
-    await sync_to_async(send_mail, thread_sensitive=False)(
-        subject, "\n".join(lines), None, [delivery.endpoint.url.removeprefix(MAIL)]
-    )

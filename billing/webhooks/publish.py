@@ -13,8 +13,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
-from billing.webhooks.guard import MAIL
-from billing.webhooks.signing import give_secret
+from billing.webhooks.endpoints import keep_alert_addresses
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class EventType(StrEnum):
     TEST = "webhook.test"
 
 
-# What alert addresses are told.
+# What a tenant's alert addresses are told, and the operator's.
 LETTERS = [
     each.value
     for each in (
@@ -46,10 +45,22 @@ LETTERS = [
         EventType.FORECAST,
         EventType.TOKENS_DAY,
         EventType.ANOMALY,
+        EventType.STATEMENT,
+        EventType.ENDPOINT_DISABLED,
+    )
+]
+OPERATORS_LETTERS = [
+    each.value
+    for each in (
+        EventType.EXCEEDED,
+        EventType.ANOMALY,
+        EventType.DRIFT,
+        EventType.BILL,
+        EventType.ENDPOINT_DISABLED,
     )
 ]
 # What only the operator hears of.
-INTERNAL = {EventType.DRIFT, EventType.BILL, EventType.ENDPOINT_DISABLED}
+INTERNAL = {EventType.DRIFT, EventType.BILL}
 
 
 def publish(
@@ -74,19 +85,9 @@ def publish(
     mine = Q(tenant=None)
     if tenant is not None and event_type not in INTERNAL:
         mine |= Q(tenant=tenant)
-    if tenant is not None:
-        _keep_mail_endpoints(tenant)
+        keep_alert_addresses(tenant, LETTERS)
+    keep_alert_addresses(None, OPERATORS_LETTERS)
     return _deliver(list(endpoints.filter(mine)), tenant, event_type, data, key)
-
-
-def _keep_mail_endpoints(tenant: Tenant) -> None:
-    """A tenant's alert addresses are endpoints as well: told by letter, under the same schedule."""
-    for address in tenant.alert_emails:
-        url = f"{MAIL}{address}"
-        if not WebhookEndpoint.objects.filter(tenant=tenant, url=url).exists():
-            endpoint = WebhookEndpoint(tenant=tenant, url=url, description="alert address", events=LETTERS)
-            give_secret(endpoint)
-            endpoint.save()
 
 
 def publish_test(endpoint: WebhookEndpoint) -> WebhookDelivery:

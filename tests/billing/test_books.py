@@ -1,10 +1,21 @@
 """Drift is found and kept for staff to see."""
 
-import pytest
+import time
+from datetime import timedelta
 
+import msgspec
+import pytest
+from django.utils import timezone
+
+from billing.books import check_books
+from billing.events import UsageEvent
+from billing.ledger import Entry, post
 from billing.models import DriftReport
+from billing.periods import period_of
+from billing.request_ids import new_request_id
 from billing.tasks import hold_the_books_together, keep_partitions_ahead
-from tests.factories import DailyUsageFactory, TenantFactory
+from gateway_project.shards import shard_of, tag, tenant_key
+from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,6 +35,72 @@ def test_a_roll_up_that_differs_from_the_ledger_is_reported(redis_server):
 
     assert hold_the_books_together() == 1
     assert DriftReport.objects.get().drift_usd == 5
+
+
+def spent(tenant, usd, redis_server):
+    """A counter that says so; what it is held against is up to the test."""
+    period = period_of(time.time(), tenant.timezone, tenant.billing_day).name
+    redis_server.hset(f"{tenant_key(tenant.pk)}:b:{period}", mapping={"spent": int(usd * 10**9), "held": 5})
+
+
+def in_the_stream(tenant, usd, redis_server):
+    today = timezone.now().date()
+    event = UsageEvent(
+        new_request_id(),
+        tenant.pk,
+        None,
+        today.isoformat(),
+        today.replace(day=1).isoformat(),
+        "anthropic",
+        "gpt-4o",
+        cost_nano=usd * 10**9,
+    )
+    redis_server.xadd(f"{tag(shard_of(tenant.pk))}:usage", {b"e": msgspec.msgpack.encode(event)})
+    return event
+
+
+def test_what_is_in_the_stream_counts_until_it_is_in_the_ledger(redis_server):
+    tenant = TenantFactory()
+    event = in_the_stream(tenant, 3, redis_server)
+    spent(tenant, 3, redis_server)
+    [book] = check_books([tenant])
+    assert (book.ok, book.undrained, book.expected_usd) == (True, 1, 3)
+
+    post([Entry(id="1-1", event=event)])  # and not acknowledged yet: it is in both
+    [book] = check_books([tenant])
+    assert (book.ok, book.undrained, book.ledger_usd, book.rollup_usd) == (True, 0, 3, 3)
+
+
+def test_a_row_that_comes_after_the_counter_was_read_is_no_drift(redis_server):
+    tenant = TenantFactory()
+    spent(tenant, 0, redis_server)
+    UsageRecordFactory(tenant=tenant, cost_usd=2, recorded_at=timezone.now() + timedelta(minutes=1))
+    DailyUsageFactory(tenant=tenant, cost_usd=2)
+    [book] = check_books([tenant])
+    assert (book.ok, book.ledger_usd, book.expected_usd) == (True, 2, 0)
+
+
+def test_a_counter_that_differs_is_drift_and_a_cold_one_is_not(redis_server):
+    warm, cold = TenantFactory(), TenantFactory()
+    spent(warm, 1, redis_server)
+    assert [book.drift_usd for book in check_books([warm, cold])] == [1, 0]
+
+
+def test_a_prepaid_tenants_older_periods_count_too(redis_server):
+    tenant = TenantFactory(budget_mode="prepaid")
+    long_ago = timezone.now().date() - timedelta(days=90)
+    DailyUsageFactory(tenant=tenant, day=long_ago, cost_usd=4)
+    UsageRecordFactory(tenant=tenant, cost_usd=2)
+    DailyUsageFactory(tenant=tenant, cost_usd=2)
+    redis_server.hset(f"{tenant_key(tenant.pk)}:b:prepaid", mapping={"spent": 6 * 10**9})
+    [book] = check_books([tenant])
+    assert (book.ok, book.ledger_usd, book.redis_usd) == (True, 6, 6)
+
+
+def test_all_tenants_are_checked_in_two_questions(redis_server, django_assert_num_queries):
+    tenants = [TenantFactory() for _ in range(5)]
+    with django_assert_num_queries(2):
+        check_books(tenants)
 
 
 def test_partitions_are_made_once():

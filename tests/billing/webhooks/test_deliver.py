@@ -2,8 +2,10 @@
 
 import json
 import socket
+import threading
 from collections import Counter
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 from django.core import mail
@@ -13,30 +15,17 @@ from svix.webhooks import Webhook as SvixWebhook
 
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery
 from billing.notices import announce_keys
-from billing.webhooks.deliver import SCHEDULE, _claim, deliver_due
+from billing.webhooks.attempt import Ending
+from billing.webhooks.deliver import SCHEDULE, _claim, _write_back, deliver_due
+from billing.webhooks.endpoints import start_afresh
+from billing.webhooks.guard import place_of
 from billing.webhooks.publish import EventType, publish, publish_test, redeliver
-from billing.webhooks.signing import give_secret, rotate_secret
+from billing.webhooks.signing import rotate_secret
 from gateway_project.secrets import decrypt
 from tenants.keys import issue_key, revoke_key
-from tests.billing.webhooks.receiver import receiving
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def receiver(settings):
-    with receiving() as server:
-        settings.WEBHOOK_ALLOW_HOSTS = [server.place]
-        yield server
-
-
-@pytest.fixture
-def endpoint(receiver):
-    endpoint = WebhookEndpointFactory(url=receiver.url)
-    give_secret(endpoint)
-    endpoint.save()
-    return endpoint
 
 
 def due_now(delivery):
@@ -137,15 +126,33 @@ def test_gone_disables_the_endpoint_and_tells_the_operator(receiver, endpoint):
     assert mail.outbox[-1].to == ["ops@example.com"]
 
 
-def test_five_days_of_failure_disable_it(receiver, endpoint):
+@pytest.mark.parametrize(("days", "enabled"), [(4.9, True), (5.1, False)])
+def test_five_days_of_failure_disable_it_with_a_notice(receiver, endpoint, settings, days, enabled):
+    settings.OPERATOR_EMAILS = ["ops@example.com"]
+    endpoint.tenant.alert_emails = ["tenant@example.com"]
+    endpoint.tenant.save()
     receiver.answers = [(500, {})]
-    endpoint.failing_since = timezone.now() - timedelta(days=5, minutes=1)
+    endpoint.failing_since = timezone.now() - timedelta(days=days)
     endpoint.save()
     WebhookDeliveryFactory(endpoint=endpoint)
     deliver_due()
 
     endpoint.refresh_from_db()
-    assert not endpoint.enabled
+    assert endpoint.enabled == enabled
+    told = sorted(address for each in mail.outbox for address in each.to)
+    assert told == ([] if enabled else ["ops@example.com", "tenant@example.com"])
+
+
+def test_what_waits_for_a_disabled_endpoint_is_sent_once_it_is_on_again(receiver, endpoint):
+    endpoint.enabled, endpoint.failing_since = False, timezone.now() - timedelta(days=9)
+    endpoint.save()
+    WebhookDeliveryFactory(endpoint=endpoint)
+    assert deliver_due() == 0
+
+    start_afresh(endpoint)
+    endpoint.save()
+    deliver_due()
+    assert the_delivery().status == DeliveryStatus.DELIVERED
 
 
 def test_a_success_ends_a_time_of_failure(receiver, endpoint):
@@ -158,8 +165,14 @@ def test_a_success_ends_a_time_of_failure(receiver, endpoint):
     assert endpoint.failing_since is None
 
 
-def test_retry_after_is_honoured_for_the_whole_endpoint(receiver, endpoint):
-    receiver.answers = [(429, {"retry-after": "120"}), (200, {})]
+def a_date_in(seconds):
+    return format_datetime(timezone.now() + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("status", [429, 502, 504])
+@pytest.mark.parametrize("after", [lambda: "120", lambda: a_date_in(120)], ids=["seconds", "date"])
+def test_retry_after_is_honoured_for_the_whole_endpoint(receiver, endpoint, status, after):
+    receiver.answers = [(status, {"retry-after": after()}), (200, {})]
     WebhookDeliveryFactory(endpoint=endpoint)
     deliver_due()
     WebhookDeliveryFactory(endpoint=endpoint)
@@ -168,7 +181,29 @@ def test_retry_after_is_honoured_for_the_whole_endpoint(receiver, endpoint):
     assert len(receiver.came) == 1
     first = WebhookDelivery.objects.order_by("pk")[0]
     assert first.next_attempt_at
-    assert (first.next_attempt_at - timezone.now()).total_seconds() > 100
+    assert 100 < (first.next_attempt_at - timezone.now()).total_seconds() < 140
+    endpoint.refresh_from_db()
+    assert 100 < (endpoint.slow_until - timezone.now()).total_seconds() < 140
+
+
+def test_without_a_word_of_when_it_is_spared_for_a_minute(receiver, endpoint):
+    receiver.answers = [(429, {})]
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+    endpoint.refresh_from_db()
+    assert 50 < (endpoint.slow_until - timezone.now()).total_seconds() <= 60
+
+
+def test_a_success_among_failures_that_began_with_it_ends_the_time_of_failure(endpoint):
+    """Otherwise a quiet week later a single failure would look like five days of them."""
+    for _ in range(2):
+        WebhookDeliveryFactory(endpoint=endpoint)
+    failing, working = _claim(Counter(), 10)
+    for delivery, status in ((failing, 500), (working, 200)):
+        _write_back([(delivery, Ending(began=timezone.now(), duration_ms=1, http_status=status))])
+
+    endpoint.refresh_from_db()
+    assert endpoint.failing_since is None
 
 
 def test_a_redirect_is_a_failure_and_is_not_followed(receiver, endpoint):
@@ -214,6 +249,48 @@ def test_an_endpoint_that_does_not_answer_delays_no_other(receiver, endpoint, se
     delivered = WebhookDelivery.objects.filter(status=DeliveryStatus.DELIVERED)
     assert delivered.count() == 100
     assert WebhookAttempt.objects.filter(delivery__endpoint=hanging).count() <= 16
+
+
+def test_a_name_that_cannot_be_looked_up_delays_no_other(receiver, endpoint, settings, monkeypatch):
+    """Look-ups run in threads: as many hang here as a small pool would have."""
+    answered = threading.Event()
+
+    def look_up(url):
+        if "hangs" in url:
+            answered.wait(20)
+            raise socket.gaierror
+        return place_of(url)
+
+    monkeypatch.setattr("billing.webhooks.attempt.place_of", look_up)
+    for number in range(10):
+        WebhookDeliveryFactory.create_batch(
+            8, endpoint=WebhookEndpointFactory(url=f"https://hangs{number}.example/")
+        )
+    WebhookDeliveryFactory.create_batch(50, endpoint=endpoint)
+    run = threading.Thread(target=deliver_due, kwargs={"seconds": 3})
+    run.start()
+    while len(receiver.came) < 50 and run.is_alive():
+        run.join(0.05)
+    answered.set()
+    run.join()
+
+    assert len(receiver.came) == 50
+
+
+def test_an_endpoint_that_fails_has_one_request_open_at_a_time(endpoint):
+    WebhookDeliveryFactory.create_batch(20, endpoint=endpoint)
+    assert len(_claim(Counter(), 300)) == 8
+    endpoint.failing_since = timezone.now()
+    endpoint.save()
+    assert len(_claim(Counter(), 300)) == 1
+
+
+def test_a_secret_that_cannot_be_read_stops_no_other_delivery(receiver, endpoint):
+    WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url, secret="enc:nonsense"))
+    WebhookDeliveryFactory(endpoint=endpoint)
+    deliver_due()
+
+    assert [each.status for each in WebhookDelivery.objects.order_by("pk")] == ["pending", "delivered"]
 
 
 def test_keys_that_were_made_or_revoked_are_told_of_once(receiver, endpoint):

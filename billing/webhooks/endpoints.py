@@ -1,0 +1,43 @@
+"""Endpoints that come and go by themselves: alert addresses; and the fresh start of one switched on again."""
+
+from django.conf import settings
+
+from billing.models import WebhookEndpoint
+from billing.webhooks.guard import MAIL
+from billing.webhooks.signing import give_secret
+from tenants.models import Tenant
+
+_STRUCK_OFF = "No longer an alert address."
+
+
+def keep_alert_addresses(tenant: Tenant | None, events: list[str]) -> None:
+    """The tenant's alert addresses (the operator's: `OPERATOR_EMAILS`) are endpoints, told by letter.
+
+    One that was struck off the list is switched off, and on again when it is back. Which `events` a new one
+    hears of can be changed on it afterwards.
+    """
+    addresses = tenant.alert_emails if tenant else settings.OPERATOR_EMAILS
+    wanted = {f"{MAIL}{address}" for address in addresses}
+    kept = WebhookEndpoint.objects.filter(tenant=tenant, alert_address=True)
+    known = set(kept.values_list("url", flat=True))
+    if known - wanted:
+        kept.filter(enabled=True).exclude(url__in=wanted).update(enabled=False, disabled_reason=_STRUCK_OFF)
+    kept.filter(url__in=wanted, enabled=False, disabled_reason=_STRUCK_OFF).update(
+        enabled=True, disabled_reason=""
+    )
+    new = [
+        WebhookEndpoint(
+            tenant=tenant, url=url, description="alert address", events=events, alert_address=True
+        )
+        for url in sorted(wanted - known)
+    ]
+    for endpoint in new:
+        give_secret(endpoint)
+    WebhookEndpoint.objects.bulk_create(new, ignore_conflicts=True)
+
+
+def start_afresh(endpoint: WebhookEndpoint) -> None:
+    """Switch it on with a clean record; what waited for it is sent. The caller saves."""
+    endpoint.enabled = True
+    endpoint.disabled_at, endpoint.disabled_reason = None, ""
+    endpoint.failing_since, endpoint.slow_until = None, None

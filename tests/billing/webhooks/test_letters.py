@@ -1,0 +1,117 @@
+"""The second channel: letters out of the same outbox."""
+
+import os
+import signal
+import subprocess
+import sys
+from email import message_from_bytes
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.core import mail
+from django.db import connection
+from django.utils import timezone
+
+from billing.models import WebhookDelivery, WebhookEndpoint
+from billing.webhooks.deliver import deliver_due
+from billing.webhooks.letters import letter
+from billing.webhooks.publish import EventType, publish
+from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def told(tenant, event_type=EventType.EXCEEDED, key="1"):
+    publish(tenant, event_type, {"spend_usd": "100.5"}, key=f"{tenant.pk}:{key}")
+
+
+def recipients():
+    return sorted(address for each in mail.outbox for address in each.to)
+
+
+def test_alert_addresses_get_a_letter_once():
+    tenant = TenantFactory(alert_emails=["a@example.com", "b@example.com"])
+    for _ in range(2):
+        told(tenant)
+    deliver_due()
+    deliver_due()
+
+    assert recipients() == ["a@example.com", "b@example.com"]
+    assert mail.outbox[0].subject == f"[Tenantry] {tenant.slug} has used all of its budget"
+    assert "spend usd: 100.5" in mail.outbox[0].body
+
+
+def test_the_operators_addresses_hear_of_every_tenant_but_not_of_every_threshold(settings):
+    settings.OPERATOR_EMAILS = ["ops@example.com"]
+    for tenant in (TenantFactory(), TenantFactory()):
+        told(tenant)
+        told(tenant, EventType.THRESHOLD)
+    deliver_due()
+    assert recipients() == ["ops@example.com", "ops@example.com"]
+
+
+def test_an_address_that_is_struck_off_gets_no_more_letters_until_it_is_back():
+    tenant = TenantFactory(alert_emails=["a@example.com"])
+    told(tenant, key="1")
+    tenant.alert_emails = []
+    told(tenant, key="2")
+    tenant.alert_emails = ["a@example.com"]
+    told(tenant, key="3")
+
+    assert WebhookDelivery.objects.count() == 2
+    assert WebhookEndpoint.objects.get().enabled
+
+
+def test_an_address_of_another_tenant_hears_nothing():
+    TenantFactory(alert_emails=["a@example.com"])
+    told(TenantFactory(alert_emails=["b@example.com"]))
+    deliver_due()
+    assert recipients() == ["b@example.com"]
+
+
+def test_a_line_break_in_a_name_does_not_become_a_header():
+    endpoint = WebhookEndpointFactory(url="mailto:a@example.com")
+    data = {"tenant": "acme", "name": "x\r\nBcc: all@example.com"}
+    delivery = WebhookDeliveryFactory(
+        endpoint=endpoint, event_type=EventType.KEY_CREATED, payload={"data": data}
+    )
+    assert letter(delivery).subject == "[Tenantry] acme: the key x Bcc: all@example.com was made"
+
+
+@pytest.mark.parametrize("event_type", list(EventType))
+def test_every_event_can_be_written_as_a_letter(event_type):
+    delivery = WebhookDeliveryFactory.build(event_type=event_type, payload={"data": {"tenant": "acme"}})
+    delivery.endpoint = WebhookEndpointFactory.build(url="mailto:a@example.com")
+    assert letter(delivery).message()["Subject"] != f"[Tenantry] {event_type}"
+
+
+def a_worker_that_is_killed(*, dies, folder):
+    """Deliver what is due in a process of its own, whose mail backend kills it."""
+    database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
+    code = (
+        "import django; django.setup()\n"
+        "from django.conf import settings\n"
+        "settings.EMAIL_BACKEND = 'tests.billing.webhooks.dying_mail.EmailBackend'\n"
+        f"settings.EMAIL_FILE_PATH = {str(folder)!r}\n"
+        "from billing.webhooks.deliver import deliver_due\n"
+        "deliver_due()\n"
+    )
+    environment = {**os.environ, "DATABASE_URL": urlunsplit(database), "DIES": dies}
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment).returncode
+
+
+@pytest.mark.parametrize(("dies", "sent_by_the_dead"), [("before", 0), ("after", 1)])
+def test_a_worker_that_is_killed_forgets_no_letter(tmp_path, dies, sent_by_the_dead):
+    told(TenantFactory(alert_emails=["a@example.com"]))
+    assert a_worker_that_is_killed(dies=dies, folder=tmp_path) == -signal.SIGKILL
+
+    assert deliver_due() == 0  # its claim holds for a minute
+    WebhookDelivery.objects.update(next_attempt_at=timezone.now())
+    deliver_due()
+    deliver_due()
+
+    sent = [message_from_bytes(file.read_bytes()) for file in tmp_path.iterdir()]
+    assert len(sent) == sent_by_the_dead
+    [again] = mail.outbox
+    # Killed between the mail server's word and the commit: by its id the second is known as the same letter.
+    assert {each["Message-ID"] for each in sent} <= {again.message()["Message-ID"]}
