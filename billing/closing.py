@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from billing.books import undrained
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
@@ -27,6 +27,7 @@ GRACE = timedelta(minutes=15)
 SETTLED_BEFORE = timedelta(minutes=1)
 # How far an outage of the task may reach back.
 LOOK_BACK = timedelta(days=400)
+_LONG = ("lines", "late_lines", "adjustment_lines", "alerts")
 TOKENS = (
     "input_tokens",
     "output_tokens",
@@ -41,9 +42,11 @@ def close_due(now: datetime | None = None) -> int:
     """Close every period of every tenant that has ended; how many were closed. Twice is harmless."""
     moment = now or datetime.now(UTC)
     waiting = undrained()
+    newest = Statement.objects.order_by("tenant_id", "-period_start").distinct("tenant_id").defer(*_LONG)
+    last = {statement.tenant_id: statement for statement in newest}
     closed = 0
     for tenant in Tenant.objects.select_related("tier").order_by("pk"):
-        for period in _open_periods(tenant, moment):
+        for period in _open_periods(tenant, last.get(tenant.pk), moment):
             if any(start == period.name for start, _ in waiting.get(tenant.pk, [])):
                 logger.info("%s %s stays open: events are still to be drained", tenant.slug, period.name)
                 break  # the next one carries this one's late rows, so they are closed in order
@@ -73,13 +76,16 @@ def close(tenant: Tenant, period: Span, *, now: datetime) -> bool:
     return True
 
 
-def _open_periods(tenant: Tenant, now: datetime) -> Iterator[Span]:
-    """The tenant's periods that have ended and have no statement, the oldest first."""
+def _open_periods(tenant: Tenant, last: Statement | None, now: datetime) -> Iterator[Span]:
+    """The tenant's periods that have ended since its last statement, the oldest first.
+
+    When its billing day or zone has changed, the first of them may begin before that statement's end.
+    """
     place = (tenant.timezone, tenant.billing_day)
-    done = set(Statement.objects.filter(tenant=tenant).values_list("period_start", flat=True))
-    at = max(tenant.created_at, now - LOOK_BACK).timestamp()
-    while (period := period_of(at, *place)).end <= (now - GRACE).timestamp():
-        if date.fromisoformat(period.name) not in done:
+    at = (last.ends_at if last else max(tenant.created_at, now - LOOK_BACK)).timestamp()
+    until = min(now - GRACE, tenant.deleted_at or now).timestamp()
+    while at <= until and (period := period_of(at, *place)).end <= (now - GRACE).timestamp():
+        if last is None or date.fromisoformat(period.name) > last.period_start:
             yield period
         at = period.end
 
@@ -94,12 +100,12 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         created_at__gte=_moment(period.start - 86_400),
         created_at__lt=_moment(period.end + 86_400),
     )
-    late = rows.none()
+    late = rows.filter(period_start__lt=start, created_at__gte=_moment(period.start) - LOOK_BACK)
     if before is not None:
-        late = rows.filter(
-            period_start__lt=start,
-            recorded_at__gt=before.recorded_until,
-            created_at__gte=before.starts_at - LOOK_BACK,
+        # Written after their period was closed; or of a period that a change of the billing day cut short.
+        late = late.filter(
+            Q(recorded_at__gt=before.recorded_until)
+            | Q(period_start__gt=before.period_start, created_at__gte=before.starts_at - timedelta(days=1))
         )
     totals = mine.aggregate(
         usd=Sum("cost_usd"),
@@ -137,7 +143,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         alerts=list(
             BudgetAlert.objects.filter(tenant=tenant, period_start=start)
             .order_by("crossed_at")
-            .values("kind", "threshold", "spent_usd", "budget_usd", "crossed_at")
+            .values("kind", "scope", "subject", "threshold", "spent_usd", "budget_usd", "crossed_at")
         ),
         recorded_until=recorded_until,
     )

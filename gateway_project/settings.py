@@ -240,6 +240,7 @@ SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
 if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
     raise ImproperlyConfigured("SECRETS_KEYS must be random, 32 characters or more each.")
 
+OPERATOR_NAME = env.text("OPERATOR_NAME", "Tenantry")  # at the head of statements
 # Told by letter of what concerns the operator; tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
 EMAIL_HOST = env.text("EMAIL_HOST", "localhost")

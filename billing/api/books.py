@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from billing.adjustments import AlreadyBooked, book
 from billing.api.strict import Pages, Strict
 from billing.models import Adjustment, Statement
-from billing.statement_files import statement_csv, statement_pdf
+from billing.statement_csv import statement_csv
+from billing.statement_pdf import statement_pdf
 from tenants.models import Tenant
 
 

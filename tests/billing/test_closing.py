@@ -1,16 +1,27 @@
 """A period is closed once, after the tenant's own midnight, and what comes later goes to the next one."""
 
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.db import connection
 
-from billing.closing import close_due
+from billing.closing import TOKENS, close_due
 from billing.models import Adjustment, Statement, WebhookDelivery
 from billing.models.adjustment import AdjustmentKind
-from billing.statement_files import statement_csv, statement_pdf
-from tests.factories import ApiKeyFactory, TenantFactory, UsageRecordFactory, WebhookEndpointFactory
+from billing.statement_csv import statement_csv
+from billing.statement_pdf import statement_pdf
+from tests.factories import (
+    ApiKeyFactory,
+    StatementFactory,
+    TenantFactory,
+    UsageRecordFactory,
+    WebhookEndpointFactory,
+)
+from tests.processes import run
 
 pytestmark = pytest.mark.django_db
 
@@ -157,12 +168,106 @@ def test_the_csv_adds_up_and_is_no_formula(tenant):
     assert "1.250000000" in total
 
 
-def test_the_pdf_is_one(tenant):
+def test_the_pdf_is_the_same_file_every_time(tenant):
     used(tenant, datetime(2026, 5, 10, tzinfo=UTC), "1.25", model="sonnet")
     close_due(datetime(2026, 6, 1, 1, tzinfo=UTC))
     file = statement_pdf(Statement.objects.get())
     assert file.startswith(b"%PDF-")
-    assert len(file) > 1000
+    assert file == statement_pdf(Statement.objects.get())
+
+
+def test_a_pdf_takes_names_of_any_alphabet_and_as_many_pages_as_it_needs():
+    line = {
+        **dict.fromkeys(TOKENS, 10**9),
+        "requests": 10**6,
+        "cost_usd": "12345.678",
+        "period_start": "2026-01-01",
+    }
+    lines = [{**line, "model": f"model-{n}", "key_name": "Ключ"} for n in range(100)]
+    tenant = TenantFactory(name="Łódź 株式会社 Ελλάς")
+    file = statement_pdf(StatementFactory(tenant=tenant, lines=lines, late_lines=lines[:3]))
+    assert file.count(b"/Type /Page\n") > 2
+
+
+def test_a_day_of_25_hours_is_whole(redis_server):
+    tenant = a_tenant(timezone="Europe/Berlin", billing_day=25, born=datetime(2026, 9, 25, 10, tzinfo=UTC))
+    close_due(datetime(2026, 11, 26, tzinfo=UTC))
+    september, october = Statement.objects.filter(tenant=tenant).order_by("period_start")
+    # The clocks of 25 October 2026 go back: it begins in summer time, and the next 25th in winter time.
+    assert september.ends_at == october.starts_at == datetime(2026, 10, 24, 22, tzinfo=UTC)
+    assert october.ends_at == datetime(2026, 11, 24, 23, tzinfo=UTC)
+
+
+def test_a_change_of_the_billing_day_leaves_no_row_out_and_closes_nothing_anew(tenant):
+    used(tenant, datetime(2026, 5, 10, tzinfo=UTC), "1")
+    used(tenant, datetime(2026, 6, 10, tzinfo=UTC), "2")
+    close_due(datetime(2026, 6, 1, 1, tzinfo=UTC))
+    tenant.billing_day = 20
+    tenant.save()
+    used(tenant, datetime(2026, 6, 25, tzinfo=UTC), "4", period=date(2026, 6, 20))
+
+    close_due(datetime(2026, 8, 1, tzinfo=UTC))
+
+    starts = Statement.objects.order_by("period_start").values_list("period_start", "total_usd")
+    assert list(starts) == [
+        (date(2026, 5, 1), 1),
+        (date(2026, 5, 20), 0),
+        (date(2026, 6, 20), 6),  # 2 of the period that was cut short, as late
+    ]
+
+
+def test_a_deleted_tenants_last_period_is_its_last_statement(tenant):
+    tenant.deleted_at = datetime(2026, 6, 10, tzinfo=UTC)
+    tenant.save()
+    assert close_due(datetime(2026, 12, 1, 1, tzinfo=UTC)) == 2
+
+
+_KILLED_WHILE_CLOSING = """
+import os, signal
+from datetime import UTC, datetime
+from billing import closing
+told = []
+def publish(*args, **named):
+    told.append(args)
+    if len(told) == {event}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return really(*args, **named)
+really, closing.publish = closing.publish, publish
+closing.close_due(datetime(2026, 6, 1, 1, tzinfo=UTC))
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("event", [1, 2])
+def test_killed_between_the_steps_of_a_close_all_of_it_is_done_later_once(tenant, event):
+    WebhookEndpointFactory(tenant=tenant)
+    used(tenant, datetime(2026, 5, 10, tzinfo=UTC), "1")
+    assert run(_KILLED_WHILE_CLOSING.format(event=event)) == -signal.SIGKILL
+    assert not Statement.objects.exists()
+    assert not WebhookDelivery.objects.exists()
+
+    assert close_due(datetime(2026, 6, 1, 2, tzinfo=UTC)) == 1
+    assert sorted(WebhookDelivery.objects.values_list("event_type", flat=True)) == [
+        "budget.reset",
+        "statement.closed",
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_close_at_once_make_one_statement(tenant):
+    used(tenant, datetime(2026, 5, 10, tzinfo=UTC), "1")
+    both = threading.Barrier(2)
+
+    def at_once():
+        both.wait()
+        try:
+            return close_due(datetime(2026, 6, 1, 1, tzinfo=UTC))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        closed = [each.result() for each in [threads.submit(at_once) for _ in range(2)]]
+    assert sorted(closed) == [0, 1]
 
 
 def test_a_tenant_of_today_has_nothing_to_close(redis_server):

@@ -1,15 +1,10 @@
 """The second channel: letters out of the same outbox."""
 
-import os
 import signal
-import subprocess
-import sys
 from email import message_from_bytes
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.core import mail
-from django.db import connection
 from django.utils import timezone
 
 from billing.models import WebhookDelivery, WebhookEndpoint
@@ -17,6 +12,7 @@ from billing.webhooks.deliver import deliver_due
 from billing.webhooks.letters import letter
 from billing.webhooks.publish import EventType, publish
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
+from tests.processes import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,17 +83,14 @@ def test_every_event_can_be_written_as_a_letter(event_type):
 
 def a_worker_that_is_killed(*, dies, folder):
     """Deliver what is due in a process of its own, whose mail backend kills it."""
-    database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-    code = (
-        "import django; django.setup()\n"
-        "from django.conf import settings\n"
-        "settings.EMAIL_BACKEND = 'tests.billing.webhooks.dying_mail.EmailBackend'\n"
-        f"settings.EMAIL_FILE_PATH = {str(folder)!r}\n"
-        "from billing.webhooks.deliver import deliver_due\n"
-        "deliver_due()\n"
-    )
-    environment = {**os.environ, "DATABASE_URL": urlunsplit(database), "DIES": dies}
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment).returncode
+    code = f"""
+from django.conf import settings
+from billing.webhooks.deliver import deliver_due
+settings.EMAIL_BACKEND = "tests.billing.webhooks.dying_mail.EmailBackend"
+settings.EMAIL_FILE_PATH = {str(folder)!r}
+deliver_due()
+"""
+    return run(code, DIES=dies)
 
 
 @pytest.mark.parametrize(("dies", "sent_by_the_dead"), [("before", 0), ("after", 1)])

@@ -1,0 +1,59 @@
+"""A statement as CSV, for spreadsheets."""
+
+import csv
+import io
+from decimal import Decimal
+from typing import Any
+
+from billing.models import Statement
+
+COLUMNS = (
+    "kind",
+    "period_start",
+    "model",
+    "key",
+    "key_name",
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_searches",
+    "cost_usd",
+    "reason",
+    "reference",
+)
+_SUMMED = ("requests", *COLUMNS[6:12])
+
+
+def statement_csv(statement: Statement) -> str:
+    """Usage lines, late lines and adjustments; the last row is the total of all above."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, restval="", extrasaction="ignore")
+    writer.writeheader()
+    for line in _rows(statement):
+        writer.writerow({name: _cell(value) for name, value in line.items()})
+    return out.getvalue()
+
+
+def _rows(statement: Statement) -> list[dict[str, Any]]:
+    rows = [{"kind": "usage", **line} for line in statement.lines]
+    rows += [{"kind": "late usage", **line} for line in statement.late_lines]
+    rows += [
+        {**line, "cost_usd": line["charge_usd"], "kind": line["kind"].replace("_", " ")}
+        for line in statement.adjustment_lines
+    ]
+    total: dict[str, Any] = {"kind": "total", "cost_usd": str(statement.total_usd)}
+    total |= {name: sum(line.get(name) or 0 for line in rows) for name in _SUMMED}
+    return [*rows, total]
+
+
+def _cell(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula; amounts may begin with a minus."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        try:
+            Decimal(value)
+        except ArithmeticError:
+            return f"'{value}"
+    return value
