@@ -5,9 +5,9 @@ computes them from the ledger anew. A run that ends early is marked failed, and 
 """
 
 import hashlib
-import tempfile
+import importlib.util
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,14 +44,6 @@ class Filter(msgspec.Struct, frozen=True):
     until: datetime | None = None
 
 
-def _text(column: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return (
-        f"CASE WHEN left({column}, 1) IN ('=', '+', '-', '@', E'\\t', E'\\r') "
-        f"THEN '''' || {column} ELSE {column} END"
-    )
-
-
 _MOMENT = "to_char({}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USTZH:TZM')"
 # Column -> SQL over `u` (ledger) and `t` (tenant, which a row may have outlived).
 COLUMNS = {
@@ -59,10 +51,10 @@ COLUMNS = {
     "created_at": _MOMENT.format("u.created_at"),
     "tenant": "COALESCE(t.slug, 'tenant-' || u.tenant_id)",
     "key": "u.api_key_id",
-    "end_user": _text("u.end_user"),
+    "end_user": "u.end_user",
     "wire": "u.wire",
-    "model_requested": _text("u.model_requested"),
-    "model": _text("u.model"),
+    "model_requested": "u.model_requested",
+    "model": "u.model",
     "route": "u.route",
     "stream": "CASE WHEN u.stream THEN 'true' ELSE 'false' END",
     "status": "u.status",
@@ -79,18 +71,24 @@ COLUMNS = {
     "ORDER BY key) FROM jsonb_each_text(u.tags)) END",
     "latency_ms": "u.latency_ms",
     "ttft_ms": "u.ttft_ms",
-    "upstream_request_id": _text("u.upstream_request_id"),
+    "upstream_request_id": "u.upstream_request_id",
     "price_id": "u.price_id",
     "upstream_cost_usd": "u.upstream_cost_usd",
     "day": "u.day",
     "period_start": "u.period_start",
-    "session": _text("u.session"),
-    "run_id": _text("u.run_id"),
-    "note": _text("u.note"),
-    "model_preferred": _text("u.model_preferred"),
+    "session": "u.session",
+    "run_id": "u.run_id",
+    "note": "u.note",
+    "model_preferred": "u.model_preferred",
     "saved_usd": "u.saved_usd",
     "recorded_at": _MOMENT.format("u.recorded_at"),
 }
+# Those with words of others. In a CSV none begins as a formula does; Parquet has them as they are.
+_FOREIGN = {
+    "end_user", "model_requested", "model", "tags", "upstream_request_id", "session", "run_id", "note",
+    "model_preferred",
+}  # fmt: skip
+_NO_FORMULA = "regexp_replace({}, E'^(?=[=+@\\\\-\\t\\r\\n])', '''')"
 DEFAULT_COLUMNS = tuple(COLUMNS)[:25]
 _SUMMED = (
     "input_tokens",
@@ -117,7 +115,9 @@ def begin(
     if file_format not in FORMATS:
         raise BadExport(f"There is no format {file_format!r}; formats are {', '.join(FORMATS)}.")
     if file_format == "parquet" and not _has_pyarrow():
-        raise BadExport("Parquet needs pyarrow: install the 'parquet' extra.")
+        raise BadExport(
+            "Parquet needs pyarrow here: pip install pyarrow, or '.[parquet]' in the project's folder."
+        )
     if wanted.tag and "=" not in wanted.tag:
         raise BadExport("tag: use name=value.")
     return UsageExport.objects.create(
@@ -131,23 +131,31 @@ def begin(
 
 def pieces(export: UsageExport) -> Generator[bytes, None, None]:
     """The file, in pieces. The log entry is complete only once the last of them was taken."""
+    content, file = _Content(export), hashlib.sha256()
     try:
-        yield from _FORMATTED[export.format](export)
+        for piece in _FORMATTED[export.format](content):
+            file.update(piece)
+            yield piece
     except BaseException as error:
         # GeneratorExit, too: the caller left in the middle.
-        _close(export, ExportStatus.FAILED, error=f"{type(error).__name__}: {error}"[:500])
+        _close(export, status=ExportStatus.FAILED, error=f"{type(error).__name__}: {error}"[:500])
         raise
+    _close(
+        export,
+        status=ExportStatus.COMPLETE,
+        rows=content.rows,
+        totals=content.totals,
+        digest=content.digest.hexdigest(),
+        file_digest=file.hexdigest(),
+    )
 
 
 def verify(export: UsageExport) -> list[str]:
     """What differs between a complete export and the ledger as it is now; empty when nothing does."""
-    digest, rows = hashlib.sha256(), -1
-    with transaction.atomic():
-        totals = control_totals(_filter(export))
-        for piece in _copy(export):
-            digest.update(piece)
-            rows += piece.count(b"\n")
-    found = {"rows": totals.pop("rows"), "totals": totals, "digest": digest.hexdigest()}
+    content = _Content(export)
+    for _ in content:
+        pass
+    found = {"rows": content.rows, "totals": content.totals, "digest": content.digest.hexdigest()}
     return [
         f"{name}: the file has {getattr(export, name)}, the ledger {value}"
         for name, value in found.items()
@@ -189,119 +197,80 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     return ("WHERE " + " AND ".join(clauses) if clauses else ""), parameters
 
 
-def _filter(export: UsageExport) -> Filter:
-    return msgspec.convert(export.filters, Filter)
+class _Content:
+    """An export's rows as CSV, in pieces of whole rows; and what they came to, once all were taken."""
 
+    def __init__(self, export: UsageExport) -> None:
+        self.export = export
+        self.digest = hashlib.sha256()
+        self.rows = -1  # the header is none
+        self.totals: dict[str, Any] = {}
 
-def _copy(export: UsageExport) -> Iterator[bytes]:
-    """CSV by COPY, in the export's zone. Within a transaction."""
-    where, parameters = _where(_filter(export))
-    columns = ", ".join(f"{COLUMNS[name]} AS {name}" for name in export.columns)
-    query = f"SELECT {columns} {_FROM} {where} ORDER BY u.created_at, u.request_id"
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('timezone', %s, true)", [export.timezone])
-        with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", parameters) as copy:
+    def __iter__(self) -> Iterator[bytes]:
+        """Totals and rows are of one snapshot, so that they are of the same ledger."""
+        with transaction.atomic():
+            if len(connection.atomic_blocks) == 1:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self.totals = control_totals(msgspec.convert(self.export.filters, Filter))
+            self.totals.pop("rows")  # those of the file are counted
             gathered = bytearray()
-            for part in copy:
-                gathered += part
+            for row in self._copy():
+                self.rows += 1
+                gathered += row
                 if len(gathered) >= PIECE_BYTES:
-                    yield bytes(gathered)
-                    gathered.clear()
+                    yield self._noted(gathered)
             if gathered:
-                yield bytes(gathered)
+                yield self._noted(gathered)
+
+    def _noted(self, gathered: bytearray) -> bytes:
+        piece = bytes(gathered)
+        self.digest.update(piece)
+        gathered.clear()
+        return piece
+
+    def _copy(self) -> Iterator[bytes | memoryview]:
+        """The header and every row, in the export's zone. PostgreSQL sends each in a message of its own."""
+        where, parameters = _where(msgspec.convert(self.export.filters, Filter))
+        columns = ", ".join(f"{self._sql(name)} AS {name}" for name in self.export.columns)
+        query = f"SELECT {columns} {_FROM} {where} ORDER BY u.created_at, u.request_id"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('timezone', %s, true)", [self.export.timezone])
+            with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", parameters) as copy:
+                yield from copy
+
+    def _sql(self, name: str) -> str:
+        foreign = name in _FOREIGN and self.export.format != "parquet"
+        return _NO_FORMULA.format(COLUMNS[name]) if foreign else COLUMNS[name]
 
 
-def _csv(export: UsageExport) -> Iterator[bytes]:
-    """One snapshot for totals and rows, so that they are of the same ledger."""
-    digest = hashlib.sha256()
-    with transaction.atomic():
-        if not connection.needs_rollback and not _nested():
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        totals = control_totals(_filter(export))
-        for piece in _copy(export):
-            digest.update(piece)
-            yield piece
-    _close(export, ExportStatus.COMPLETE, digest=digest.hexdigest(), totals=totals)
-
-
-def _nested() -> bool:
-    return len(connection.atomic_blocks) > 1
-
-
-def _gzipped(export: UsageExport) -> Iterator[bytes]:
-    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for piece in _csv(export):
+def _gzipped(content: _Content) -> Iterator[bytes]:
+    packer = zlib.compressobj(4, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # about as fast as the rows come
+    for piece in content:
         if packed := packer.compress(piece):
             yield packed
     yield packer.flush()
 
 
-def _parquet(export: UsageExport) -> Iterator[bytes]:
-    """Written to a temporary file, since Parquet's index stands at its end; numbers keep their types."""
-    import pyarrow
-    from pyarrow import csv, parquet
+def _parquet(content: _Content) -> Iterator[bytes]:
+    from billing.parquet import row_groups  # pyarrow is an extra
 
-    with tempfile.TemporaryFile() as plain, tempfile.TemporaryFile() as packed:
-        for piece in _csv(export):
-            plain.write(piece)
-        plain.seek(0)
-        types = {name: kind for name, kind in _arrow_types(pyarrow).items() if name in export.columns}
-        read = csv.open_csv(
-            plain,
-            convert_options=csv.ConvertOptions(
-                column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False
-            ),
-        )
-        with parquet.ParquetWriter(packed, read.schema, compression="zstd") as writer:
-            for batch in read:
-                writer.write_batch(batch)
-        packed.seek(0)
-        while piece := packed.read(PIECE_BYTES):
-            yield piece
-
-
-def _arrow_types(pyarrow: Any) -> dict[str, Any]:
-    numbers = {name for name in COLUMNS if name.endswith(("_tokens", "_ms"))}
-    numbers |= {"key", "http_status", "web_searches", "price_id"}
-    return (
-        dict.fromkeys(COLUMNS, pyarrow.string())
-        | dict.fromkeys(numbers, pyarrow.int64())
-        | dict.fromkeys(("cost_usd", "upstream_cost_usd", "saved_usd"), pyarrow.decimal128(20, 9))
-        | dict.fromkeys(("stream", "estimated"), pyarrow.bool_())
-        | dict.fromkeys(("day", "period_start"), pyarrow.date32())
-        | dict.fromkeys(("created_at", "recorded_at"), pyarrow.timestamp("us", tz="UTC"))
-    )
+    return row_groups(content)
 
 
 def _has_pyarrow() -> bool:
-    try:
-        import pyarrow  # noqa: F401 - only whether it is there
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("pyarrow") is not None
 
 
-def _close(
-    export: UsageExport,
-    status: str,
-    *,
-    digest: str = "",
-    totals: dict[str, Any] | None = None,
-    error: str = "",
-) -> None:
-    totals = dict(totals or {})
-    UsageExport.objects.filter(pk=export.pk).update(
-        status=status,
-        finished_at=timezone.now(),
-        rows=totals.get("rows"),
-        totals={name: value for name, value in totals.items() if name != "rows"},
-        digest=digest,
-        error=error,
-    )
+def _close(export: UsageExport, **values: Any) -> None:
+    UsageExport.objects.filter(pk=export.pk).update(finished_at=timezone.now(), **values)
 
 
-_FORMATTED = {"csv": _csv, "csv.gz": _gzipped, "parquet": _parquet}
+_FORMATTED: dict[str, Callable[[_Content], Iterator[bytes]]] = {
+    "csv": iter,
+    "csv.gz": _gzipped,
+    "parquet": _parquet,
+}
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "csv.gz": "application/gzip",

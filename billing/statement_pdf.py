@@ -130,7 +130,7 @@ def _sums(page: _Page, statement: Statement) -> None:
 def _sum(page: _Page, title: str, amount: Decimal, *, total: bool = False) -> None:
     page.set_font(FONT, "B" if total else "", 12 if total else 10)
     page.set_text_color(*INK)
-    border = "T" if total else 0
+    border = "T" if total else ""
     page.cell(120, 9 if total else 7, title, border=border)
     page.cell(
         0, 9 if total else 7, f"{_usd(amount)} USD", border=border, align="R", new_x="LMARGIN", new_y="NEXT"

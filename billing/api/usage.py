@@ -200,7 +200,7 @@ class UsageExportSerializer(serializers.ModelSerializer[UsageExport]):
         model = UsageExport
         fields = (
             "id", "created_by", "created_at", "finished_at", "status", "format", "filters", "columns",
-            "timezone", "rows", "totals", "digest", "error",
+            "timezone", "rows", "totals", "digest", "file_digest", "error",
         )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ class ExportStatus(models.TextChoices):
 
 
 class UsageExport(models.Model):
-    """One run. `digest` equals the ledger's own for the same filter; `totals` are its control totals."""
+    """One run. `digest` is the SHA-256 of its rows as CSV and equals the ledger's own for the same filter;
+    `file_digest` is that of the file as it was sent; `totals` are its control totals.
+    """
 
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="usage_exports"
@@ -27,6 +29,7 @@ class UsageExport(models.Model):
     rows = models.PositiveBigIntegerField(null=True, blank=True)
     totals = models.JSONField(default=dict)
     digest = models.CharField(max_length=64, blank=True, default="")
+    file_digest = models.CharField(max_length=64, blank=True, default="")
     error = models.CharField(max_length=500, blank=True, default="")
 
     class Meta:

@@ -121,9 +121,13 @@ def _write_back(ended: Sequence[tuple[WebhookDelivery, Ending]]) -> None:
     rows = []
     for each, ending in sorted(ended, key=lambda pair: pair[0].pk):
         _apply(each, ending, now)
-        written = (each.pk, each.status, each.attempts, each.next_attempt_at, each.last_attempt_at)
-        written += (each.last_status, each.last_error, each.delivered_at)
-        rows.append((*written, ending.duration_ms, ending.error, ending.response))
+        rows.append(
+            (
+                *(each.pk, each.status, each.attempts, each.next_attempt_at, each.last_attempt_at),
+                *(each.last_status, each.last_error, each.delivered_at),
+                *(ending.duration_ms, ending.error, ending.response),
+            )
+        )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_WRITE_BACK, [list(column) for column in zip(*rows, strict=True)])
         _note_on_endpoints(ended, now)

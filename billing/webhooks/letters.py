@@ -32,7 +32,7 @@ def letter(delivery: WebhookDelivery) -> EmailMessage:
     servers and readers take the two for one.
     """
     facts = {name: value for name, value in delivery.payload["data"].items() if value is not None}
-    subject = _SUBJECTS.get(delivery.event_type, delivery.event_type)
+    subject = _SUBJECTS[EventType(delivery.event_type)]
     title = subject.format_map(defaultdict(lambda: "?", facts))
     lines = [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
     lines += ["", f"{delivery.event_type} of {delivery.payload.get('timestamp', '')}, {delivery.event_id}"]

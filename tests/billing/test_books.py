@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -64,11 +65,12 @@ def test_what_is_in_the_stream_counts_until_it_is_in_the_ledger(redis_server):
     event = in_the_stream(tenant, 3, redis_server)
     spent(tenant, 3, redis_server)
     [book] = check_books([tenant])
-    assert (book.ok, book.undrained, book.expected_usd) == (True, 1, 3)
+    assert (book.ok, book.undrained, book.expected_usd) == (True, 1, Decimal(3))
 
     post([Entry(id="1-1", event=event)])  # and not acknowledged yet: it is in both
     [book] = check_books([tenant])
-    assert (book.ok, book.undrained, book.ledger_usd, book.rollup_usd) == (True, 0, 3, 3)
+    assert (book.ok, book.undrained) == (True, 0)
+    assert book.ledger_usd == book.rollup_usd == 3
 
 
 def test_a_row_that_comes_after_the_counter_was_read_is_no_drift(redis_server):
@@ -77,7 +79,7 @@ def test_a_row_that_comes_after_the_counter_was_read_is_no_drift(redis_server):
     UsageRecordFactory(tenant=tenant, cost_usd=2, recorded_at=timezone.now() + timedelta(minutes=1))
     DailyUsageFactory(tenant=tenant, cost_usd=2)
     [book] = check_books([tenant])
-    assert (book.ok, book.ledger_usd, book.expected_usd) == (True, 2, 0)
+    assert (book.ok, book.ledger_usd, book.expected_usd) == (True, Decimal(2), Decimal(0))
 
 
 def test_a_counter_that_differs_is_drift_and_a_cold_one_is_not(redis_server):
@@ -94,7 +96,8 @@ def test_a_prepaid_tenants_older_periods_count_too(redis_server):
     DailyUsageFactory(tenant=tenant, cost_usd=2)
     redis_server.hset(f"{tenant_key(tenant.pk)}:b:prepaid", mapping={"spent": 6 * 10**9})
     [book] = check_books([tenant])
-    assert (book.ok, book.ledger_usd, book.redis_usd) == (True, 6, 6)
+    assert book.ok
+    assert book.ledger_usd == book.redis_usd == 6
 
 
 def test_all_tenants_are_checked_in_two_questions(redis_server, django_assert_num_queries):

@@ -210,9 +210,9 @@ def test_a_change_of_the_billing_day_leaves_no_row_out_and_closes_nothing_anew(t
 
     starts = Statement.objects.order_by("period_start").values_list("period_start", "total_usd")
     assert list(starts) == [
-        (date(2026, 5, 1), 1),
-        (date(2026, 5, 20), 0),
-        (date(2026, 6, 20), 6),  # 2 of the period that was cut short, as late
+        (date(2026, 5, 1), Decimal(1)),
+        (date(2026, 5, 20), Decimal(0)),
+        (date(2026, 6, 20), Decimal(6)),  # 2 of the period that was cut short, as late
     ]
 
 
