@@ -9,7 +9,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import breakdown, fairness, json_calls, scale, sse, webhooks
+from bench import breakdown, export, fairness, json_calls, ledger, scale, sse, webhooks
 from bench.table import Table, write
 
 PARTS = {
@@ -24,6 +24,8 @@ PARTS = {
     "bodies": scale.bodies,
     "fairness": fairness.beside_a_noisy_tenant,
     "webhooks": webhooks.beside_endpoints_that_hang,
+    "export": export.of_a_million_rows,
+    "ledger": ledger.what_is_asked,
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 

@@ -15,6 +15,7 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
+from billing.archive import archived_between
 from billing.models import UsageExport
 from billing.models.usage_export import ExportStatus
 from gateway_project.errors import TenantryError
@@ -120,6 +121,10 @@ def begin(
         )
     if wanted.tag and "=" not in wanted.tag:
         raise BadExport("tag: use name=value.")
+    if archived := archived_between(wanted.since, wanted.until):
+        raise BadExport(
+            f"{', '.join(map(str, archived))} stand in archives: restore them, or begin after them with 'since'."
+        )
     return UsageExport.objects.create(
         created_by=created_by,
         format=file_format,

@@ -23,3 +23,14 @@ def rows_without_a_month() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM billing_usagerecord_default")
         return int(cursor.fetchone()[0])
+
+
+def months_with_a_partition() -> list[date]:
+    """The first days of the months that have a partition of their own, the oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT to_date(substring(relid::text FROM 'y(\\d{4}m\\d{2})$'), 'YYYY\"m\"MM') "
+            "FROM pg_partition_tree('billing_usagerecord') "
+            "WHERE relid::text ~ '^billing_usagerecord_y\\d{4}m\\d{2}$' ORDER BY 1"
+        )
+        return [month for (month,) in cursor.fetchall()]

@@ -18,6 +18,7 @@ from billing.models import (
     BudgetAlert,
     DailyUsage,
     DriftReport,
+    LedgerArchive,
     LedgerBatch,
     ModelPrice,
     PrepaidBalance,
@@ -335,6 +336,20 @@ class DriftReportFactory(DjangoModelFactory):
     ledger_usd = Decimal(10)
     rollup_usd = Decimal(10)
     redis_usd = Decimal(10)
+
+
+class LedgerArchiveFactory(DjangoModelFactory):
+    class Meta:
+        model = LedgerArchive
+
+    month = factory.Sequence(
+        lambda number: datetime(2000 + number // 12, number % 12 + 1, 1, tzinfo=UTC).date()
+    )
+    file = "/archive/usage.csv.gz"
+    rows = 3
+    cost_usd = Decimal(12)
+    digest = factory.LazyFunction(lambda: secrets.token_hex(32))
+    file_digest = factory.LazyFunction(lambda: secrets.token_hex(32))
 
 
 class LedgerBatchFactory(DjangoModelFactory):

@@ -4,9 +4,9 @@ from django.contrib import admin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
-from billing.models import DriftReport, LedgerBatch
+from billing.models import DriftReport, LedgerArchive, LedgerBatch
 from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage
+from gateway_project.console.pages import CountlessPage, ReadOnlyPage
 
 
 @admin.register(DriftReport)
@@ -60,3 +60,16 @@ class LedgerBatchAdmin(CountlessPage):
     list_filter = ("shard",)
     search_fields = ("hash",)
     sortable_by = ("number",)
+
+
+@admin.register(LedgerArchive)
+class LedgerArchiveAdmin(ReadOnlyPage):
+    list_display = ("month", "shown_rows", "cost", "file", "file_digest", "archived_at", "restored_at")
+
+    @display(description="Rows", ordering="rows")
+    def shown_rows(self, archive: LedgerArchive) -> str:
+        return cells.count(archive.rows)
+
+    @display(description="Cost", ordering="cost_usd")
+    def cost(self, archive: LedgerArchive) -> str:
+        return cells.usd(archive.cost_usd)

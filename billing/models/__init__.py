@@ -8,6 +8,7 @@ from billing.models.daily_total import DailyTotal
 from billing.models.daily_usage import DailyUsage
 from billing.models.daily_verdict import DailyVerdict
 from billing.models.drift_report import DriftReport
+from billing.models.ledger_archive import LedgerArchive
 from billing.models.ledger_batch import LedgerBatch
 from billing.models.model_price import ModelPrice
 from billing.models.period_usage import PeriodUsage
@@ -34,6 +35,7 @@ __all__ = [
     "DeliveryStatus",
     "DriftReport",
     "ExportStatus",
+    "LedgerArchive",
     "LedgerBatch",
     "ModelPrice",
     "PeriodUsage",

@@ -50,6 +50,9 @@ class DailyUsage(models.Model):
         indexes = [
             models.Index(fields=["day"], name="billing_dailyusage_day"),
             models.Index(fields=["tenant", "period_start"], name="billing_dailyusage_period"),
+            models.Index(
+                fields=["status", "-day"], condition=~models.Q(status="ok"), name="billing_dailyusage_faults"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

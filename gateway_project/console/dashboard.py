@@ -35,6 +35,7 @@ from tenants.policy import BudgetMode
 from tenants.spend import budget, period_start
 
 DAYS = 30  # drawn
+WEEK = timedelta(days=7)
 LISTED = 5  # lines of a ranking
 NEAR_SHARE = Decimal("0.8")  # of a budget
 
@@ -156,8 +157,9 @@ def _totals(*, since: date, until: date) -> list[Totals]:
             total_cost=Sum("cost_usd"),
             total_requests=Sum("requests"),
             faults=Sum("requests", filter=Q(status=UsageStatus.UPSTREAM_ERROR), default=0),
-            latency=SumCounts("latency_buckets"),
-            ttft=SumCounts("ttft_buckets"),
+            # Shown for a week only, and dear to add up.
+            latency=SumCounts("latency_buckets", filter=Q(day__gt=until - WEEK)),
+            ttft=SumCounts("ttft_buckets", filter=Q(day__gt=until - WEEK)),
         )
     )
     known = {

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import io
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from django.core.management import CommandError, call_command
 from billing import exports
 from billing.exports import Filter
 from billing.models import UsageExport
-from tests.factories import TenantFactory, UsageRecordFactory
+from tests.factories import ModelPriceFactory, TenantFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +66,7 @@ def test_rows_of_a_tenant_that_is_gone_are_in_it():
     assert line["tenant"] == "tenant-987654"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_texts_are_no_formulas_and_numbers_stay_numbers(start):
     UsageRecordFactory(end_user=f"{start}cmd|' /C calc'!A0", cost_usd=Decimal("0.000000001"))
     [row] = table(exports.begin(Filter()))
@@ -100,6 +101,51 @@ def test_a_file_that_was_not_taken_to_its_end_is_marked_failed():
         call_command("verify_export", str(export.pk))
 
 
+def test_a_tag_is_no_formula_either():
+    UsageRecordFactory(tags={"=cmd()": "x"})
+    [row] = table(exports.begin(Filter()))
+    assert row["tags"] == "'=cmd()=x"
+
+
+def test_a_line_break_in_a_name_is_no_row_of_its_own():
+    UsageRecordFactory(end_user="a\nb")
+    export = exports.begin(Filter())
+    assert len(table(export)) == logged(export).rows == 1
+    assert exports.verify(logged(export)) == []
+
+
+def test_the_price_version_and_every_kind_of_token_are_in_it_by_default():
+    price = ModelPriceFactory()
+    kinds = {
+        "cache_read_tokens": 3,
+        "cache_write_5m_tokens": 4,
+        "cache_write_1h_tokens": 5,
+        "web_searches": 6,
+    }
+    UsageRecordFactory(price=price, **kinds)
+    [row] = table(exports.begin(Filter()))
+    assert row["price_id"] == str(price.pk)
+    assert {name: int(row[name]) for name in kinds} == kinds
+
+
+@pytest.mark.parametrize("file_format", ["csv", "csv.gz", "parquet"])
+def test_the_files_own_digest_is_of_the_bytes_that_were_sent(file_format):
+    UsageRecordFactory()
+    export = exports.begin(Filter(), file_format=file_format)
+    content = b"".join(exports.pieces(export))
+    assert logged(export).file_digest == hashlib.sha256(content).hexdigest()
+    assert exports.verify(logged(export)) == []
+
+
+@pytest.mark.parametrize("file_format", ["csv", "csv.gz", "parquet"])
+def test_the_log_is_complete_only_after_the_last_piece(file_format):
+    UsageRecordFactory()
+    export = exports.begin(Filter(), file_format=file_format)
+    for _ in exports.pieces(export):
+        assert logged(export).status == "running"
+    assert logged(export).status == "complete"
+
+
 def test_gzip_holds_the_same_file():
     UsageRecordFactory()
     plain, packed = exports.begin(Filter()), exports.begin(Filter(), file_format="csv.gz")
@@ -108,7 +154,6 @@ def test_gzip_holds_the_same_file():
 
 
 def test_parquet_keeps_the_types():
-    pytest.importorskip("pyarrow")
     from pyarrow import BufferReader, parquet
 
     UsageRecordFactory(cost_usd=Decimal("0.000000001"), http_status=None)
@@ -117,6 +162,33 @@ def test_parquet_keeps_the_types():
     assert read[0]["cost_usd"] == Decimal("0.000000001")
     assert read[0]["http_status"] is None
     assert read[0]["created_at"].tzinfo is not None
+
+
+def test_parquet_is_written_in_row_groups_and_words_are_as_they_are(monkeypatch):
+    from pyarrow import BufferReader, parquet
+
+    monkeypatch.setattr("billing.exports.PIECE_BYTES", 100)
+    monkeypatch.setattr("billing.parquet.GROUP_BYTES", 1000)
+    for number in range(20):
+        UsageRecordFactory(end_user=f'=1+{number}\n"', tags={"team": "a"} if number else {})
+    pieces = list(exports.pieces(exports.begin(Filter(), file_format="parquet")))
+
+    file = parquet.ParquetFile(BufferReader(b"".join(pieces)))
+    assert file.num_row_groups == len(pieces) - 1 > 2
+    assert [row["end_user"] for row in file.read().to_pylist()] == [f'=1+{n}\n"' for n in range(20)]
+
+
+def test_parquet_of_nothing_is_a_table_without_rows():
+    from pyarrow import BufferReader, parquet
+
+    content = b"".join(exports.pieces(exports.begin(Filter(), file_format="parquet")))
+    assert parquet.read_table(BufferReader(content)).num_rows == 0
+
+
+def test_parquet_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("billing.exports._has_pyarrow", lambda: False)
+    with pytest.raises(exports.BadExport, match="pip install"):
+        exports.begin(Filter(), file_format="parquet")
 
 
 @pytest.mark.parametrize(

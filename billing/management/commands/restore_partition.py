@@ -1,0 +1,26 @@
+"""`manage.py restore_partition 2024-01`: an archived month back into the ledger."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from billing.archive import CannotArchive, restore_month
+
+
+class Command(BaseCommand):
+    help = "Checks an archived month's file and puts its rows back. The file stays."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("month", type=_month, help="such as 2024-01")
+
+    def handle(self, *args: Any, month: date, **options: Any) -> None:
+        try:
+            restored = restore_month(month)
+        except CannotArchive as refusal:
+            raise CommandError(refusal.message) from refusal
+        self.stdout.write(f"{restored}: {restored.rows:,} rows are back.")
+
+
+def _month(text: str) -> date:
+    return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
