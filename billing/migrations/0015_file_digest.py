@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0013_alert_addresses'),
+        ('billing', '0014_alert_addresses'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0011_tags_so_far'),
+        ('billing', '0012_bill_check'),
         ('tenants', '0007_upstream_outbox'),
     ]
 

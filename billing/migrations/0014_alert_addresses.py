@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0012_recorded_at_index'),
+        ('billing', '0013_recorded_at_index'),
         ('tenants', '0007_upstream_outbox'),
     ]
 

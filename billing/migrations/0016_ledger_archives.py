@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0014_file_digest'),
+        ('billing', '0015_file_digest'),
         ('tenants', '0010_operators_invite'),
     ]
 
