@@ -19,6 +19,7 @@ from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
 from billing.money import to_nano
 from billing.request_ids import new_request_id
 from billing.spend import current_spend, forget_idle_balances
+from billing.tasks import watch_limits
 from billing.usage import Usage
 from gateway_project.shards import every_tag, tenant_key
 from routing.choice import Candidate, CatalogueModel
@@ -191,7 +192,7 @@ def test_a_lowered_budget_tells_what_it_was_lowered_below(tenant):
     drain_all()
     raise_to(tenant, 100)
 
-    assert catch_up() == 2
+    assert watch_limits() == 2
     assert [percent for percent, _ in told()] == [80, 90]
 
 
