@@ -1,5 +1,6 @@
 """What the wire carries, through the whole pipeline: facts of the formats that no other page of tests holds."""
 
+import gzip
 import json
 from decimal import Decimal
 
@@ -139,6 +140,33 @@ async def test_a_model_of_any_family_is_asked_in_the_callers_own_format(
     assert upstream.asked[0].json["model"] == f"{family}-up"
     assert (seen.row.model, seen.row.cost_usd) == (f"{family}-x", Decimal("0.003750"))
     assert listed.json["id"] == f"{family}-x"
+
+
+async def test_an_answer_that_came_compressed_unasked_is_read_and_passed_on_plain(
+    world, upstream_answering, books
+):
+    async with upstream_answering(raw(gzip.compress(message()), headers=("content-encoding: gzip",))) as up:
+        whole = await post(world.key)
+        events = event("message_start", message={"usage": {"input_tokens": 1000}}) + DELTA
+        events += event("message_delta", delta={}, usage={"output_tokens": 50}) + STOP
+        packed = gzip.compress(events)
+        up.talk = raw(packed, kind="text/event-stream", headers=("content-encoding: gzip",))
+        streamed = await post(world.key, stream=True)
+        seen = await books()
+
+    assert (whole.body, streamed.body) == (message(), events)
+    assert "content-encoding" not in whole.headers.keys() | streamed.headers.keys()
+    assert [row.cost_usd for row in seen.rows] == [Decimal("0.003750")] * 2
+
+
+@pytest.mark.parametrize(("encoding", "body"), [("br", b"x"), ("gzip", b"no gzip")])
+async def test_an_answer_nobody_can_read_is_a_502(world, upstream_answering, books, encoding, body):
+    async with upstream_answering(raw(body, headers=(f"content-encoding: {encoding}",))):
+        answer = await post(world.key)
+        seen = await books()
+
+    assert (answer.status, answer.error["code"]) == (502, "upstream_unavailable")
+    assert seen.reserved_usd == 0
 
 
 async def test_what_the_upstream_says_of_the_shared_account_stays_here(world, upstream_answering):
