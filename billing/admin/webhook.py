@@ -1,5 +1,6 @@
 """Webhook endpoints and what was delivered to them."""
 
+import json
 from typing import Any
 
 from django.contrib import admin, messages
@@ -9,12 +10,14 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import start_afresh
-from billing.webhooks.publish import publish_test
+from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyInline
@@ -151,8 +154,16 @@ class WebhookDeliveryAdmin(CountlessPage):
     sortable_by = ("created",)
     inlines = (AttemptInline,)
     actions = ("redeliver",)
+    actions_detail = ("redeliver_this",)
+    fieldsets = (
+        (None, {"fields": (("event_type", "event_id"), ("endpoint", "owner"), ("shown_status", "attempts"))}),
+        ("When", {"fields": (("created_at", "delivered_at"), ("last_attempt_at", "next_attempt_at"))}),
+        ("Last answer", {"fields": (("last_status", "last_error"),)}),
+        ("Payload", {"fields": ("shown_payload",)}),
+    )
+    readonly_fields = ("owner", "shown_status", "shown_payload")
 
-    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+    def has_redeliver_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("billing.change_webhookdelivery")
 
     @action(description="Deliver again now", permissions=["redeliver"])
@@ -162,6 +173,32 @@ class WebhookDeliveryAdmin(CountlessPage):
             status=DeliveryStatus.PENDING, attempts=0, next_attempt_at=timezone.now()
         )
         messages.success(request, f"{count} deliveries are due now.")
+
+    @action(description="Deliver again", icon="replay", url_path="again", permissions=["redeliver"])
+    def redeliver_this(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        delivery = get_object_or_404(WebhookDelivery, pk=object_id)
+        back = reverse("admin:billing_webhookdelivery_change", args=[object_id])
+        if request.method == "POST":
+            redeliver(delivery)
+            messages.success(request, "It is due now; its attempts show here.")
+            return redirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "subject": delivery,
+            "back": back,
+        }
+        context |= {
+            "title": "Deliver again",
+            "text": "The same event goes out under the same id, by which its receiver knows it.",
+            "verb": "Deliver again",
+        }
+        return TemplateResponse(request, "admin/confirm.html", context)
+
+    @display(description="Sent")
+    def shown_payload(self, delivery: WebhookDelivery) -> SafeString:
+        text = json.dumps(delivery.payload, indent=2, ensure_ascii=False)
+        return format_html('<pre class="c-payload" tabindex="0">{}</pre>', text)
 
     @display(description="Created", ordering="created_at")
     def created(self, delivery: WebhookDelivery) -> str:

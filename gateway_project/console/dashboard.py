@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from billing.histogram import percentile
-from billing.models import DailyTotal, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
+from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
 from gateway_project.console.first_steps import first_call, first_steps
@@ -205,9 +205,22 @@ def _usage_tiles(days: list[Totals], *, month: date, budgets: Decimal | None) ->
             f"{cells.short_count(faults)} of {cells.short_count(requests)} calls",
             level="high" if fault_share > 5 else "near" if fault_share > 1 else "fine",
         ),
+        _refusal_tile(requests, since=week[0].day, until=today.day),
         _latency_tile("Latency", (day.latency for day in week)),
         _latency_tile("First token", (day.ttft for day in week)),
     ]
+
+
+def _refusal_tile(served: int, *, since: date, until: date) -> Tile:
+    """The share of all that was asked which a limit, a budget or a policy refused, and the commonest reason."""
+    verdicts = DailyVerdict.objects.filter(day__gte=since, day__lte=until, shadow=False)
+    reasons = list(verdicts.order_by().values("code").annotate(total=Sum("requests")).order_by("-total"))
+    refused = sum(row["total"] for row in reasons)
+    note = "nothing refused"
+    if reasons:
+        note = f"{cells.short_count(refused)}, most {reasons[0]['code']}"
+    asked = served + refused
+    return Tile("Refused, 7 days", f"{refused * 100 / asked if asked else 0:.2f} %", note)
 
 
 def _pace(spent: Decimal, today: date) -> str:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from billing.models import DailyUsage, UsageRecord
 from billing.rebuild import TOKENS
+from billing.verdicts import sums
 from gateway_project.console import cells
 from gateway_project.portal.access import member, page
 from tenants.live import live
@@ -45,7 +46,9 @@ def limits(request: HttpRequest, membership: Membership) -> HttpResponse:
     now, peak = _now(tenant), _peaks(tenant)
     models = tenant.allowed_models.filter(enabled=True).order_by("name")
     lines = [_line(tenant, field, name, now.get(field), peak.get(field, "")) for field, name in LIMITS]
-    return page(request, membership, "limits", "Limits", lines=lines, models=models)
+    since = timezone.localdate() - timedelta(days=DAYS - 1)
+    refused = [each for each in sums(tenant.pk, since=since) if not each.shadow]
+    return page(request, membership, "limits", "Limits", lines=lines, models=models, refused=refused)
 
 
 def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) -> Line:

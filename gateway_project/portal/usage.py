@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from billing import exports
+from billing import exports, tag_usage
 from billing.models import DailyUsage, UsageRecord, UsageStatus
 from billing.rebuild import TOKENS
 from billing.request_ids import created_at
@@ -45,7 +45,7 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
         ("Day", _grouped(days, "day", newest=True)),
     ]
     if tag:
-        tables.insert(0, (f"Tag {tag}", _counted(rows.filter(tags__has_key=tag), f"tags__{tag}")))
+        tables.insert(0, (f"Tag {tag}", _by_tag(tenant, tag, since=since, until=until)))
     return page(
         request,
         membership,
@@ -55,11 +55,20 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
         since=since,
         until=until,
         tag=tag,
+        tags=tag_usage.names(tenant.pk, since=since, until=until),
         measure=measure,
         measures=MEASURES,
         chart=_by_model(days, measure=measure, since=since, until=until),
         total=days.aggregate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS)),
     )
+
+
+def _by_tag(tenant: Tenant, tag: str, *, since: date, until: date) -> list[dict[str, Any]]:
+    found = tag_usage.by_value(tenant.pk, tag, since=since, until=until, most=LISTED)
+    return [
+        {"name": each.value, "calls": each.requests, "tokens": each.tokens, "cost": each.cost_usd}
+        for each in found
+    ]
 
 
 def _by_model(days: QuerySet[DailyUsage], *, measure: str, since: date, until: date) -> dict[str, Any]:

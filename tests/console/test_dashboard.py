@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing.histogram import histogram
+from billing.models import DailyVerdict
 from tests.factories import DailyUsageFactory, DriftReportFactory, TenantFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +62,21 @@ def test_the_error_rate_counts_upstream_errors(staff):
     errors = tile(staff.get(reverse("admin:index")), "Errors")
 
     assert (errors.value, errors.level) == ("3.00 %", "near")
+
+
+def test_the_refusal_rate_is_of_all_that_was_asked_and_names_the_commonest_reason(staff):
+    tenant = TenantFactory()
+    DailyUsageFactory(tenant=tenant, requests=90)
+    for code, requests, shadow in (
+        ("rate_limited", 7, False),
+        ("budget_exceeded", 3, False),
+        ("x", 99, True),
+    ):
+        DailyVerdict.objects.create(tenant=tenant, day=today(), code=code, requests=requests, shadow=shadow)
+
+    refused = tile(staff.get(reverse("admin:index")), "Refused")
+
+    assert (refused.value, refused.note) == ("10.00 %", "10, most rate_limited")
 
 
 def test_percentiles_come_from_the_histograms(staff):

@@ -193,3 +193,18 @@ def test_what_is_not_found_has_the_products_look(staff, address, status):
 
 def test_every_icon_our_pages_name_is_in_the_font():
     assert fonts.icons_named() <= set(fonts.ICONS.read_text().split())
+
+
+def test_a_delivery_shows_its_payload_and_is_sent_again_by_a_button(staff):
+    delivery = factories.WebhookDeliveryFactory(status="failed", attempts=9, payload={"type": "webhook.test"})
+    page = staff.get(url(type(delivery), "change", delivery.pk)).content.decode()
+    assert "&quot;type&quot;: &quot;webhook.test&quot;" in page
+
+    again = reverse("admin:billing_webhookdelivery_redeliver_this", args=[delivery.pk])
+    assert "under the same id" in staff.get(again).content.decode()
+    delivery.refresh_from_db()
+    assert delivery.status == "failed"
+
+    staff.post(again)
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts) == ("pending", 0)

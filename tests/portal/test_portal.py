@@ -15,7 +15,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from billing.models import UsageExport, UsageRecord, WebhookDelivery, WebhookEndpoint
+from billing.models import (
+    DailyTagUsage,
+    DailyVerdict,
+    UsageExport,
+    UsageRecord,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from billing.webhooks.publish import publish_test
 from gateway_project.portal import urls
 from gateway_project.portal.access import RANK
@@ -210,8 +217,22 @@ def test_the_csv_has_the_tenants_rows_alone_and_not_what_its_provider_pays(as_ro
 
 
 def test_usage_is_grouped_by_a_tag(as_role, acme):
+    today = timezone.now().date()
+    DailyTagUsage.objects.create(
+        tenant=acme["tenant"], day=today, name="team", value="search", requests=3, cost_usd=Decimal(7)
+    )
     page = as_role(Role.VIEWER).get(reverse("portal:usage", args=["acme"]), {"tag": "team"}).content.decode()
     assert "By tag team" in page
+    assert "search" in page
+    assert "$7.00" in page
+
+
+def test_refusals_are_counted_for_the_tenant(as_role, acme):
+    DailyVerdict.objects.create(
+        tenant=acme["tenant"], day=timezone.now().date(), code="rate_limited", requests=12
+    )
+    page = as_role(Role.VIEWER).get(reverse("portal:limits", args=["acme"])).content.decode()
+    assert "<code>rate_limited</code> <b>12</b>" in page
 
 
 def test_usage_is_drawn_by_model_with_a_bar_for_each_day(as_role, acme):
