@@ -154,10 +154,10 @@ def _web_processes(up: int) -> list[int]:
 
 
 def _until_ready(url: str) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240  # a machine at work on other things needs its time
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=2):
+            with urllib.request.urlopen(url, timeout=10):
                 return
         except (OSError, urllib.error.URLError):
             if time.monotonic() > deadline:
