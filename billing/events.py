@@ -9,6 +9,9 @@ import msgspec
 
 from billing.usage import Usage
 
+# How the note begins of a call that cost more than was reserved for it.
+OVERRAN = "Passed its reservation"
+
 
 class UsageEvent(msgspec.Struct, omit_defaults=True):
     """One upstream call: every column of its ledger row. Money in nano-USD, times in milliseconds."""

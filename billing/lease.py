@@ -82,6 +82,11 @@ class Lease(msgspec.Struct):
         """Which counters are kept, as the scripts want it: '1001' for tenant and run."""
         return "".join("1" if name else "0" for name in self.counters)
 
+    def overrun_nano(self, cost: int) -> int:
+        """By how much `cost` passes what is reserved for it; 0 where no budget limits the call."""
+        limited = any(budget is not None for budget in self.budgets)
+        return max(0, cost - self.hold_nano) if limited else 0
+
     def text(self) -> bytes:
         """The lease as `admit.lua` wrote it."""
         head = (self.hold_nano, self.held_tokens, self.index, self.output_tokens, self.admitted_us)

@@ -207,7 +207,7 @@ def _roll_up() -> str:
         f"INSERT INTO billing_dailyusage ({', '.join((*KEYS, *SUMS, *BUCKETS))}) "  # noqa: S608 - our own names
         f"SELECT {', '.join(selected)} FROM made_call GROUP BY {', '.join(keys.values())} "
         "ORDER BY tenant_id, day, key_id, model, status "
-        f"ON CONFLICT (tenant_id, day, api_key_id, model, status) DO UPDATE SET {', '.join(added)}"
+        f"ON CONFLICT (tenant_id, day, api_key_id, model, status, period_start) DO UPDATE SET {', '.join(added)}"
     )
 
 

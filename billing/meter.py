@@ -260,7 +260,8 @@ def _settled(settlement: Settlement, reply: list[Any]) -> Settled:
     if reply[0] != b"OK":
         return Settled(first=False, spent_nano=0, held_nano=0)
     settlement.entry = entry_id(reply[3])
-    settlement.arguments[-1] = "settled"  # a reap needs its lease, which a flush would have taken as well
+    if settlement.arguments[-1] == "reaped":
+        settlement.arguments[-1] = "reaped again"  # by then a flush has taken the lease
     memory.settled(shard_of(int(settlement.arguments[1])), settlement)
     return Settled(first=True, spent_nano=reply[1], held_nano=reply[2])
 
@@ -325,7 +326,8 @@ def _cold(request: "Asking", number: int) -> Cold:
     """What `admit.lua` calls `number`, as it is rebuilt."""
     period, day = request.period, request.day
     name = request.day_counter if number == 11 else request.counters[number - 7]
-    ends = {9: int(time.time()) + IDLE_SECONDS, 10: int(time.time()) + IDLE_SECONDS, 11: day.end + 2 * 86400}
+    # Counted from the day's end, which Redis has confirmed; this process's own clock may be wrong.
+    ends = {9: day.end + IDLE_SECONDS, 10: day.end + IDLE_SECONDS, 11: day.end + 2 * 86400}
     return Cold(
         tenant_id=request.policy.tenant_id,
         counter=name,

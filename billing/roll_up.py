@@ -69,8 +69,8 @@ def add_to_roll_up(events: Iterable[UsageEvent]) -> None:
             f"INSERT INTO billing_dailyusage ({', '.join(names)}) "  # noqa: S608 - our own names
             f"SELECT {', '.join(read.get(name, name) for name in names)} "
             f"FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)}) AS batch ({', '.join(names)}) "
-            "ORDER BY tenant_id, day, api_key_id, model, status "
-            f"ON CONFLICT (tenant_id, day, api_key_id, model, status) DO UPDATE SET {', '.join(added)}",
+            "ORDER BY tenant_id, day, api_key_id, model, status, period_start "
+            f"ON CONFLICT (tenant_id, day, api_key_id, model, status, period_start) DO UPDATE SET {', '.join(added)}",
             [list(column) for column in zip(*rows, strict=True)],
         )
 

@@ -1,61 +1,202 @@
-"""How many input tokens a body can count at most, from its bytes.
+"""How many input tokens a prompt can count at most.
 
-Every token of a byte-level tokenizer covers at least one byte, so short bodies are bounded by their bytes.
-Beyond the first kilobytes real text (prose, code, JSON, CJK, emoji) stays below half a token a byte, and that
-is what is held; a body made of noise can pass it, is charged what it cost, and shows as an overrun.
-Pictures and documents are counted by kind, not by their base64 bytes.
+What it guarantees: no text counts more tokens than it has bytes, in any byte-level vocabulary, and none is held for
+more. Below that, every kind of character has a weight: the most that texts of that kind were seen to count, by family
+of models (the table is in docs/reliability.md, `python -m tests.proxy.measure_bounds` makes it). Prose in any language,
+code, JSON, identifiers, numbers, emoji and base64 stay below the bound; some 500 tokens come on top for what is odd.
+Long text made to count much (lower-case letters or Chinese characters at random) can pass it: such a call is charged
+what it cost, and shows as an overrun.
+
+Pictures, documents and recordings are counted by kind, not by their encoded bytes: at the most their makers
+document. Nothing counts more than the model's window.
 """
 
+import binascii
+import re
+from collections.abc import Sequence
 from typing import Any
 
-STRICT_BYTES = 2048
+import msgspec
+
+from routing.choice import Ask, CatalogueModel
+
+# Thousandths of a token for each byte (ASCII) or character (others): lower-case letters; white space; the rest of
+# ASCII; then by the first byte of UTF-8: 2-byte letters (Latin with accents, Greek, Cyrillic, Hebrew, Arabic),
+# E0 (Indic, Thai), E1 (Georgian, Ethiopic, Khmer), E2 (signs), kana and Chinese, Hangul and full width, emoji.
+_WEIGHTS = {
+    # Measured on o200k and cl100k, the vocabularies of all models from gpt-3.5 on.
+    "gpt": (450, 150, 950, 1200, 2100, 2900, 2200, 1500, 1600, 3000),
+    # Claude's published vocabulary, and a third more for what newer models are documented to count.
+    "claude": (550, 250, 1000, 2000, 3000, 3000, 2600, 2000, 2500, 4000),
+}
+# Gemini's and Grok's are not published; they are larger than the one measured for Claude, so they count less.
+_OTHERS = _WEIGHTS["claude"]
+_LOWER, _SPACE, _ASCII = b"abcdefghijklmnopqrstuvwxyz", b" \t\r\n", bytes(range(128))
+_LEADS = [
+    bytes(range(first, last + 1))
+    for first, last in (
+        (0xC2, 0xDF),
+        (0xE0, 0xE0),
+        (0xE1, 0xE1),
+        (0xE2, 0xE2),
+        (0xE3, 0xE9),
+        (0xEA, 0xEF),
+        (0xF0, 0xF4),
+    )
+]
+ODD_TOKENS = 512
+
 IMAGE_TOKENS = 4_800
-DOCUMENT_TOKENS = 60_000
-TOOLS_TOKENS = 600
+# A tile is counted 33-fold there: 2,833 + 8 × 5,667.
+_IMAGE_TOKENS_OF = {"gpt-4o-mini": 48_200}
+# A page counts as text (up to 3,000) and as a picture; 100 of them are the most a request may have.
+PAGE_TOKENS = 4_600
+DOCUMENT_TOKENS = 100 * PAGE_TOKENS
+_PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+_LARGEST_READ = 4 * 1024 * 1024
+# Of recordings: 32 tokens a second of 8 kbit/s, in base64.
+BYTES_PER_AUDIO_TOKEN = 40
+# What comes with tools: instructions of the upstream's own, and more with each tool it has itself.
+TOOLS_TOKENS, BUILT_IN_TOOL_TOKENS = 600, 1_000
 MESSAGE_TOKENS = 8
+SEARCH_TOKENS = 10_000
 
 
-def text_bound(size: int) -> int:
-    """Tokens of `size` bytes of text at most."""
-    return size if size <= STRICT_BYTES else STRICT_BYTES + (size - STRICT_BYTES + 1) // 2
+class Bound(msgspec.Struct, frozen=True):
+    """The most a prompt can count: by family, and `tokens` in any; of that, `media_tokens` are what is not text.
+
+    `text_bytes` are without encoded data.
+    """
+
+    tokens: int
+    by_family: dict[str, int]
+    text_bytes: int
+    images: int
+    media_tokens: int
 
 
-def heavy_blocks(content: Any) -> tuple[int, int]:
-    """Pictures' and documents' tokens anywhere in `content`, and the bytes of encoded data to leave out."""
-    tokens = data = 0
+class _Media(msgspec.Struct):
+    """What stands in a prompt's content beside text."""
+
+    images: int = 0
+    tokens: int = 0
+    encoded: list[str] = []
+
+
+def bound_of(body: bytes, contents: Sequence[Any], *, fixed_tokens: int = 0) -> Bound:
+    """The bound of a whole body, with `contents` its messages'. `fixed_tokens`: what the format adds."""
+    media = _media_in(contents)
+    for data in media.encoded:
+        body = body.replace(data.encode(), b"", 1)
+    media_tokens = media.tokens + media.images * IMAGE_TOKENS
+    beside = media_tokens + MESSAGE_TOKENS * len(contents) + fixed_tokens
+    kinds = _kinds(body)
+    by_family = {family: beside + _weighed(len(body), kinds, weights) for family, weights in _WEIGHTS.items()}
+    return Bound(
+        tokens=beside + _weighed(len(body), kinds, _OTHERS),
+        by_family=by_family,
+        text_bytes=len(body),
+        images=media.images,
+        media_tokens=media_tokens,
+    )
+
+
+def input_bound(ask: Ask, model: CatalogueModel, *, prompts: int = 1) -> int:
+    """The most `ask`'s prompt can count on `model`; so many `prompts` are each as long as its window at most."""
+    tokens = ask.family_bounds.get(model.family, ask.input_bound_tokens)
+    for name, each in _IMAGE_TOKENS_OF.items():
+        if name in model.upstream_name:
+            tokens += ask.images * (each - IMAGE_TOKENS)
+    return min(tokens, model.context_window * prompts)
+
+
+def searching_bound(tokens: int, *, searches: int, window: int) -> int:
+    """A prompt of `tokens` when the upstream searches by itself: after each it reads everything once more."""
+    return tokens + sum(min(window, tokens + done * SEARCH_TOKENS) for done in range(1, searches + 1))
+
+
+def text_bound(text: bytes, family: str = "") -> int:
+    """Tokens of `text` at most."""
+    return _weighed(len(text), _kinds(text), _WEIGHTS.get(family, _OTHERS))
+
+
+def tool_tokens(kinds: Sequence[str | None]) -> int:
+    """What tools add beside their descriptions, by their types."""
+    built_in = sum(kind not in (None, "custom", "function") for kind in kinds)
+    return (TOOLS_TOKENS if kinds else 0) + BUILT_IN_TOOL_TOKENS * built_in
+
+
+def _kinds(text: bytes) -> list[int]:
+    """How many bytes or characters there are of each kind. `translate` passes over bytes at memory speed."""
+    rest = text.translate(None, _LOWER)
+    dense = rest.translate(None, _SPACE)
+    counts = [len(text) - len(rest), len(rest) - len(dense)]
+    if dense.isascii():
+        return [*counts, len(dense)]
+    high = dense.translate(None, _ASCII)
+    counts.append(len(dense) - len(high))
+    return counts + [len(high) - len(high.translate(None, leads)) for leads in _LEADS]
+
+
+def _weighed(size: int, kinds: Sequence[int], weights: Sequence[int]) -> int:
+    thousandths = sum(count * weight for count, weight in zip(kinds, weights, strict=False))
+    return min(size, ODD_TOKENS + -(-thousandths // 1000))
+
+
+def _media_in(content: Any) -> _Media:
+    """Pictures, documents and recordings anywhere in `content`."""
+    found = _Media()
     stack = [content]
     while stack:
         each = stack.pop()
-        if isinstance(each, list):
+        if isinstance(each, (list, tuple)):
             stack.extend(each)
         elif isinstance(each, dict):
             kind = each.get("type")
             if kind in ("image", "image_url", "input_image"):
-                tokens += IMAGE_TOKENS
-            elif kind in ("document", "input_audio") or (kind == "file" and "file" in each):
-                tokens += _document_tokens(each)
-            data += _data_size(each)
-            stack.extend(value for value in each.values() if isinstance(value, (list, dict)))
-    return tokens, data
+                found.images += 1
+            elif kind == "input_audio":
+                found.tokens += sum(map(len, _encoded_within(each))) // BYTES_PER_AUDIO_TOKEN
+            elif kind in ("document", "input_file") or (kind == "file" and "file" in each):
+                found.tokens += _document_tokens(each)
+            found.encoded += _encoded_in(each)
+            # What a tool is called with is text, whatever it looks like.
+            stack.extend(value for name, value in each.items() if name != "input")
+    return found
 
 
 def _document_tokens(block: dict[str, Any]) -> int:
-    """Of one document. A page of PDF is some 50 kB or more and counts about 3,000 tokens, as text and as a
-    picture; what is written out as text counts by its bytes, which stay in the body's size."""
+    """Of one document: by its pages where they can be counted, else by its bytes, which text fills best at 1.2
+    compressed bytes a token. What is written out as text counts with the body's text.
+    """
+    if any(isinstance(each, dict) and each.get("type") in ("text", "content") for each in block.values()):
+        return 0
+    encoded = _encoded_within(block)
+    size = sum(map(len, encoded))
+    if not size:
+        return DOCUMENT_TOKENS
+    pages = sum(map(_pages, encoded)) if size <= _LARGEST_READ else 0
+    return pages * PAGE_TOKENS if pages else min(DOCUMENT_TOKENS, size * 6 // 10)
+
+
+def _pages(encoded: str) -> int:
+    """The pages a PDF names; 0 where it keeps them compressed."""
+    try:
+        return len(_PAGE.findall(binascii.a2b_base64(encoded.partition("base64,")[2] or encoded)))
+    except ValueError:
+        return 0
+
+
+def _encoded_within(block: dict[str, Any]) -> list[str]:
     inside = [each for each in block.values() if isinstance(each, dict)]
-    if any(each.get("type") in ("text", "content") for each in inside):
-        return 0
-    size = _data_size(block) + sum(map(_data_size, inside))
-    return max(3_000, size // 12) if size else DOCUMENT_TOKENS
+    return [data for each in (block, *inside) for data in _encoded_in(each)]
 
 
-def _data_size(block: dict[str, Any]) -> int:
-    """Bytes of base64 that stand directly in this object."""
-    if block.get("type") == "text":
-        return 0
-    size = 0
-    for name in ("data", "url", "file_data"):
-        value = block.get(name)
-        if isinstance(value, str) and (name != "url" or value.startswith("data:")):
-            size += len(value)
-    return size
+def _encoded_in(block: dict[str, Any]) -> list[str]:
+    """The base64 that stands directly in this object."""
+    candidates = [block.get("url"), block.get("file_data")]
+    encoded = [value for value in candidates if isinstance(value, str) and value.startswith("data:")]
+    data = block.get("data")
+    if isinstance(data, str) and (block.get("type") == "base64" or "format" in block):
+        encoded.append(data)
+    return encoded

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from billing import meter
+from billing.events import OVERRAN
 from billing.learned import sizes
 from billing.lease import Lease, Offer
 from billing.meter import Admission, Outcome
-from billing.money import NanoUSD
+from billing.money import NanoUSD, to_usd
+from billing.overruns import count_overrun
 from billing.pricing import PriceBook, cost, with_margin
 from billing.refusals import MeteringUnavailable
 from billing.usage import Usage
@@ -63,6 +65,7 @@ class Charge:
         self.upstream_request_id = ""
         self.prices = prices
         self.billed = billed
+        self._unseen = parsed.ask.min_output_tokens - 1  # what may be thought and not shown
 
     @property
     def drains(self) -> bool:
@@ -118,14 +121,15 @@ class Charge:
     def pays_for(self, tokens: int) -> bool:
         """Whether the hold pays for `tokens` of output and some ahead. Asked at each piece of a stream."""
         lease = self.lease
-        return tokens + AHEAD_TOKENS <= lease.output_tokens or lease.budgets == _NONE_KEPT
+        return tokens + self._unseen + AHEAD_TOKENS <= lease.output_tokens or lease.budgets == _NONE_KEPT
 
     async def covers(self, tokens: int) -> None:
-        """Make sure that the hold pays for `tokens` of output, and some ahead of them.
+        """Make sure that the hold pays for `tokens` of output, for what may be thought unseen, and some ahead.
 
         Raises BudgetExceeded when no budget has room for that, MeteringUnavailable when nobody can say.
         """
         lease = self.lease
+        tokens += self._unseen
         while (
             more := lease.max_tokens - lease.output_tokens
         ) > 0 and tokens + AHEAD_TOKENS > lease.output_tokens:
@@ -160,6 +164,11 @@ class Charge:
         if price.default and upstream_cost:
             note = "; ".join(filter(None, (note, "no price of its own: charged at the default price")))
         self.cost_nano = with_margin(upstream_cost, self.principal.policy.margin_percent)
+        estimated = bool(note)
+        if overrun := self.lease.overrun_nano(self.cost_nano):
+            # Posted all the same: what was used is owed. Staff see it on the dashboard.
+            keep(count_overrun(meter.pipe(), self.lease, overrun))
+            note = f"{OVERRAN} by {to_usd(overrun).normalize():f} USD" + (f"; {note}" if note else "")
         outcome = Outcome(
             usage=usage,
             cost_nano=self.cost_nano,
@@ -169,7 +178,7 @@ class Charge:
             http_status=http_status,
             model=served,
             price_id=price.id,
-            estimated=bool(note),
+            estimated=estimated,
             latency_ms=self.call.elapsed_ms(),
             ttft_ms=self.ttft_ms,
             upstream_request_id=self.upstream_request_id[:128],
@@ -230,8 +239,8 @@ class Charge:
     def _prompt_tokens(self) -> int:
         """An estimate of the prompt, where nothing better is known."""
         ask = self.parsed.ask
-        media = max(0, ask.input_bound_tokens - ask.text_bytes)
-        return max(1, -(-ask.text_bytes // BYTES_PER_TOKEN) + media)
+        estimate = -(-ask.text_bytes // BYTES_PER_TOKEN) + ask.media_tokens
+        return max(1, min(estimate, self.lease.offer.candidate.model.context_window))
 
     def _most_output(self) -> int:
         return self.lease.max_tokens * self.parsed.ask.answers

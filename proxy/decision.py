@@ -11,6 +11,7 @@ from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.standing import Standing, standing
 from billing.usage import Usage
 from gateway_project.errors import TenantryError
+from proxy.bounds import input_bound
 from proxy.call import Call
 from proxy.charge import BYTES_PER_TOKEN
 from proxy.offers import run_of
@@ -82,7 +83,10 @@ def _scope(refusal: TenantryError) -> dict[str, Any]:
 def _candidate(plan: Plan, offer: Offer) -> dict[str, Any]:
     """Worst case is what would be held; the estimate is the prompt as it probably counts, and no output."""
     ask, policy = plan.parsed.ask, plan.principal.policy
-    price = plan.prices.price_of(offer.candidate.model.name, context=ask.input_bound_tokens)
+    price = plan.prices.price_of(
+        offer.candidate.model.name,
+        context=input_bound(ask, offer.candidate.model, prompts=plan.parsed.prompts),
+    )
     prompt = Usage(input_tokens=-(-ask.text_bytes // BYTES_PER_TOKEN))
     return {
         "model": offer.candidate.model.name,

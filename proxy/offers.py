@@ -9,6 +9,7 @@ from billing.learned import sizes
 from billing.lease import Offer, Run
 from billing.money import LARGEST_BUDGET_USD, to_nano
 from billing.pricing import MILLION, PriceBook, with_margin
+from proxy.bounds import input_bound, searching_bound
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest
 from routing.choice import Candidate, CatalogueModel
@@ -55,9 +56,11 @@ def _refuse_misfit(parsed: ParsedRequest, model: CatalogueModel) -> None:
 def offer_of(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:
     """The candidate at the sell price and its worst. Raises ModelNotPriced."""
     ask = parsed.ask
-    price = prices.price_of(candidate.model.name, context=ask.input_bound_tokens)
+    bound = input_bound(ask, candidate.model, prompts=parsed.prompts)
+    price = prices.price_of(candidate.model.name, context=bound)
     per_million = price.dearest_input if parsed.caches else price.input
-    prompt = -(-ask.input_bound_tokens * per_million // MILLION)
+    read = searching_bound(bound, searches=parsed.extra_hold_searches, window=candidate.model.context_window)
+    prompt = -(-read * per_million // MILLION)
     searches = parsed.extra_hold_searches * price.web_search
     output = -(-ask.answers * price.output // MILLION)
     most = candidate.model.max_output_tokens
@@ -78,7 +81,12 @@ def offer_of(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, pri
 def _shows_its_output(parsed: ParsedRequest, model: CatalogueModel) -> bool:
     """Whether the hold can grow with the answer: a stream whose tokens can be counted while they pass."""
     ask = parsed.ask
-    return ask.stream and ask.answers == 1 and not model.upstream_name.startswith(_THINK_UNSEEN)
+    return (
+        ask.stream
+        and ask.answers == 1
+        and not parsed.thinks_freely
+        and not model.upstream_name.startswith(_THINK_UNSEEN)
+    )
 
 
 def run_of(headers: Mapping[str, str]) -> Run | None:

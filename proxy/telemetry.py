@@ -79,9 +79,9 @@ def settled(lease: Lease, outcome: Outcome, *, tier: str, sent_ms: float | None)
         cached.inc(cache)
     if outcome.estimated:
         ESTIMATED.labels(model).inc()
-    if outcome.cost_nano > lease.hold_nano:
+    if overrun := lease.overrun_nano(outcome.cost_nano):
         OVERRUNS.labels(model).inc()
-        OVERRUN_USD.labels(model).inc((outcome.cost_nano - lease.hold_nano) / 1e9)
+        OVERRUN_USD.labels(model).inc(overrun / 1e9)
     if _sampled():
         _lines.append(
             {

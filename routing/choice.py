@@ -37,8 +37,9 @@ class ComplexityRules(msgspec.Struct, frozen=True):
 class Ask(msgspec.Struct, frozen=True):
     """What a request asks for, free of any wire format.
 
-    `input_bound_tokens` is the most the prompt can count; `min_output_tokens` the least `max_tokens`
-    may be clamped to without making the request invalid.
+    `input_bound_tokens` is the most the prompt can count, `family_bounds` where a family is known to count less;
+    `min_output_tokens` the least `max_tokens` may be clamped to without making the request invalid, which is one
+    more than may be thought unseen.
     """
 
     model: str | None
@@ -52,6 +53,9 @@ class Ask(msgspec.Struct, frozen=True):
     system_text: str
     end_user: str = ""
     session: str = ""
+    family_bounds: dict[str, int] = {}
+    images: int = 0
+    media_tokens: int = 0  # of pictures, documents and recordings, at most
     answers: int = 1  # how many answers of `max_tokens` each (the `n` of some formats)
     opening: str = ""  # system prompt and first message, as far as needed to know a conversation again
 

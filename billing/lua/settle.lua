@@ -4,7 +4,7 @@
 --       7 busy set  8 usage stream  9 tombstone of the request id
 -- ARGV  1 request id  2 tenant id  3 hold  4 cost  (nano-USD)  5 tokens held  6 tokens used  7 event
 --       8 kept budgets, e.g. '1001' for tenant and run   9 thresholds 'percent:nano,...' of the tenant's budget
---       10 tombstone seconds  11 tombstone text ('settled', or 'reaped')
+--       10 tombstone seconds  11 tombstone text ('settled', 'reaped'; 'reaped again' repeats a reap whose lease is lost)
 -- Reply OK spent held entry | DONE (already settled) | LATE (settled after the reaper did: event marked, counters kept)
 -- Invariants: an event is appended whether or not the counters are there; a cold counter is never created here,
 --   but whoever is rebuilding it learns that a settle passed it by.
@@ -15,7 +15,7 @@ local existed = redis.call('HDEL', KEYS[1], id) == 1
 if lease then hold = tonumber(string.match(lease, '^%d+')) end
 if not existed then
   local tombstone = redis.call('GET', KEYS[9])
-  if tombstone == 'reaped' and ARGV[11] ~= 'reaped' then
+  if tombstone == 'reaped' and ARGV[11] == 'settled' then
     redis.call('XADD', KEYS[8], '*', 'e', ARGV[7], 'late', '1')
     redis.call('SET', KEYS[9], 'settled', 'EX', ARGV[10])
     return {'LATE'}
@@ -49,5 +49,5 @@ for percent, line in string.gmatch(ARGV[9], '(%d+):(%d+)') do
   if spent >= line and spent - cost < line then crossed[#crossed + 1] = percent end
 end
 local entry = redis.call('XADD', KEYS[8], '*', 'e', ARGV[7], 'crossed', table.concat(crossed, ','), 'spent', spent)
-redis.call('SET', KEYS[9], ARGV[11], 'EX', ARGV[10])
+redis.call('SET', KEYS[9], string.match(ARGV[11], '^%a+'), 'EX', ARGV[10])
 return {'OK', spent, held, entry}

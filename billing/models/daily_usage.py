@@ -55,8 +55,9 @@ class DailyUsage(models.Model):
             ),
         ]
         constraints = [
+            # The day on which a tenant's billing day or time zone changes belongs to two periods.
             models.UniqueConstraint(
-                fields=["tenant", "day", "api_key", "model", "status"],
+                fields=["tenant", "day", "api_key", "model", "status", "period_start"],
                 nulls_distinct=False,
                 name="billing_dailyusage_unique",
             ),

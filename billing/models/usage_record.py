@@ -4,6 +4,7 @@ from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from billing.events import OVERRAN
 from billing.models.model_price import ModelPrice
 from tenants.models import ApiKey, Tenant
 
@@ -122,6 +123,11 @@ class UsageRecord(models.Model):
             ),
             # Rows come nearly in this order: some kilobytes a month tell which blocks may hold late ones.
             BrinIndex(fields=["recorded_at"], name="billing_usage_recorded"),
+            models.Index(
+                fields=["-created_at"],
+                condition=models.Q(note__startswith=OVERRAN),
+                name="billing_usage_overran",
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from django.contrib.postgres.fields import ArrayField
@@ -24,8 +25,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from billing.events import OVERRAN
 from billing.histogram import percentile
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
+from billing.overruns import recent_overruns
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
 from gateway_project.console.first_steps import first_call, first_steps
@@ -243,6 +246,7 @@ def _attention_tiles(near: int) -> list[Tile]:
     suspended = Tenant.objects.filter(deleted_at=None, status=TenantStatus.SUSPENDED).count()
     failing = WebhookEndpoint.objects.filter(Q(failing_since__isnull=False) | Q(enabled=False)).count()
     drifted = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
+    overran = recent_overruns()
     breakers = breaker_states()
     tenants = reverse("admin:tenants_tenant_changelist")
     return [
@@ -266,6 +270,15 @@ def _attention_tiles(near: int) -> list[Tile]:
             "ledger, roll-up and meter",
             level="high" if drifted else "fine",
             link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
+        ),
+        Tile(
+            "Reservations passed, 2 days",
+            cells.count(overran.calls),
+            f"calls, by {cells.short_usd(overran.usd)}"
+            if overran.calls
+            else "no call cost more than was held",
+            level="near" if overran.calls else "fine",
+            link=f"{reverse('admin:billing_usagerecord_changelist')}?note__startswith={quote(OVERRAN)}",
         ),
         Tile(
             "Upstream breakers",

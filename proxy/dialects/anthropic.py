@@ -96,23 +96,27 @@ class Anthropic:
             raise InvalidRequest("messages: at least one message is needed.", field="messages")
         if not 0 <= read.max_tokens <= MOST_OUTPUT:
             raise InvalidRequest(f"max_tokens: must be 0 to {MOST_OUTPUT}.", field="max_tokens")
-        tokens, data = bounds.heavy_blocks([message.content for message in read.messages])
         tools = read.tools or []
+        bound = bounds.bound_of(
+            body,
+            [message.content for message in read.messages],
+            fixed_tokens=bounds.tool_tokens([tool.type for tool in tools]),
+        )
         thinking = 1
         if read.thinking and read.thinking.type == "enabled":
             thinking = max(0, read.thinking.budget_tokens) + 1
         end_user, session = person(read.metadata.user_id if read.metadata else None)
-        size = max(0, len(body) - data)
-        tokens += bounds.text_bound(size) + bounds.MESSAGE_TOKENS * len(read.messages)
-        tokens += bounds.TOOLS_TOKENS if tools else 0
         system = _system_text(read.system)
         ask = Ask(
             model=read.model or None,
             max_tokens=read.max_tokens,
             min_output_tokens=thinking,
             stream=bool(read.stream),
-            input_bound_tokens=tokens,
-            text_bytes=size,
+            input_bound_tokens=bound.tokens,
+            family_bounds=bound.by_family,
+            images=bound.images,
+            media_tokens=bound.media_tokens,
+            text_bytes=bound.text_bytes,
             message_count=len(read.messages),
             tool_count=len(tools),
             system_text=system,
@@ -132,6 +136,7 @@ class Anthropic:
             caches=b'"cache_control"' in body,
             tags=tags_of(headers.get(TAGS_HEADER, "")),
             extra_hold_searches=searches,
+            thinks_freely=read.thinking is not None and read.thinking.type == "adaptive",
         )
 
     def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
@@ -233,7 +238,7 @@ class AnthropicStream:
         self._events = EventReader()
         self._usage: dict[str, Any] = {}
         self._model = ""
-        self._text_bytes = self._deltas = self._claimed = 0
+        self._text_bytes = self._dense_bytes = self._deltas = self._claimed = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -253,7 +258,9 @@ class AnthropicStream:
         if b'"content_block_delta"' in data[:80]:
             self.first_token_seen = True
             self._deltas += 1
-            self._text_bytes += max(0, len(data) - 83)
+            size = max(0, len(data) - 83)
+            self._text_bytes += size
+            self._dense_bytes += 0 if data.isascii() else size
             return
         try:
             event = msgspec.json.decode(data)
@@ -284,8 +291,8 @@ class AnthropicStream:
 
     @property
     def output_at_most(self) -> int:
-        """What to hold for: half a token a byte is more than real text counts."""
-        return max(self._text_bytes // 2, self.output_so_far)
+        """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
+        return max((self._text_bytes + self._dense_bytes) // 2, self.output_so_far)
 
     def reading(self) -> UsageReading:
         reading = _reading(self._usage or None, self._model, complete=self.finished)

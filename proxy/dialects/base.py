@@ -25,7 +25,8 @@ class ParsedRequest(msgspec.Struct, frozen=True):
     """A body understood as far as needed.
 
     `caches`: it asks for prompt caching, whose writes cost more. `prompts`: how many there are, each as long
-    as the model's context at most. `embeds`: vectors are wanted, not text.
+    as the model's context at most. `embeds`: vectors are wanted, not text. `thinks_freely`: as much as the model
+    likes, billed whole and shown at most in summary.
     """
 
     ask: Ask
@@ -36,6 +37,7 @@ class ParsedRequest(msgspec.Struct, frozen=True):
     extra_hold_searches: int = 0
     prompts: int = 1
     embeds: bool = False
+    thinks_freely: bool = False
 
 
 class UsageReading(msgspec.Struct, frozen=True):

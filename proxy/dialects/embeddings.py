@@ -46,7 +46,7 @@ class Embeddings(OpenAI):
             max_tokens=0,
             min_output_tokens=1,
             stream=False,
-            input_bound_tokens=bounds.text_bound(len(body)),
+            input_bound_tokens=bounds.text_bound(body),
             text_bytes=len(body),
             message_count=prompts,
             tool_count=0,

@@ -86,9 +86,7 @@ class OpenAI:
             raise InvalidRequest(f"{field}: must be 1 to {MOST_OUTPUT}.", field=field)
         if read.n is not None and not 1 <= read.n <= 128:
             raise InvalidRequest("n: must be 1 to 128.", field="n")
-        tokens, data = bounds.heavy_blocks([message.content for message in read.messages])
-        size = max(0, len(body) - data)
-        tokens += bounds.text_bound(size) + bounds.MESSAGE_TOKENS * len(read.messages)
+        bound = bounds.bound_of(body, [message.content for message in read.messages])
         end_user, session = person(read.user)
         system = " ".join(
             _text(each.content) for each in read.messages if each.role in ("system", "developer")
@@ -99,8 +97,11 @@ class OpenAI:
             max_tokens=UNSET_OUTPUT if wanted is None else wanted,
             min_output_tokens=1,
             stream=bool(read.stream),
-            input_bound_tokens=tokens,
-            text_bytes=size,
+            input_bound_tokens=bound.tokens,
+            family_bounds=bound.by_family,
+            images=bound.images,
+            media_tokens=bound.media_tokens,
+            text_bytes=bound.text_bytes,
             message_count=len(read.messages),
             tool_count=len(read.tools or ()),
             system_text=system,
@@ -197,7 +198,7 @@ class OpenAIStream:
         self._pass_usage = pass_usage
         self._usage: Any = None
         self._model = ""
-        self._text_bytes = self._deltas = 0
+        self._text_bytes = self._dense_bytes = self._deltas = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -232,7 +233,9 @@ class OpenAIStream:
         if event.get("choices"):
             self.first_token_seen = True
             self._deltas += 1
-            self._text_bytes += max(0, len(data) - 200)
+            size = max(0, len(data) - 200)
+            self._text_bytes += size
+            self._dense_bytes += 0 if data.isascii() else size
         if event.get("usage") is not None:
             self._usage = event["usage"]
             return bool(event.get("choices"))
@@ -246,8 +249,8 @@ class OpenAIStream:
 
     @property
     def output_at_most(self) -> int:
-        """What to hold for: half a token a byte is more than real text counts."""
-        return max(self._text_bytes // 2, self.output_so_far)
+        """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
+        return max((self._text_bytes + self._dense_bytes) // 2, self.output_so_far)
 
     def reading(self) -> UsageReading:
         reading = _reading(self._usage, self._model, complete=self.finished)

@@ -51,7 +51,10 @@ class Call(msgspec.Struct, frozen=True):
         """The text in as many deltas as asked for, at most one for each token."""
         words = max(1, min(self.output_tokens, 64)) if self.output_tokens else 0
         count = self.directives.deltas or min(words, 8)
-        return [f"{WORDS[index % len(WORDS)]} " for index in range(count)]
+        return [
+            "".join(f"{WORDS[(index + more) % len(WORDS)]} " for more in range(self.directives.delta_words))
+            for index in range(count)
+        ]
 
 
 def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str = "messages") -> Call:

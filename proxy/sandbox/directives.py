@@ -11,9 +11,9 @@ _PAIR = re.compile(r"([a-z0-9_]+)=([A-Za-z0-9_.:/-]+)")
 class Directives(msgspec.Struct, frozen=True):
     """What to do; `None` and 0 leave it to the sandbox.
 
-    Counts are tokens. `latency_ms` passes before the first byte, `delta_ms` between the deltas of a stream.
-    `cut_after` and `error_after` count events: then the stream breaks off, or an error event follows.
-    `status` answers an error, `html` a proxy's HTML page with that status (524), `hang` never answers.
+    Counts are tokens. A stream is `deltas` pieces of `delta_words` words; `latency_ms` passes before its first byte,
+    `delta_ms` between the pieces. `cut_after` and `error_after` count events: then the stream breaks off, or an error
+    event follows. `status` answers an error, `html` a proxy's HTML page with that status (524), `hang` never answers.
     """
 
     input_tokens: int | None = None
@@ -25,6 +25,7 @@ class Directives(msgspec.Struct, frozen=True):
     latency_ms: int = 0
     delta_ms: int = 0
     deltas: int = 0
+    delta_words: int = 1
     status: int = 200
     html: int = 0
     cut_after: int = 0

@@ -41,6 +41,7 @@ class Installation(msgspec.Struct):
     journal: Path
     up: "subprocess.Popen[bytes]"
     environment: dict[str, str]
+    workers: int = 2
 
     def pids(self, what: str) -> list[int]:
         """The running processes of a kind: web, ledger, worker, beat, redis; postgres: the postmaster."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from tests.chaos.fire import Burst
 from tests.chaos.load import Seen
 
 BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
@@ -77,7 +78,33 @@ def write(path: Path, findings: list[Finding]) -> None:
             f"| {each.fault.replace('_', ' ')} | {answers} | {each.billed} | {each.exact} | {each.estimated} "
             f"| {each.missing} | {'yes' if each.books_agree else 'no'} |"
         )
+    _put(path, lines, BEGIN, END)
+
+
+class Burned(msgspec.Struct):
+    """One burst against 5 USD."""
+
+    what: str
+    workers: int
+    burst: Burst
+
+
+def write_fire(path: Path, found: list[Burned]) -> None:
+    """Put the table of the bursts between its markers."""
+    lines = [
+        "| against $5.00 | web processes | answers | spent | most held and spent at once |",
+        "|---|---|---|---|---|",
+    ]
+    for each in found:
+        answers = ", ".join(f"{status}: {count}" for status, count in sorted(each.burst.statuses.items()))
+        lines.append(
+            f"| {each.what} | {each.workers} | {answers} | ${each.burst.spent:.4f} | ${each.burst.most:.4f} |"
+        )
+    _put(path, lines, "<!-- fire -->", "<!-- /fire -->")
+
+
+def _put(path: Path, lines: list[str], begin: str, end: str) -> None:
     page = path.read_text()
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    path.write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{tail}")
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    path.write_text(f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}")

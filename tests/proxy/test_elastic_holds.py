@@ -104,7 +104,7 @@ async def test_a_flush_in_mid_stream_cuts_it_rather_than_let_it_run_unreserved(
 ):
     monkeypatch.setattr("proxy.streaming.PATIENCE_SECONDS", (0.01,))
     await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal(5))
-    async with upstream_answering(stream(START, delta(10), 0.3, delta(4000), delta(10), end(4020))):
+    async with upstream_answering(stream(START, delta(10), 0.3, delta(4000), 0.3, delta(10), end(4020))):
         answering = asyncio.create_task(post(world.key, **LONG))
         await asyncio.sleep(0.15)
         for name in redis_server.scan_iter("*:leases"):

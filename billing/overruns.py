@@ -1,0 +1,51 @@
+"""Calls that cost more than was reserved for them: counted by UTC day, for the first page. The ledger has each."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import redis
+
+from billing.lease import Lease
+from billing.money import to_usd
+from billing.redis_pipe import RedisPipe
+from billing.refusals import MeteringUnavailable
+from gateway_project.policy_changes import store
+from gateway_project.shards import every_tag, shard_of, tag
+
+logger = logging.getLogger("tenantry.billing")
+
+
+class Overruns(msgspec.Struct, frozen=True):
+    calls: int
+    usd: Decimal  # by which they passed their reservations
+
+
+async def count_overrun(pipe: RedisPipe, lease: Lease, nano: int) -> None:
+    """One more, by `nano`. Two fields a day are kept; where Redis is away a count is lost and no money."""
+    board, day = f"{tag(shard_of(lease.tenant_id))}:overruns", datetime.now(UTC).date().isoformat()
+    try:
+        await pipe.call("HINCRBY", board, f"{day}:calls", 1)
+        await pipe.call("HINCRBY", board, f"{day}:nano", nano)
+    except MeteringUnavailable:
+        logger.warning(
+            "an overrun of %s nano-USD is not counted", nano, extra={"request_id": lease.request_id}
+        )
+
+
+def recent_overruns() -> Overruns:
+    """Those of today and yesterday (UTC); none while Redis is away."""
+    today = datetime.now(UTC).date()
+    days = (today.isoformat(), (today - timedelta(days=1)).isoformat())
+    calls = nano = 0
+    try:
+        for mark in every_tag():
+            found = store().hmget(
+                f"{mark}:overruns", [f"{day}:{kind}" for kind in ("calls", "nano") for day in days]
+            )
+            calls += sum(int(each or 0) for each in found[:2])
+            nano += sum(int(each or 0) for each in found[2:])
+    except redis.RedisError:
+        return Overruns(0, Decimal(0))
+    return Overruns(calls, to_usd(nano))

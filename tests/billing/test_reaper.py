@@ -1,0 +1,107 @@
+"""What the dead leave behind is settled once, at what it held; whoever comes late corrects it."""
+
+import asyncio
+import time
+from decimal import Decimal
+
+import msgspec
+import pytest
+from asgiref.sync import sync_to_async
+
+from billing import meter, reaper, replay
+from billing.drain import drain_all
+from billing.lease import Facts
+from billing.models import Adjustment, UsageRecord
+from billing.request_ids import new_request_id
+from gateway_project.shards import shard_of, tenant_key
+from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer
+from tests.billing.test_replay import admitted, costing, open_now
+from tests.billing.test_replay import tenant as tenant  # a fixture
+
+NOW = time.time
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def books():
+    await sync_to_async(drain_all)()
+    rows = UsageRecord.objects.values_list("cost_usd", "status", "estimated")
+    corrections = Adjustment.objects.values_list("amount_usd", "kind")
+    return await sync_to_async(lambda: (list(rows), list(corrections)))()
+
+
+async def test_a_reap_that_is_repeated_is_no_late_settle(tenant):
+    """Else it would use up the one correction there is, with nothing to correct."""
+    admission = await admitted(tenant, hold=5_000)
+    await reaper.reap(dead_after=-1)
+    await meter.pipe().close()  # a new connection: what may be lost is repeated
+    await replay.beat("ledger")
+
+    await meter.settle(admission.lease, costing(2_000))
+    rows, corrections = await books()
+
+    assert rows == [(Decimal("0.000005"), "orphaned", True)]
+    assert corrections == [(Decimal("-0.000003"), "late_settle")]
+
+
+async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server):
+    await admitted(tenant, hold=5_000)
+    await reaper.reap(dead_after=-1)
+    redis_server.flushall()
+
+    await replay.beat("ledger")
+    rows, corrections = await books()
+
+    assert rows == [(Decimal("0.000005"), "orphaned", True)]
+    assert corrections == []
+
+
+async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redis_server):
+    admission = await admitted(tenant, hold=5_000)
+    await reaper.reap(dead_after=-1)
+    meter.memory.closed(admission.lease)
+    redis_server.flushall()
+    await replay.beat("ledger")
+    open_now(redis_server, tenant)
+
+    await meter.settle(admission.lease, costing(9_000))
+    rows, corrections = await books()
+
+    assert len(rows) == 1
+    assert corrections == [(Decimal("0.000004"), "late_settle")]
+
+
+async def test_two_reapers_at_once_settle_a_call_once(tenant, redis_server):
+    for _ in range(20):
+        await admitted(tenant, hold=1_000)
+
+    reaped = await asyncio.gather(*(reaper.reap(dead_after=-1) for _ in range(3)))
+    rows, _ = await books()
+
+    assert (sum(reaped), len(rows)) == (20, 20)
+    assert redis_server.xlen(f"{{s{shard_of(tenant.pk)}}}:usage") == 0
+    assert not redis_server.exists(f"{tenant_key(tenant.pk)}:leases")
+
+
+async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, monkeypatch):
+    admission = await admitted(tenant, hold=1_000)
+    await replay.beat(meter.WORKER)
+    monkeypatch.setattr("billing.reaper.time.time", lambda: NOW() + 5)
+
+    assert await reaper.reap(dead_after=10) == 0
+    assert (await meter.settle(admission.lease, costing(10))).first
+
+
+async def test_an_extended_hold_is_what_the_dead_call_is_charged(tenant):
+    offer = an_offer(MODEL, hold=100, per_token=10, max_tokens=500)
+    admission = await meter.admit(
+        a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
+        [msgspec.structs.replace(offer, first_tokens=10)],
+        request_id=new_request_id(),
+        facts=Facts("anthropic", "sonnet", True),
+    )
+    await meter.extend(admission.lease, 30)
+
+    await reaper.reap(dead_after=-1)
+    rows, _ = await books()
+
+    assert rows == [(Decimal("0.0000005"), "orphaned", True)]
