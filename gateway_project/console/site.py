@@ -67,7 +67,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "Books",
             _page("Reconciliation", "balance", "billing_driftreport"),
             _page("Upstream bill", "request_quote", "billing_upstreamusage"),
-            _page("Bill against ledger", "rule", "billing_billcheck"),
+            _page("Bill against ledger", "dataset", "billing_billcheck"),
             _page("Ledger chain", "link", "billing_ledgerbatch"),
             _page("Ledger archives", "inventory_2", "billing_ledgerarchive"),
             _page("Policy changes", "sync_alt", "tenants_policychange"),
