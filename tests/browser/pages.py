@@ -46,7 +46,7 @@ ADMIN_PAGES = {
 }
 PORTAL_PAGES = {
     "portal": "/portal/t/{slug}/",
-    "portal-usage": "/portal/t/{slug}/usage/?since=2020-01-01",
+    "portal-usage": "/portal/t/{slug}/usage/",
     "portal-requests": "/portal/t/{slug}/requests/",
     "portal-limits": "/portal/t/{slug}/limits/",
     "portal-keys": "/portal/t/{slug}/keys/",
