@@ -43,7 +43,9 @@ async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitabl
     """What `make` answers, or answered to the same key and body before. Raises IdempotencyConflict."""
     digest = hashlib.sha256(call.target.encode() + b"\0" + call.body).digest()
     claim = Claim(tenant_id, key, digest)
-    known = await claim.take(call.request_id)
+    # A caller who leaves now must not leave the key claimed for a call that nobody makes.
+    with call.client.uncut():
+        known = await claim.take(call.request_id)
     if known is not None:
         return _replayed(known, digest)
     renewing = keep(_renew(claim))

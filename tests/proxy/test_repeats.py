@@ -112,6 +112,24 @@ async def test_a_caller_who_leaves_frees_the_key(world, upstream_answering):
         assert (await post(world.key, headers=KEY)).status == 200
 
 
+async def test_a_caller_who_leaves_while_the_key_is_claimed_frees_it(world, upstream_answering, monkeypatch):
+    take = idempotency.Claim.take
+
+    async def left_meanwhile(claim, request_id):
+        known = await take(claim, request_id)
+        leaver.leave()
+        await asyncio.sleep(0.05)
+        return known
+
+    async with upstream_answering(raw(message())):
+        await post(world.key)
+        leaver = caller(world.key, headers=KEY)
+        with monkeypatch.context() as patched:
+            patched.setattr(idempotency.Claim, "take", left_meanwhile)
+            await leaver.call()
+        assert (await post(world.key, headers=KEY)).status == 200
+
+
 async def test_an_answer_too_large_to_keep_is_said_to_be_paid_for(world, upstream_answering, monkeypatch):
     monkeypatch.setattr(idempotency, "LARGEST_ANSWER", 10)
     async with upstream_answering(raw(message())) as upstream:
