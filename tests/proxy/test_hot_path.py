@@ -21,8 +21,11 @@ from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
 HOME = Path(__file__).resolve().parent.parent.parent
 ROOMS = tuple(f"{HOME / room}/" for room in ("billing", "gateway_project", "proxy", "routing", "tenants"))
 # Functions of ours that are entered for a JSON call, and for each delta of a stream when all come apart.
-# Measured: 224 and 13. The rest is room for another version of Python.
-MOST_FUNCTIONS, MOST_FUNCTIONS_A_DELTA = 232, 15
+# Measured: 235 and 13. The rest is room for another version of Python.
+MOST_FUNCTIONS, MOST_FUNCTIONS_A_DELTA = 245, 15
+
+# Within what was held for it: an overrun is counted in Redis besides.
+USUAL = message(input_tokens=12, output_tokens=5)
 
 
 @contextmanager
@@ -86,7 +89,7 @@ async def warm(world, times=3):
 async def test_a_call_costs_two_redis_commands_and_no_sql(
     world, upstream_answering, redis_server, statements
 ):
-    async with upstream_answering(raw(message())):
+    async with upstream_answering(raw(USUAL)):
         await warm(world)
         assert statements  # the first call read the policy and the prices
         statements.clear()
@@ -100,7 +103,7 @@ async def test_a_call_costs_two_redis_commands_and_no_sql(
 
 
 async def test_a_call_starts_no_thread_and_no_task(world, upstream_answering):
-    async with upstream_answering(raw(message())):
+    async with upstream_answering(raw(USUAL)):
         await warm(world)
         threads, tasks = set(threading.enumerate()), []
 
@@ -119,7 +122,7 @@ async def test_a_call_starts_no_thread_and_no_task(world, upstream_answering):
 
 
 async def test_a_call_enters_no_more_functions_than_it_did(world, upstream_answering):
-    async with upstream_answering(raw(message())):
+    async with upstream_answering(raw(USUAL)):
         await warm(world)
         request = caller(world.key)
         with functions_entered() as entered:
