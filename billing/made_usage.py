@@ -190,7 +190,7 @@ def _roll_up() -> str:
         "requests": "count(*)", "estimated_requests": "0", "input_tokens": "sum(input_tokens)",
         "output_tokens": "sum(output_tokens)", "cache_read_tokens": "sum(cache_read_tokens)",
         "cache_write_5m_tokens": "0", "cache_write_1h_tokens": "0", "web_searches": "0",
-        "downgraded_requests": "0", "saved_usd": "0",
+        "downgraded_requests": "0", "downgraded_cost_usd": "0", "saved_usd": "0",
         "cost_usd": "sum(cost)", "upstream_cost_usd": "sum(cost)", "latency_ms_sum": "coalesce(sum(latency), 0)",
         "latency_count": "count(latency)", "ttft_ms_sum": "coalesce(sum(ttft), 0)", "ttft_count": "count(ttft)",
     }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
+from billing.downgrades import lines_of
 from billing.events import UsageEvent, encode
 from billing.lease import Facts, Lease, Offer, Run, head, stored
 from billing.memory import Doubt, Memory, Settlement, entry_id
@@ -399,12 +400,8 @@ class Asking:
             if budget and counted
             else ""
         )
-        # Spend from which cheaper models are preferred, and below which no longer; -1 is never.
-        self.saving_from = self.saving_until = -1
-        if self.budgets[0] is not None and counted is not None:
-            self.saving_from = spend_at(policy.downgrade_percent, self.budgets[0], counted)
-            self.saving_until = spend_at(policy.downgrade_release_percent, self.budgets[0], counted)
-        conversation = _conversation(facts, offers) if self.saving_from >= 0 and len(offers) > 1 else ""
+        self.lines = lines_of(policy)
+        conversation = _conversation(facts, offers) if self.lines.start >= 0 and len(offers) > 1 else ""
         shadow_limit = policy.shadow.requests_per_minute if policy.shadow else None
         self.events = [self._event(offer) for offer in offers]
         self.stored = stored(WORKER, self.events, self.alert_lines)
@@ -439,8 +436,8 @@ class Asking:
             _limit(policy.concurrency),
             _limit(policy.tokens_per_day),
             *(_limit(value) for value in self.budgets),
-            self.saving_from,
-            self.saving_until,
+            self.lines.start,
+            self.lines.end,
             settings.CONVERSATION_SECONDS if conversation else 0,
             _limit(shadow_limit),
             int(only_asks),

@@ -84,15 +84,9 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
             )
             for number, found in zip(kept, budgets, strict=True)
         ],
-        saving=_saves(asking, int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
+        saving=asking.lines.saves(int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
     )
     return standing, cold
-
-
-def _saves(asking: Asking, spent: int, *, latched: bool) -> bool:
-    """As `admit.lua` has it."""
-    until = asking.saving_until if latched else asking.saving_from
-    return asking.saving_from >= 0 and spent >= until
 
 
 async def _used(key: Any, since_us: int, *, tenant: Any) -> int:

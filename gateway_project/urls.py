@@ -4,10 +4,21 @@ from django.contrib import admin
 from django.urls import include, path
 
 from gateway_project.accounts import second_factor
+from gateway_project.console.tenant_decisions import decision_page, simulation_page
 from gateway_project.health import healthz, readyz
 from gateway_project.metrics import metrics
 
 urlpatterns = [
+    path(
+        "admin/tenants/tenant/<int:tenant_id>/decision/",
+        admin.site.admin_view(decision_page),
+        name="tenant-decision",
+    ),
+    path(
+        "admin/tenants/tenant/<int:tenant_id>/simulation/",
+        admin.site.admin_view(simulation_page),
+        name="tenant-simulation",
+    ),
     path("admin/", admin.site.urls),
     path("api/", include("billing.api.urls")),
     path("portal/", include("gateway_project.portal.urls")),

@@ -11,6 +11,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from billing import meter, tag_usage, verdicts
+from billing.downgrades import saved_between
 from billing.events import UsageEvent
 from billing.models import DailyUsage, UsageRecord
 from billing.money import to_usd
@@ -28,16 +29,12 @@ from tenants.policy import Principal
 MOST_ROWS = 1000
 
 
-def _sum(field: str) -> Coalesce:
-    return Coalesce(Sum(field), Decimal(0))
-
-
 _TAG_TOTALS = {
     "requests": Coalesce(Sum("requests"), 0),
     "tokens": Coalesce(Sum("tokens"), 0),
     "input_tokens": Coalesce(Sum("input_tokens"), 0),
     "output_tokens": Coalesce(Sum("output_tokens"), 0),
-    "cost_usd": _sum("cost_usd"),
+    "cost_usd": Coalesce(Sum("cost_usd"), Decimal(0)),
 }
 _TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOKENS), 0)}
 
@@ -86,7 +83,6 @@ def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict
     name, equals, value = tag.partition("=")
     rows, totals = UsageRecord.objects.filter(days), _TOTALS
     rollups: QuerySet[Any] = DailyUsage.objects.filter(days)
-    saved = rollups.aggregate(requests=Coalesce(Sum("downgraded_requests"), 0), saved_usd=_sum("saved_usd"))
     if equals:
         tagged = tag_usage.rows_of(tenant_id, since=since, until=until)
         rollups, totals = tagged.filter(name=name, value=value), _TAG_TOTALS
@@ -105,7 +101,13 @@ def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict
         answer["by_tag"] = _by_tag(tag_usage.by_value(tenant_id, name, since=since, until=until), total)
     if not equals:
         refused = verdicts.sums(tenant_id, since=since, until=until)
-        answer["downgrades"] = saved
+        saved = saved_between(tenant_id, since=since, until=until)
+        answer["downgrades"] = {
+            "requests": saved.requests,
+            "paid_usd": saved.paid_usd,
+            "would_have_cost_usd": saved.would_have_cost_usd,
+            "saved_usd": saved.saved_usd,
+        }
         answer["refused"] = {each.code: each.requests for each in refused if not each.shadow}
     return answer
 

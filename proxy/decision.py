@@ -3,6 +3,7 @@
 from typing import Any
 
 from billing import meter
+from billing.downgrades import targets_of
 from billing.lease import Facts, Offer, Run
 from billing.meter import Admission
 from billing.money import to_usd
@@ -58,11 +59,7 @@ def downgrade_of(policy: Policy, now: Standing) -> dict[str, Any]:
         "active": now.saving,
         "from_percent_of_budget": policy.downgrade_percent,
         "until_below_percent_of_budget": policy.downgrade_release_percent,
-        "targets": {
-            model.name: model.downgrade_to
-            for model in policy.models.values()
-            if model.downgrade_to in policy.models
-        },
+        "targets": targets_of(policy),
     }
 
 

@@ -128,8 +128,21 @@ async def _admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, 
 
 async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Plan:
     """Candidates and their prices. Raises ModelNotAllowed, ModelNotPriced, InvalidRequest."""
+    prices = await prices_of(principal.policy)
+    may_downgrade = call.headers.get("x-tenantry-no-downgrade") != "1"
+    return plan_by(principal, parsed, prices, may_downgrade=may_downgrade, billed=billed)
+
+
+def plan_by(
+    principal: Principal,
+    parsed: ParsedRequest,
+    prices: PriceBook,
+    *,
+    may_downgrade: bool = True,
+    billed: bool = True,
+) -> Plan:
+    """`plan_of` a request that did not come over the wire."""
     policy = principal.policy
-    prices = await prices_of(policy)
     candidates = candidates_for(
         parsed.ask,
         models=policy.models,
@@ -137,7 +150,7 @@ async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, bi
         rules=policy.rules,
         default_model=policy.default_model,
         downgrade_percent=policy.downgrade_percent,
-        may_downgrade=call.headers.get("x-tenantry-no-downgrade") != "1",
+        may_downgrade=may_downgrade,
     )
     offers = offers_for(parsed, candidates, policy=policy, prices=prices, billed=billed)
     return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)

@@ -6,7 +6,6 @@ snapshot is found stale at its first use; the other way round it could be stale 
 
 import threading
 import uuid
-from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
@@ -14,8 +13,8 @@ import msgspec
 from gateway_project.policy_changes import store
 from gateway_project.shards import shard_of, tag, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
-from routing.models import ComplexityRule, Model
-from routing.models.complexity_rule import RuleKind
+from routing.models import Model
+from routing.rules import current_rules
 from tenants.models import AllowedModel, ApiKey, Tenant, TenantStatus, Tier, TierDowngrade, TierRoute
 from tenants.policy import (
     BudgetMode,
@@ -164,13 +163,8 @@ def _current_catalogue(token: str) -> Catalogue:
     global _catalogue
     with _catalogue_lock:
         if _catalogue is None or _catalogue.token != token:
-            rows = list(ComplexityRule.objects.filter(enabled=True))
-            _catalogue = Catalogue(
-                token=token,
-                models=_models(),
-                rules=rules_of(row for row in rows if not row.shadow),
-                rules_in_shadow=rules_of(rows) if any(row.shadow for row in rows) else None,
-            )
+            rules, in_shadow = current_rules()
+            _catalogue = Catalogue(token=token, models=_models(), rules=rules, rules_in_shadow=in_shadow)
         return _catalogue
 
 
@@ -191,16 +185,3 @@ def _models() -> dict[int, CatalogueModel]:
         )
         for row in rows
     }
-
-
-def rules_of(rules: Iterable[ComplexityRule]) -> ComplexityRules:
-    """The rules as the chooser wants them; of two thresholds of one kind the one in shadow counts."""
-    rows = sorted(rules, key=lambda row: row.shadow)
-    thresholds = {row.subject: row.value for row in rows if row.kind == RuleKind.THRESHOLD}
-    unlimited = 2**53
-    return ComplexityRules(
-        max_simple_bytes=thresholds.get("max_simple_bytes") or unlimited,
-        max_simple_messages=thresholds.get("max_simple_messages") or unlimited,
-        max_simple_tools=thresholds.get("max_simple_tools", unlimited) or 0,
-        keywords=tuple(row.subject for row in rows if row.kind == RuleKind.KEYWORD),
-    )

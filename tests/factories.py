@@ -16,7 +16,9 @@ from billing.models import (
     Adjustment,
     BillCheck,
     BudgetAlert,
+    DailyTagUsage,
     DailyUsage,
+    DailyVerdict,
     DriftReport,
     LedgerArchive,
     LedgerBatch,
@@ -215,6 +217,30 @@ class DailyUsageFactory(DjangoModelFactory):
     output_tokens = 500
     cost_usd = Decimal("0.0375")
     upstream_cost_usd = factory.SelfAttribute("cost_usd")
+
+
+class DailyTagUsageFactory(DjangoModelFactory):
+    class Meta:
+        model = DailyTagUsage
+
+    tenant = factory.SubFactory(TenantFactory)
+    day = factory.LazyFunction(lambda: timezone.now().date())
+    name = "feature"
+    value = factory.Sequence("value-{}".format)
+    model = "claude-sonnet-4-20250514"
+    requests = 3
+    tokens = 3_150
+    cost_usd = Decimal("0.011250")
+
+
+class DailyVerdictFactory(DjangoModelFactory):
+    class Meta:
+        model = DailyVerdict
+
+    tenant = factory.SubFactory(TenantFactory)
+    day = factory.LazyFunction(lambda: timezone.now().date())
+    code = "rate_limited"
+    requests = 3
 
 
 class BudgetAlertFactory(DjangoModelFactory):

@@ -20,6 +20,7 @@ from unfold.decorators import display
 
 from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
+from billing.tag_usage import tagged
 from gateway_project.console import cells
 from gateway_project.console.pages import CountlessPage
 from routing.models import Model
@@ -54,6 +55,16 @@ class EndUserFilter(TextFilter):
         return queryset.filter(end_user=self.value())
 
 
+class TagFilter(TextFilter):
+    """name=value"""
+
+    title = "tag (name=value)"
+    parameter_name = "tag"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
+        return tagged(queryset, self.value()) if self.value() and "=" in self.value() else queryset
+
+
 def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:
     """The row of a request id; its time, which the id carries, makes it one partition's index lookup."""
     return rows.filter(request_id=request_id, created_at=created_at(str(request_id)))
@@ -74,6 +85,7 @@ class UsageRecordAdmin(CountlessPage):
         "estimated",
         ("created_at", RangeDateTimeFilter),
         EndUserFilter,
+        TagFilter,
     )
     list_select_related = ("tenant", "api_key")
     search_fields = ("request_id",)
@@ -94,7 +106,8 @@ class UsageRecordAdmin(CountlessPage):
             {
                 "fields": (
                     ("wire", "stream"),
-                    ("model_requested", "model", "route"),
+                    ("model_requested", "model_preferred", "model", "route"),
+                    ("text_bytes", "message_count", "tool_count", "keyword"),
                     ("upstream_request_id", "tags"),
                 )
             },
@@ -109,9 +122,12 @@ class UsageRecordAdmin(CountlessPage):
                 )
             },
         ),
-        ("Money", {"fields": (("cost", "upstream_cost"), "price", ("day", "period_start", "recorded_at"))}),
+        (
+            "Money",
+            {"fields": (("cost", "upstream_cost", "saved"), "price", ("day", "period_start", "recorded_at"))},
+        ),
     )
-    readonly_fields = ("cost", "upstream_cost")
+    readonly_fields = ("cost", "upstream_cost", "saved")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """By request id only: any other search would read the whole ledger."""
@@ -160,6 +176,10 @@ class UsageRecordAdmin(CountlessPage):
     @display(description="Cost price")
     def upstream_cost(self, row: UsageRecord) -> str:
         return cells.usd(row.upstream_cost_usd)
+
+    @display(description="Saved by a downgrade")
+    def saved(self, row: UsageRecord) -> str:
+        return cells.usd(row.saved_usd)
 
     @display(description="Latency")
     def latency(self, row: UsageRecord) -> str:

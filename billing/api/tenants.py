@@ -32,6 +32,16 @@ LIMITS = (
 )
 
 
+def _shadow_tier() -> serializers.SlugRelatedField[Tier]:
+    return serializers.SlugRelatedField(
+        slug_field="name",
+        queryset=Tier.objects.all(),
+        required=False,
+        allow_null=True,
+        help_text="Its limits and routes are tried: what they would do is counted, see /api/usage/refusals.",
+    )
+
+
 class Spending(serializers.ListSerializer[Tenant]):
     """Reads the spend of a whole page in one round trip."""
 
@@ -50,6 +60,7 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
     default_model = serializers.SlugRelatedField(
         slug_field="name", queryset=Model.objects.all(), required=False, allow_null=True
     )
+    shadow_tier = _shadow_tier()
     current_spend_usd = serializers.SerializerMethodField()
     budget_remaining_usd = serializers.SerializerMethodField()
 
@@ -65,6 +76,8 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
             "default_model",
             *LIMITS,
             "downgrade_percent",
+            "downgrade_release_percent",
+            "shadow_tier",
             "margin_percent",
             "budget_mode",
             "alert_percents",
@@ -230,9 +243,19 @@ class KeyViewSet(
 
 
 class TierSerializer(Strict, serializers.ModelSerializer[Tier]):
+    shadow_tier = _shadow_tier()
+
     class Meta:
         model = Tier
-        fields = ("name", "description", *LIMITS, "downgrade_percent", "margin_percent")
+        fields = (
+            "name",
+            "description",
+            *LIMITS,
+            "downgrade_percent",
+            "downgrade_release_percent",
+            "shadow_tier",
+            "margin_percent",
+        )
 
 
 class TierViewSet(viewsets.ModelViewSet[Tier]):

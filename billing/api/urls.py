@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from billing.api.books import AdjustmentViewSet, StatementViewSet
 from billing.api.catalogue import ModelViewSet, PriceViewSet
+from billing.api.reports import RefusalsView, SavingsView, TagUsageView
 from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
 from billing.api.usage import UsageCsvView, UsageExportViewSet, UsageView
 from billing.api.webhooks import WebhookViewSet
@@ -46,6 +47,9 @@ urlpatterns = [
     path("", include(router.urls)),
     path("tenants/<slug:tenant_slug>/", include(keys.urls)),
     re_path(r"^usage/?$", UsageView.as_view(), name="api-usage"),
+    re_path(r"^usage/tags/?$", TagUsageView.as_view(), name="api-usage-tags"),
+    re_path(r"^usage/refusals/?$", RefusalsView.as_view(), name="api-usage-refusals"),
+    re_path(r"^usage/savings/?$", SavingsView.as_view(), name="api-usage-savings"),
     path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                 ('requests', models.BigIntegerField(default=0)),
             ],
             options={
+                'verbose_name': 'refusal',
                 'ordering': ['-day', 'tenant', 'shadow', '-requests'],
                 'default_permissions': ('view',),
             },

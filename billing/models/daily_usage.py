@@ -33,6 +33,7 @@ class DailyUsage(models.Model):
     cost_usd = models.DecimalField("cost (USD)", max_digits=24, decimal_places=9, db_default=0)
     upstream_cost_usd = models.DecimalField(max_digits=24, decimal_places=9, db_default=0)
     downgraded_requests = models.PositiveBigIntegerField(db_default=0)
+    downgraded_cost_usd = models.DecimalField(max_digits=24, decimal_places=9, db_default=0)
     saved_usd = models.DecimalField(
         "saved by downgrades (USD)", max_digits=24, decimal_places=9, db_default=0
     )

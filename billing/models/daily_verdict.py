@@ -20,6 +20,7 @@ class DailyVerdict(models.Model):
     requests = models.BigIntegerField(default=0)
 
     class Meta:
+        verbose_name = "refusal"
         ordering = ["-day", "tenant", "shadow", "-requests"]
         default_permissions = ("view",)
         indexes = [models.Index(fields=["day"], name="billing_dailyverdict_day")]

@@ -49,6 +49,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "Usage",
             _page("Ledger", "receipt_long", "billing_usagerecord"),
             _page("Daily usage", "bar_chart", "billing_dailyusage"),
+            _page("Usage by tag", "label", "billing_dailytagusage"),
+            _page("Refusals", "block", "billing_dailyverdict"),
             _page("Exports", "download", "billing_usageexport"),
         ),
         _group(

@@ -14,6 +14,7 @@ from billing.rebuild import TOKENS
 from billing.spend import budget_of, current_spend
 from gateway_project.console import cells
 from gateway_project.portal.access import member, page
+from gateway_project.portal.decisions import decisions
 from tenants.models import Membership, Tenant
 from tenants.spend import forecast, next_period
 
@@ -48,6 +49,7 @@ def overview(request: HttpRequest, membership: Membership) -> HttpResponse:
         cost_today=now.get("cost") or Decimal(0),
         chart=_burn_up(days, period=period, ends=ends, budget=budget, expected=expected),
         models=[(row, int(row["cost"] * 100 / (models[0]["cost"] or 1))) for row in models],
+        decisions=decisions(tenant, today=today),
         alerts=BudgetAlert.objects.filter(tenant=tenant).order_by("-crossed_at")[:LISTED],
         idle=not days and not DailyUsage.objects.filter(tenant=tenant).exists(),
     )

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -33,19 +35,25 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     tenant = membership.tenant
     since, until = span(request, tenant)
     since = max(since, until - timedelta(days=MOST_DAYS - 1))
-    days = DailyUsage.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
     rows = UsageRecord.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
-    tag = request.GET.get("tag", "").strip()[:64]
+    tag = request.GET.get("tag", "").strip()[:129]
+    name, equals, value = tag.partition("=")
+    days, tokens = _days(tenant, since=since, until=until), cast("Any", TOKENS)
+    if equals:  # the calls with this tag alone
+        days, tokens = tag_usage.rows_of(tenant.pk, since=since, until=until), F("tokens")
+        days = days.filter(name=name, value=value)
+        rows = tag_usage.tagged(rows, tag)
     measure = request.GET.get("show", "cost")
     measure = measure if measure in MEASURES else "cost"
     tables = [
-        ("Model", _grouped(days, "model")),
-        ("Key", _grouped(days, "api_key__name")),
+        ("Model", _grouped(days, "model", tokens)),
+        ("Key", [] if equals else _grouped(days, "api_key__name", tokens)),
         ("End user", _counted(rows.exclude(end_user=""), "end_user")),
-        ("Day", _grouped(days, "day", newest=True)),
+        ("Day", _grouped(days, "day", tokens, newest=True)),
     ]
-    if tag:
-        tables.insert(0, (f"Tag {tag}", _by_tag(tenant, tag, since=since, until=until)))
+    if name and not equals:
+        values = tag_usage.rows_of(tenant.pk, since=since, until=until).filter(name=name)
+        tables.insert(0, (f"Tag {name}", _grouped(values, "value", F("tokens"))))
     return page(
         request,
         membership,
@@ -58,24 +66,22 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
         tags=tag_usage.names(tenant.pk, since=since, until=until),
         measure=measure,
         measures=MEASURES,
-        chart=_by_model(days, measure=measure, since=since, until=until),
-        total=days.aggregate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS)),
+        chart=_by_model(days, tokens, measure=measure, since=since, until=until),
+        total=days.aggregate(
+            cost=Coalesce(Sum("cost_usd"), Decimal(0)), calls=Sum("requests"), tokens=Sum(tokens)
+        ),
     )
 
 
-def _by_tag(tenant: Tenant, tag: str, *, since: date, until: date) -> list[dict[str, Any]]:
-    found = tag_usage.by_value(tenant.pk, tag, since=since, until=until, most=LISTED)
-    return [
-        {"name": each.value, "calls": each.requests, "tokens": each.tokens, "cost": each.cost_usd}
-        for each in found
-    ]
+def _days(tenant: Tenant, *, since: date, until: date) -> QuerySet[Any]:
+    return DailyUsage.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
 
 
-def _by_model(days: QuerySet[DailyUsage], *, measure: str, since: date, until: date) -> dict[str, Any]:
+def _by_model(days: QuerySet[Any], tokens: Any, *, measure: str, since: date, until: date) -> dict[str, Any]:
     """Bars of each day, the dearest models on each other and the others in one: for portal.js."""
     every = [since + timedelta(days=n) for n in range((until - since).days + 1)]
     totals: Any = days.values("day", "model").order_by()
-    totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS))
+    totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(tokens))
     found: dict[str, dict[date, Any]] = {}
     for row in totals:
         found.setdefault(row["model"], {})[row["day"]] = row[measure]
@@ -100,6 +106,7 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
         tenant=tenant.slug,
         since=datetime.combine(since, time.min, tzinfo=zone).astimezone(UTC),
         until=datetime.combine(until + timedelta(days=1), time.min, tzinfo=zone).astimezone(UTC),
+        tag=tag if "=" in (tag := request.GET.get("tag", "")) else "",
     )
     export = exports.begin(wanted, columns=COLUMNS, zone=tenant.timezone, created_by=request.user)
     return streamed(
@@ -185,9 +192,9 @@ def _before(request: HttpRequest) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _grouped(days: QuerySet[DailyUsage], field: str, *, newest: bool = False) -> list[dict[str, Any]]:
+def _grouped(days: QuerySet[Any], field: str, tokens: Any, *, newest: bool = False) -> list[dict[str, Any]]:
     totals = days.values(field).order_by()
-    totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(TOKENS))
+    totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(tokens))
     return _rows(totals.order_by("-day" if newest else "-cost"), field)
 
 

@@ -140,7 +140,7 @@ class TenantAdmin(TenantActions, ConsolePage):
     list_select_related = ("tier",)
     search_fields = ("slug", "name")
     search_help_text = "Search by name or slug"
-    autocomplete_fields = ("tier", "default_model")
+    autocomplete_fields = ("tier", "default_model", "shadow_tier")
     readonly_fields = ("created_at", "updated_at", "deleted_at")
     prepopulated_fields = {"slug": ("name",)}
     actions = ("suspend", "resume", "raise_budget", "export_usage")
@@ -166,13 +166,14 @@ class TenantAdmin(TenantActions, ConsolePage):
             {
                 "fields": (
                     ("monthly_budget_usd", "budget_mode"),
-                    ("user_monthly_budget_usd", "downgrade_percent"),
-                    ("alert_percents", "margin_percent"),
+                    ("user_monthly_budget_usd", "margin_percent"),
+                    ("downgrade_percent", "downgrade_release_percent"),
+                    "alert_percents",
                     ("billing_day", "timezone"),
                 )
             },
         ),
-        ("Behaviour", {"fields": (("disconnect_policy", "alert_emails"), "note")}),
+        ("Behaviour", {"fields": (("disconnect_policy", "alert_emails"), "shadow_tier", "note")}),
         ("Dates", {"fields": (("created_at", "updated_at", "deleted_at"),)}),
         ("This change", {"fields": (("reason", "confirmed"),)}),
     )

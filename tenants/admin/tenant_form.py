@@ -17,7 +17,7 @@ from unfold.widgets import (
 
 from gateway_project.console import cells
 from routing.models import Model
-from tenants.models import Tenant, TenantStatus
+from tenants.models import Tenant, TenantStatus, Tier
 from tenants.policy import BudgetMode
 
 INHERITED = (
@@ -28,6 +28,7 @@ INHERITED = (
     "monthly_budget_usd",
     "user_monthly_budget_usd",
     "downgrade_percent",
+    "downgrade_release_percent",
     "margin_percent",
 )
 IN_USE = timedelta(days=7)
@@ -72,7 +73,7 @@ class TenantForm(forms.ModelForm):
         model = Tenant
         fields = (
             "name", "slug", "tier", "status", "default_model", *INHERITED, "budget_mode", "alert_percents",
-            "billing_day", "timezone", "disconnect_policy", "alert_emails", "note",
+            "billing_day", "timezone", "disconnect_policy", "alert_emails", "shadow_tier", "note",
         )  # fmt: skip
         widgets = {
             "alert_percents": UnfoldAdminTextInputWidget,
@@ -90,7 +91,7 @@ class TenantForm(forms.ModelForm):
             self.fields["models"].initial = self._allowed
         for name in INHERITED:
             if name in self.fields:
-                value = _plain(getattr(self.instance.tier, name))
+                value = _plain(_of_tier(self.instance.tier, name))
                 self.fields[name].widget.attrs["placeholder"] = value
                 own = getattr(self.instance, name) is not None
                 told = (
@@ -144,6 +145,13 @@ def _budget(tenant: Tenant) -> Decimal | None:
 
 def _shown(budget: Decimal | None) -> str:
     return "unlimited" if budget is None else cells.usd(budget)
+
+
+def _of_tier(tier: Tier, name: str) -> Decimal | int | None:
+    if name == "downgrade_release_percent" and tier.downgrade_release_percent is None:
+        return max(0, (tier.downgrade_percent or 0) - 10)
+    value: Decimal | int | None = getattr(tier, name)
+    return value
 
 
 def _plain(value: Decimal | int | None) -> str:

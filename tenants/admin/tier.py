@@ -4,14 +4,15 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, Prefetch, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage
 from routing.choice import Complexity
-from tenants.models import Tier, TierRoute
+from tenants.admin.route_grid import grid_page
+from tenants.models import Tier, TierDowngrade, TierRoute
 
 
 class RouteInline(TabularInline):
@@ -26,15 +27,27 @@ class RouteInline(TabularInline):
         return super().get_queryset(request).select_related("model", "tier")
 
 
+class DowngradeInline(TabularInline):
+    model = TierDowngrade
+    fields = ("model", "target")
+    autocomplete_fields = ("model", "target")
+    extra = 0
+    verbose_name_plural = "downgrades: where they go, other than the catalogue says"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TierDowngrade]:
+        return super().get_queryset(request).select_related("model", "target", "tier")
+
+
 @admin.register(Tier)
 class TierAdmin(ConsolePage):
     list_display = (
         "name", "per_minute", "per_day", "budget", "margin_percent", "simple", "complex", "tenant_count",
     )  # fmt: skip
     search_fields = ("name", "description")
-    autocomplete_fields = ("default_models",)
+    autocomplete_fields = ("default_models", "shadow_tier")
     readonly_fields = ("created_at", "updated_at")
-    inlines = (RouteInline,)
+    inlines = (RouteInline, DowngradeInline)
+    actions_list = ("routes",)
     fieldsets = (
         (None, {"fields": (("name", "description"), "default_models")}),
         (
@@ -52,10 +65,12 @@ class TierAdmin(ConsolePage):
             {
                 "fields": (
                     ("monthly_budget_usd", "user_monthly_budget_usd"),
-                    ("downgrade_percent", "margin_percent"),
+                    ("downgrade_percent", "downgrade_release_percent"),
+                    "margin_percent",
                 )
             },
         ),
+        ("In shadow", {"fields": ("shadow_tier",)}),
         ("Dates", {"fields": (("created_at", "updated_at"),)}),
     )
 
@@ -67,6 +82,10 @@ class TierAdmin(ConsolePage):
     def get_readonly_fields(self, request: HttpRequest, obj: Tier | None = None) -> Any:
         """The name is what the API calls the tier."""
         return (*self.readonly_fields, "name") if obj else self.readonly_fields
+
+    @action(description="Routing table", icon="dataset", url_path="routes", permissions=["view"])
+    def routes(self, request: HttpRequest) -> HttpResponse:
+        return grid_page(self, request)
 
     @display(description="Requests/min", ordering="max_requests_per_minute")
     def per_minute(self, tier: Tier) -> str:

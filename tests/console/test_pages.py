@@ -24,7 +24,12 @@ FACTORIES: dict[Any, Any] = {
     if name.endswith("Factory") and name != "DjangoModelFactory"
 }
 PAGES = [model for model in admin.site._registry if model._meta.app_label in OURS]
-INLINE_ONLY = {"tierroute", "allowedmodel", "webhookattempt"}  # shown on another model's page
+INLINE_ONLY = {
+    "tierroute",
+    "tierdowngrade",
+    "allowedmodel",
+    "webhookattempt",
+}  # shown on another model's page
 SUMS = {"periodusage", "dailytotal"}  # shown as numbers of the tenants' list and the dashboard
 
 

@@ -32,6 +32,7 @@ from tenants.models import ApiKey, Membership, Role, Tenant
 from tests.factories import (
     AdjustmentFactory,
     ApiKeyFactory,
+    DailyTagUsageFactory,
     DailyUsageFactory,
     MembershipFactory,
     StatementFactory,
@@ -50,6 +51,7 @@ def furnished(slug: str) -> dict[str, Any]:
     key = ApiKeyFactory(tenant=tenant, name=f"{slug} key")
     row = UsageRecordFactory(tenant=tenant, api_key=key, end_user=f"{slug} user", tags={"team": slug})
     DailyUsageFactory(tenant=tenant, api_key=key)
+    DailyTagUsageFactory(tenant=tenant, name="team", value=slug)
     AdjustmentFactory(tenant=tenant)
     endpoint = WebhookEndpointFactory(tenant=tenant)
     return {

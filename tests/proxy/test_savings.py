@@ -61,7 +61,12 @@ async def test_usage_says_what_downgrades_saved_and_why_requests_were_refused(
         await books()
         usage = await get(world.key, "/v1/usage")
 
-    assert usage.json["downgrades"] == {"requests": 1, "saved_usd": "0.015000000"}
+    assert usage.json["downgrades"] == {
+        "requests": 1,
+        "paid_usd": "0.003750000",
+        "would_have_cost_usd": "0.018750000",
+        "saved_usd": "0.015000000",
+    }
     assert usage.json["refused"] == {"model_not_allowed": 1}
 
 

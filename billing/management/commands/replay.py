@@ -13,11 +13,8 @@ from billing.money import to_usd
 from billing.simulation import Outcome
 from billing.what_if import BadTerms, as_json, terms_for, what_if
 from routing.choice import ComplexityRules
-from routing.models import ComplexityRule
+from routing.rules import UNLIMITED, current_rules
 from tenants.models import Tenant, Tier
-from tenants.snapshots import rules_of
-
-UNLIMITED = 2**53
 
 
 class _RuleFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,7 +121,8 @@ def _rules(given: str | None) -> ComplexityRules | None:
     if not given:
         return None
     if given == "shadow":
-        return rules_of(ComplexityRule.objects.filter(enabled=True))
+        in_force, with_shadow = current_rules()
+        return with_shadow or in_force
     read = _read(given, _RuleFile)
     return ComplexityRules(
         max_simple_bytes=read.max_simple_bytes,

@@ -1,0 +1,85 @@
+"""Roll-ups by tag and by refusal: to be read only."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter, RangeDateFilter, TextFilter
+from unfold.decorators import display
+
+from billing.admin.usage import ModelFilter
+from billing.models import DailyTagUsage, DailyVerdict
+from gateway_project.console import cells
+from gateway_project.console.pages import CountlessPage
+
+
+class NameFilter(TextFilter):
+    title = "tag"
+    parameter_name = "name"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(name=self.value()) if self.value() else queryset
+
+
+class ValueFilter(TextFilter):
+    title = "value"
+    parameter_name = "value"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(value=self.value()) if self.value() else queryset
+
+
+@admin.register(DailyTagUsage)
+class DailyTagUsageAdmin(CountlessPage):
+    list_display = ("day", "tenant", "name", "value", "model", "shown_requests", "shown_tokens", "cost")
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        NameFilter,
+        ValueFilter,
+        ModelFilter,
+        ("day", RangeDateFilter),
+    )
+    list_select_related = ("tenant",)
+    ordering = ("-day",)
+    sortable_by = ("day",)
+
+    @display(description="Requests")
+    def shown_requests(self, row: DailyTagUsage) -> str:
+        return cells.count(row.requests)
+
+    @display(description="Tokens")
+    def shown_tokens(self, row: DailyTagUsage) -> str:
+        return cells.count(row.tokens)
+
+    @display(description="Cost")
+    def cost(self, row: DailyTagUsage) -> str:
+        return cells.usd(row.cost_usd)
+
+
+class ShadowFilter(DropdownFilter):
+    title = "in shadow"
+    parameter_name = "shadow"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "Refused"), ("yes", "Would have been, in shadow")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(shadow=self.value() == "yes") if self.value() else queryset
+
+
+@admin.register(DailyVerdict)
+class DailyVerdictAdmin(CountlessPage):
+    list_display = ("day", "tenant", "shown_kind", "code", "detail", "shown_requests")
+    list_filter = (("tenant", AutocompleteSelectFilter), ShadowFilter, ("day", RangeDateFilter))
+    list_select_related = ("tenant",)
+    ordering = ("-day",)
+    sortable_by = ("day",)
+
+    @display(description="What", label={"Refused": "danger", "Would have": "info"})
+    def shown_kind(self, row: DailyVerdict) -> str:
+        return "Would have" if row.shadow else "Refused"
+
+    @display(description="Requests")
+    def shown_requests(self, row: DailyVerdict) -> str:
+        return cells.count(row.requests)

@@ -1,0 +1,106 @@
+"""The control API's reports from roll-ups: usage by tag, why requests were refused, what downgrades saved."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from billing import downgrades, tag_usage, verdicts
+from tenants.models import Tenant
+
+DAYS = 30
+SPAN = [
+    OpenApiParameter("tenant", str, required=True, description="A tenant's slug."),
+    OpenApiParameter("since", OpenApiTypes.DATE, description="First day, the tenant's own; 30 days back."),
+    OpenApiParameter("until", OpenApiTypes.DATE, description="Last day, included."),
+]
+
+
+class _Query(serializers.Serializer[Any]):
+    tenant = serializers.SlugField()
+    since = serializers.DateField(required=False)
+    until = serializers.DateField(required=False)
+    tag = serializers.CharField(required=False, max_length=64)
+
+
+class TagSumSerializer(serializers.Serializer[Any]):
+    value = serializers.CharField(help_text="(other): values beyond the thousandth of a day.")
+    requests = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
+
+
+class TagUsageSerializer(serializers.Serializer[Any]):
+    tags = serializers.ListField(child=serializers.CharField(), help_text="The names in use.")
+    results = TagSumSerializer(many=True, help_text="Of `tag`, the dearest values first.")
+
+
+class RefusalSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField(help_text="The model a route in shadow leads to.")
+    shadow = serializers.BooleanField(help_text="It was served; what is in shadow would have decided so.")
+    requests = serializers.IntegerField()
+
+
+class RefusalsSerializer(serializers.Serializer[Any]):
+    results = RefusalSerializer(many=True)
+
+
+class SavedSerializer(serializers.Serializer[Any]):
+    period_start = serializers.DateField()
+    requests = serializers.IntegerField(help_text="Downgraded ones.")
+    paid_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
+    would_have_cost_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
+    saved_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
+
+
+class SavingsSerializer(serializers.Serializer[Any]):
+    results = SavedSerializer(many=True)
+
+
+class TagUsageView(APIView):
+    """A tenant's usage by the values of one tag, and which tags it uses."""
+
+    @extend_schema(
+        parameters=[*SPAN, OpenApiParameter("tag", str, description="Its name.")],
+        responses=TagUsageSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        tenant, since, until, tag = _asked(request)
+        found = tag_usage.by_value(tenant.pk, tag, since=since, until=until) if tag else []
+        names = tag_usage.names(tenant.pk, since=since, until=until)
+        return Response(TagUsageSerializer({"tags": names, "results": found}).data)
+
+
+class RefusalsView(APIView):
+    """Why a tenant's requests were refused, and what limits and rules in shadow would have done."""
+
+    @extend_schema(parameters=SPAN, responses=RefusalsSerializer)
+    def get(self, request: Request) -> Response:
+        tenant, since, until, _ = _asked(request)
+        found = verdicts.sums(tenant.pk, since=since, until=until)
+        return Response(RefusalsSerializer({"results": found}).data)
+
+
+class SavingsView(APIView):
+    """What downgrades saved a tenant, by billing period: the same tokens at the price of what was asked for."""
+
+    @extend_schema(parameters=SPAN[:1], responses=SavingsSerializer)
+    def get(self, request: Request) -> Response:
+        tenant, *_ = _asked(request)
+        return Response(SavingsSerializer({"results": downgrades.saved_by_period(tenant.pk)}).data)
+
+
+def _asked(request: Request) -> tuple[Tenant, date, date | None, str]:
+    query = _Query(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    given = query.validated_data
+    since = given.get("since") or timezone.now().date() - timedelta(days=DAYS)
+    return get_object_or_404(Tenant, slug=given["tenant"]), since, given.get("until"), given.get("tag", "")

@@ -1,0 +1,188 @@
+"""Boxes and pages of a tenant's decisions: what would happen, a tier simulated, refusals, savings."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from billing import downgrades, verdicts
+from billing.money import to_usd
+from billing.simulation import Outcome
+from billing.what_if import terms_for, what_if
+from gateway_project.console import cells
+from gateway_project.console.what_would_happen import ask_of, what_would_happen
+from gateway_project.errors import TenantryError
+from routing.candidates import AUTO
+from tenants.models import Tenant, Tier
+
+DAYS = 30
+# About two seconds of a page; more are for `manage.py replay`.
+MOST_CALLS = 100_000
+
+
+class RequestForm(forms.Form):
+    """A request as staff would describe it."""
+
+    model = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+    prompt_tokens = forms.IntegerField(
+        min_value=1, max_value=10_000_000, initial=1000, widget=UnfoldAdminIntegerFieldWidget
+    )
+    max_tokens = forms.IntegerField(
+        min_value=1, max_value=10_000_000, initial=1000, widget=UnfoldAdminIntegerFieldWidget
+    )
+    messages = forms.IntegerField(min_value=1, initial=1, widget=UnfoldAdminIntegerFieldWidget)
+    tools = forms.IntegerField(min_value=0, initial=0, widget=UnfoldAdminIntegerFieldWidget)
+    system = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        label="System prompt",
+        help_text="Keywords are looked for in it.",
+    )
+    end_user = forms.CharField(required=False, max_length=200, widget=UnfoldAdminTextInputWidget)
+    no_downgrade = forms.BooleanField(
+        required=False, widget=UnfoldBooleanSwitchWidget, label="Declines a cheaper model"
+    )
+
+    def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = tenant.allowed_models.order_by("name").values_list("name", flat=True)
+        choices = [
+            ("", "none: the default"),
+            (AUTO, "auto: by complexity"),
+            *((name, name) for name in names),
+        ]
+        self.fields["model"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField has them
+
+
+class TierForm(forms.Form):
+    tier = forms.ModelChoiceField(
+        Tier.objects.order_by("name"),
+        to_field_name="name",
+        empty_label=None,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+def decisions_of(tenant: Tenant) -> dict[str, Any]:
+    """The box on the tenant's page."""
+    since = timezone.now().date() - timedelta(days=DAYS - 1)
+    sums = verdicts.sums(tenant.pk, since=since)
+    saved = downgrades.saved_between(tenant.pk, since=since)
+    return {
+        "days": DAYS,
+        "refused": [(each.code, cells.count(each.requests)) for each in sums if not each.shadow],
+        "in_shadow": [
+            (f"{each.code} {each.detail}".strip(), cells.count(each.requests)) for each in sums if each.shadow
+        ],
+        "saved": _saved(saved) if saved.requests else None,
+        "form": RequestForm(tenant=tenant),
+        "tier_form": TierForm(initial={"tier": tenant.tier.name}),
+    }
+
+
+def _saved(saved: downgrades.Saved) -> dict[str, str]:
+    return {
+        "requests": cells.count(saved.requests),
+        "asked": cells.short_usd(saved.would_have_cost_usd),
+        "paid": cells.short_usd(saved.paid_usd),
+        "saved": cells.short_usd(saved.saved_usd),
+    }
+
+
+def decision_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
+    """What would become of a request, described by the form."""
+    tenant = _tenant(request, tenant_id)
+    given = {
+        name: field.initial for name, field in RequestForm.base_fields.items() if field.initial is not None
+    }
+    form = RequestForm({**given, **request.GET.dict()}, tenant=tenant)
+    decision: dict[str, Any] | None = None
+    if form.is_valid():
+        asked = dict(form.cleaned_data)
+        declines = asked.pop("no_downgrade")
+        try:
+            decision = what_would_happen(tenant, ask_of(**asked), may_downgrade=not declines)
+        except TenantryError as error:
+            decision = {"would_refuse": [error.code], "refusal": {"message": error.message}, "candidates": []}
+    context = {"form": form, "decision": decision, "tenant": tenant}
+    return _page(request, "admin/what_would_happen.html", f"What would happen: {tenant.name}", context)
+
+
+def simulation_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
+    """The last thirty days under another tier."""
+    tenant = _tenant(request, tenant_id)
+    form = TierForm(request.GET or None, initial={"tier": tenant.tier.name})
+    context: dict[str, Any] = {"tenant": tenant, "form": form}
+    if form.is_valid():
+        tier = form.cleaned_data["tier"]
+        until = timezone.now()
+        since = until - timedelta(days=DAYS)
+        terms = terms_for(tenant, tier=tier)
+        found = what_if(tenant, terms, since=since, until=until, most_rows=MOST_CALLS)
+        refused_then = sum(
+            each.requests for each in verdicts.sums(tenant.pk, since=since.date()) if not each.shadow
+        )
+        context |= {
+            "tier": tier,
+            "outcome": _shown(found),
+            "refused_then": cells.count(refused_then),
+            "days": DAYS,
+        }
+    return _page(request, "admin/simulate_tier.html", f"Simulate a tier: {tenant.name}", context)
+
+
+def _shown(found: Outcome) -> dict[str, Any]:
+    def usd(nano: int) -> str:
+        return cells.usd(to_usd(nano))
+
+    moves = sorted(found.moves.values(), key=lambda each: -each.calls)[:20]
+    return {
+        "calls": cells.count(found.calls),
+        "left_out": cells.count(found.left_out) if found.left_out else "",
+        "played_from": found.played_from,
+        "recorded": usd(found.recorded_nano),
+        "would": usd(found.would_nano),
+        "difference": ("+" if found.difference_nano > 0 else "") + usd(found.difference_nano),
+        "refused": [(code, cells.count(calls)) for code, calls in sorted(found.refused.items())],
+        "refused_calls": cells.count(found.refused_calls),
+        "refused_usd": usd(found.refused_nano),
+        "downgraded": cells.count(found.downgraded),
+        "would_downgrade": cells.count(found.would_downgrade),
+        "moves": [
+            (
+                move.served_by,
+                move.would_be,
+                cells.count(move.calls),
+                usd(move.recorded_nano),
+                usd(move.would_nano),
+            )
+            for move in moves
+        ],
+    }
+
+
+def _tenant(request: HttpRequest, tenant_id: int) -> Tenant:
+    if not (
+        request.user.has_perm("tenants.view_tenant") and request.user.has_perm("billing.view_dailyusage")
+    ):
+        raise PermissionDenied
+    related = Tenant.objects.select_related("tier__shadow_tier", "shadow_tier", "default_model")
+    return get_object_or_404(related, pk=tenant_id)
+
+
+def _page(request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> HttpResponse:
+    each = {**admin.site.each_context(request), "title": title, "opts": Tenant._meta}
+    return TemplateResponse(request, template, {**each, **context})

@@ -1,0 +1,66 @@
+"""A tenant's page asks: what would become of such a request now? The meter is asked, nothing is written."""
+
+import asyncio
+from typing import Any
+
+from billing import meter
+from billing.lease import Facts
+from billing.pricing import price_book
+from proxy.charge import BYTES_PER_TOKEN
+from proxy.decision import decision_on
+from proxy.dialects.base import ParsedRequest
+from proxy.serve import plan_by
+from routing.choice import Ask
+from tenants.models import Tenant
+from tenants.policy import KeyPolicy, Principal
+from tenants.snapshots import policy_of, read_version
+
+# Staff ask for the tenant, whatever key it would call with.
+NO_KEY = KeyPolicy(
+    id=0,
+    name="",
+    prefix="",
+    expires_at=None,
+    revoked_at=None,
+    requests_per_minute=None,
+    monthly_budget_nano=None,
+)
+
+
+def ask_of(
+    *, model: str, prompt_tokens: int, max_tokens: int, messages: int, tools: int, system: str, end_user: str
+) -> Ask:
+    """A request of this size; an empty model leaves it to the tenant's default."""
+    return Ask(
+        model=model or None,
+        max_tokens=max_tokens,
+        min_output_tokens=1,
+        stream=False,
+        input_bound_tokens=prompt_tokens,
+        text_bytes=prompt_tokens * BYTES_PER_TOKEN,
+        message_count=messages,
+        tool_count=tools,
+        system_text=system,
+        end_user=end_user,
+    )
+
+
+def what_would_happen(tenant: Tenant, ask: Ask, *, may_downgrade: bool = True) -> dict[str, Any]:
+    """The decision as `POST /v1/route` has it. Raises the refusals that come before any limit is looked at."""
+    version = read_version(tenant.pk)
+    principal = Principal(policy=policy_of(tenant, version=version), key=NO_KEY)
+    parsed = ParsedRequest(ask=ask, wants_usage=True, caches=False, tags={})
+    plan = plan_by(principal, parsed, price_book(version.everyone), may_downgrade=may_downgrade)
+    facts = Facts(wire="", model_requested=ask.model or "", stream=False, end_user=ask.end_user)
+
+    async def asked() -> dict[str, Any]:
+        try:
+            return await decision_on(plan, facts=facts)
+        finally:
+            await meter.pipe().close()
+
+    decision = asyncio.run(asked())
+    if principal.policy.suspended:
+        decision["would_refuse"] = ["tenant_suspended", *decision["would_refuse"]]
+        decision["would_serve"] = None
+    return decision

@@ -1,0 +1,20 @@
+"""What a tenant sees of the gateway's decisions: when cheaper models serve, what that saved, why it was refused."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from billing import downgrades, verdicts
+from tenants.models import Tenant
+
+DAYS = 30
+
+
+def decisions(tenant: Tenant, *, today: date) -> dict[str, Any]:
+    """Template values for `portal/decisions.html`."""
+    refused = verdicts.sums(tenant.pk, since=today - timedelta(days=DAYS))
+    return {
+        "downgrade": downgrades.state_of(tenant),
+        "saved": downgrades.saved_by_period(tenant.pk, most=3),
+        "refused": [each for each in refused if not each.shadow],
+        "days": DAYS,
+    }

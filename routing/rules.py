@@ -1,0 +1,28 @@
+"""The complexity rules as staff keep them, in the form the chooser wants."""
+
+from collections.abc import Iterable
+
+from routing.choice import ComplexityRules
+from routing.models import ComplexityRule
+from routing.models.complexity_rule import RuleKind
+
+UNLIMITED = 2**53
+
+
+def rules_of(rules: Iterable[ComplexityRule]) -> ComplexityRules:
+    """These rules together; of two thresholds of one kind the one in shadow counts."""
+    rows = sorted(rules, key=lambda row: row.shadow)
+    thresholds = {row.subject: row.value for row in rows if row.kind == RuleKind.THRESHOLD}
+    return ComplexityRules(
+        max_simple_bytes=thresholds.get("max_simple_bytes") or UNLIMITED,
+        max_simple_messages=thresholds.get("max_simple_messages") or UNLIMITED,
+        max_simple_tools=thresholds.get("max_simple_tools", UNLIMITED) or 0,
+        keywords=tuple(row.subject for row in rows if row.kind == RuleKind.KEYWORD),
+    )
+
+
+def current_rules() -> tuple[ComplexityRules, ComplexityRules | None]:
+    """The rules in force, and with those in shadow where there are any."""
+    rows = list(ComplexityRule.objects.filter(enabled=True))
+    shadowed = rules_of(rows) if any(row.shadow for row in rows) else None
+    return rules_of(row for row in rows if not row.shadow), shadowed
