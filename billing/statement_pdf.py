@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import unfold
 from django.conf import settings
-from django.contrib.staticfiles import finders
 from fpdf import FPDF
 from fpdf.fonts import FontFace
 
 from billing.models import Statement
 
-FONT = "Inter"  # the console's own: Latin, Greek and Cyrillic
+FONT = "Inter"  # the theme's, whole: Latin, Greek and Cyrillic
+_FONTS = Path(unfold.__file__).parent / "static" / "unfold" / "fonts" / "inter"
 INK, SOFT, RULE, SHADE = (24, 24, 27), (113, 113, 122), (212, 212, 216), (244, 244, 245)
 _BOLD = FontFace(emphasis="BOLD", fill_color=SHADE)
 _TOKENS_WRITTEN = ("cache_write_5m_tokens", "cache_write_1h_tokens")
@@ -26,7 +28,7 @@ class _Page(FPDF):
         super().__init__(format="A4")
         self.foot = foot
         for style, file in (("", "Regular"), ("B", "SemiBold")):
-            self.add_font(FONT, style, finders.find(f"unfold/fonts/inter/Inter-{file}.woff2"))
+            self.add_font(FONT, style, _FONTS / f"Inter-{file}.woff2")
         self.set_margins(15, 18)
         self.set_auto_page_break(True, margin=22)
         self.set_draw_color(*RULE)
