@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing.learned import LEAST, MOST, UNKNOWN, OutputSizes
-from tests.proxy.gateway import post
+from tests.proxy.gateway import caller, post
 from tests.proxy.upstream import START, STOP, event, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,9 +104,10 @@ async def test_a_flush_in_mid_stream_cuts_it_rather_than_let_it_run_unreserved(
 ):
     monkeypatch.setattr("proxy.streaming.PATIENCE_SECONDS", (0.01,))
     await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal(5))
-    async with upstream_answering(stream(START, delta(10), 0.3, delta(4000), 0.3, delta(10), end(4020))):
-        answering = asyncio.create_task(post(world.key, **LONG))
-        await asyncio.sleep(0.15)
+    async with upstream_answering(stream(START, delta(10), 0.5, delta(4000), 0.3, delta(10), end(4020))):
+        calling = caller(world.key, **LONG)
+        answering = asyncio.create_task(calling.call())
+        await calling.piece_came.wait()
         for name in redis_server.scan_iter("*:leases"):
             redis_server.delete(name)
         answer = await answering
