@@ -105,7 +105,7 @@ async def test_a_flush_in_mid_stream_cuts_it_rather_than_let_it_run_unreserved(
     monkeypatch.setattr("proxy.streaming.PATIENCE_SECONDS", (0.01,))
     await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal(5))
     async with upstream_answering(stream(START, delta(10), 0.5, delta(4000), 0.3, delta(10), end(4020))):
-        calling = caller(world.key, **LONG)
+        calling = caller(world.key, stream=True, max_tokens=32_000)
         answering = asyncio.create_task(calling.call())
         await calling.piece_came.wait()
         for name in redis_server.scan_iter("*:leases"):
