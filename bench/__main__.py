@@ -9,7 +9,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import breakdown, export, fairness, json_calls, ledger, scale, sse, webhooks
+from bench import breakdown, drain, export, fairness, json_calls, ledger, scale, sse, webhooks
 from bench.table import Table, write
 
 PARTS = {
@@ -26,6 +26,7 @@ PARTS = {
     "webhooks": webhooks.beside_endpoints_that_hang,
     "export": export.of_a_million_rows,
     "ledger": ledger.what_is_asked,
+    "drain": drain.throughput_and_lag,
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 

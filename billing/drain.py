@@ -8,17 +8,22 @@ from typing import Any
 
 import msgspec
 import redis
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from billing.ledger import Batch, Entry, post, read_entry
 from gateway_project.policy_changes import store
 from gateway_project.redis_address import STORE_ERRORS
-from gateway_project.shards import every_tag
+from gateway_project.shards import tag
 
 logger = logging.getLogger(__name__)
 GROUP = "ledger"
 BATCH = 2000
 CLAIM_AFTER_MS = 10_000
+
+
+def _stream(shard: int) -> str:
+    return f"{tag(shard)}:usage"
 
 
 class Drain:
@@ -29,8 +34,8 @@ class Drain:
         self._store = store()
         self._claimed_at = 0.0
         self._whole = False  # the step before came to its end: nothing is read and not acknowledged
-        for tag in every_tag():
-            self._make_group(f"{tag}:usage")
+        for shard in range(settings.METER_SHARDS):
+            self._make_group(_stream(shard))
 
     def step(self) -> int:
         """One round over all shards; what a dead consumer left behind is taken over now and then."""
@@ -38,16 +43,16 @@ class Drain:
         whole, self._whole = self._whole, False
         done = 0
         claim = time.monotonic() - self._claimed_at > CLAIM_AFTER_MS / 2000
-        for tag in every_tag():
-            stream = f"{tag}:usage"
+        for shard in range(settings.METER_SHARDS):
+            stream = _stream(shard)
             if claim:
                 _, entries, *_ = self._store.xautoclaim(
                     stream, GROUP, self.consumer, CLAIM_AFTER_MS, count=BATCH
                 )
-                done += self._post(stream, entries)
+                done += self._post(shard, entries)
             if not whole:
-                done += self._post(stream, self._read(stream, "0"))
-            done += self._post(stream, self._read(stream, ">"))
+                done += self._post(shard, self._read(stream, "0"))
+            done += self._post(shard, self._read(stream, ">"))
         self._whole = True
         if claim:
             self._claimed_at = time.monotonic()
@@ -69,9 +74,10 @@ class Drain:
             [entries] = entries
         return list(entries)
 
-    def _post(self, stream: str, raw: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
+    def _post(self, shard: int, raw: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
         if not raw:
             return 0
+        stream = _stream(shard)
         entries: list[Entry] = []
         with self._store.pipeline(transaction=True) as pipeline:
             for entry_id, fields in raw:
@@ -81,7 +87,7 @@ class Drain:
                     # Set aside whole, counted and shown; it must neither block the others nor be lost.
                     logger.exception("usage event %s cannot be read; kept in %s:poison", entry_id, stream)
                     pipeline.xadd(f"{stream}:poison", fields or {b"empty": b"1"})
-            batch = post(entries) if entries else Batch(inserted=0, repeated=0, late=0)
+            batch = post(entries, shard=shard) if entries else Batch(inserted=0, repeated=0, late=0)
             ids = [entry_id for entry_id, _ in raw]
             pipeline.xack(stream, GROUP, *ids)
             pipeline.xdel(stream, *ids)

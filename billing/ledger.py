@@ -1,8 +1,8 @@
 """The drain: usage events from the meter's streams into PostgreSQL, each exactly once.
 
-A batch is one transaction: ledger rows, roll-ups, alerts, adjustments, last-used times. Rows that are there
-already (a batch that died between commit and acknowledgement) are skipped by their request id, and everything
-else is computed from the rows that were really inserted.
+A batch is one transaction: ledger rows and their link of the hash chain, roll-ups, alerts, adjustments, last-used
+times. Rows that are there already (a batch that died between commit and acknowledgement) are skipped by their
+request id, and everything else is computed from the rows that were really inserted.
 """
 
 import logging
@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 
 from billing.adjustments import keep_figures
 from billing.alerts import tell_threshold
+from billing.chain import sealing, take_turn
 from billing.events import UsageEvent, decode
 from billing.models import Adjustment, UsageRecord
 from billing.models.adjustment import AdjustmentKind
@@ -100,12 +101,15 @@ def read_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     )
 
 
-def post(entries: Sequence[Entry]) -> Batch:
-    """Write a batch. Deadlocks and serialization failures are tried again, other database errors raised."""
+def post(entries: Sequence[Entry], *, shard: int) -> Batch:
+    """Write a batch of a shard's stream.
+
+    Deadlocks and serialization failures are tried again, other database errors raised.
+    """
     for attempt in range(5):
         try:
             with transaction.atomic():
-                return _post(entries)
+                return _post(entries, shard)
         except OperationalError as error:
             state = getattr(error.__cause__, "sqlstate", "")
             if attempt == 4 or state not in ("40001", "40P01"):
@@ -114,9 +118,9 @@ def post(entries: Sequence[Entry]) -> Batch:
     raise AssertionError("unreachable")
 
 
-def _post(entries: Sequence[Entry]) -> Batch:
+def _post(entries: Sequence[Entry], shard: int) -> Batch:
     rows = [entry for entry in entries if not entry.late]
-    new_ids = _insert(rows)
+    new_ids = _insert(rows, shard)
     # By id, since a replay may have put the same call into the stream twice.
     by_id = {entry.event.request_id: entry for entry in rows}
     new = [entry for request_id, entry in by_id.items() if request_id in new_ids]
@@ -130,22 +134,25 @@ def _post(entries: Sequence[Entry]) -> Batch:
     return Batch(inserted=len(new), repeated=len(rows) - len(new), late=len(late))
 
 
-def _insert(entries: Sequence[Entry]) -> set[str]:
-    """Insert rows that are not there yet; the ids of those that went in."""
+def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
+    """Insert rows that are not there yet, sealed as the shard's next batch; the ids of those that went in."""
     if not entries:
         return set()
     names = ", ".join(COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS ledger_batch (LIKE billing_usagerecord) ON COMMIT DELETE ROWS"
+            "CREATE TEMP TABLE IF NOT EXISTS ledger_batch (LIKE billing_usagerecord INCLUDING DEFAULTS) "
+            "ON COMMIT DELETE ROWS"
         )
-        cursor.execute("ALTER TABLE ledger_batch ALTER recorded_at SET DEFAULT now()")
         with cursor.copy(f"COPY ledger_batch ({names}) FROM STDIN") as copy:
             for entry in entries:
                 copy.write_row(_row(entry.event))
+        take_turn(cursor, shard)
         cursor.execute(
-            f"INSERT INTO billing_usagerecord ({names}) SELECT {names} FROM ledger_batch "  # noqa: S608 - our own names
-            "ORDER BY request_id ON CONFLICT DO NOTHING RETURNING request_id"
+            f"WITH posted AS (INSERT INTO billing_usagerecord ({names}) SELECT {names} FROM ledger_batch "  # noqa: S608 - our own names
+            f"ORDER BY request_id ON CONFLICT DO NOTHING RETURNING *), {sealing('posted')} "
+            "SELECT request_id FROM posted",
+            {"shard": shard},
         )
         return {str(request_id) for (request_id,) in cursor.fetchall()}
 

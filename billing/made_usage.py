@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
 
+from billing.chain import sealing, take_turn
 from billing.histogram import BOUNDS_MS
 from billing.models import ModelPrice
 from billing.partitions import make_partitions
@@ -63,6 +65,9 @@ def _slice(tenants: Sequence[Tenant], *, count: int, since: datetime, until: dat
         }
         cursor.execute(_CALLS, named)
         cursor.execute(_BOOK)
+        for shard in range(settings.METER_SHARDS):
+            take_turn(cursor, shard)
+            cursor.execute(_seal(), {"shard": shard, "shards": settings.METER_SHARDS})
         cursor.execute(_roll_up())
         cursor.execute(_TAGS)
         return count
@@ -182,6 +187,15 @@ ON CONFLICT (tenant_id, name, day, value, model) DO UPDATE SET
     input_tokens = total.input_tokens + EXCLUDED.input_tokens,
     output_tokens = total.output_tokens + EXCLUDED.output_tokens, cost_usd = total.cost_usd + EXCLUDED.cost_usd
 """
+
+
+def _seal() -> str:
+    """A link of the hash chain for the rows of one shard."""
+    return (
+        "WITH made AS (SELECT record.* FROM made_call JOIN billing_usagerecord record "  # noqa: S608 - our own names
+        "ON record.request_id = made_call.request_id AND record.created_at = made_call.at "
+        f"WHERE made_call.tenant_id %% %(shards)s = %(shard)s), {sealing('made')} SELECT"
+    )
 
 
 def _roll_up() -> str:

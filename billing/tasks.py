@@ -5,10 +5,10 @@ from django.conf import settings
 
 from billing.adjustments import end_grants
 from billing.alerts import catch_up
-from billing.books import reconcile
 from billing.closing import close_due
 from billing.notices import announce_keys, notice_limits, notice_usage
 from billing.partitions import make_partitions
+from billing.reconcile import reconcile
 from billing.spend import forget_idle_balances
 from billing.upstream_bill import check_recent
 from billing.upstream_report import import_report

@@ -6,9 +6,10 @@ from django.db.models.functions import Now
 
 
 class LedgerBatch(models.Model):
-    """One drained batch of one shard.
+    """One drained batch of one shard, numbered from 1 without a gap.
 
-    `hash` is the hex SHA-256 over `previous_hash` and the batch's rows in the order of `request_ids`.
+    `row_hashes` are the SHA-256 of its rows, 32 bytes each in the order of `request_ids`; `hash` is the hex
+    SHA-256 over shard, number, `previous_hash` and `row_hashes`. See `billing/chain.py`.
     """
 
     shard = models.PositiveSmallIntegerField()
@@ -17,6 +18,7 @@ class LedgerBatch(models.Model):
     hash = models.CharField(max_length=64)
     rows = models.PositiveIntegerField()
     request_ids = ArrayField(models.UUIDField(), default=list)
+    row_hashes = models.BinaryField(default=b"")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -119,7 +119,7 @@ def test_a_process_killed_between_commit_and_acknowledgement_leaves_one_alert(te
     for tag in every_tag():  # read and committed, never acknowledged
         consumer = Drain()
         if entries := consumer._read(f"{tag}:usage", ">"):
-            post([read_entry(*entry) for entry in entries])
+            post([read_entry(*entry) for entry in entries], shard=0)
     monkeypatch.setattr(drain, "CLAIM_AFTER_MS", 0)
     time.sleep(0.01)
 
@@ -134,7 +134,7 @@ def test_a_process_killed_before_its_commit_leaves_the_alert_to_the_next(tenant,
         consumer = Drain()
         if entries := consumer._read(f"{tag}:usage", ">"):
             with transaction.atomic():
-                post([read_entry(*entry) for entry in entries])
+                post([read_entry(*entry) for entry in entries], shard=0)
                 transaction.set_rollback(True)
     assert not BudgetAlert.objects.exists()
     monkeypatch.setattr(drain, "CLAIM_AFTER_MS", 0)

@@ -109,13 +109,13 @@ def test_a_late_settlement_gives_back_what_was_reserved_too_much(tenant):
         model="m",
         cost_nano=4_000_000_000,
     )
-    post([Entry(id="1-0", event=event)])
+    post([Entry(id="1-0", event=event)], shard=0)
     late = UsageEvent(
         **{name: getattr(event, name) for name in event.__struct_fields__} | {"cost_nano": 10**9}
     )
 
-    post([Entry(id="2-0", event=late, late=True)])
-    post([Entry(id="2-0", event=late, late=True)])
+    post([Entry(id="2-0", event=late, late=True)], shard=0)
+    post([Entry(id="2-0", event=late, late=True)], shard=0)
 
     tenant.refresh_from_db()
     assert tenant.spendable_usd == 23

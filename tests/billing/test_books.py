@@ -11,12 +11,12 @@ from django.utils import timezone
 from billing.books import check_books
 from billing.events import UsageEvent
 from billing.ledger import Entry, post
-from billing.models import DriftReport
+from billing.models import DriftReport, WebhookDelivery
 from billing.periods import period_of
 from billing.request_ids import new_request_id
 from billing.tasks import hold_the_books_together, keep_partitions_ahead
 from gateway_project.shards import shard_of, tag, tenant_key
-from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory
+from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,7 +67,7 @@ def test_what_is_in_the_stream_counts_until_it_is_in_the_ledger(redis_server):
     [book] = check_books([tenant])
     assert (book.ok, book.undrained, book.expected_usd) == (True, 1, Decimal(3))
 
-    post([Entry(id="1-1", event=event)])  # and not acknowledged yet: it is in both
+    post([Entry(id="1-1", event=event)], shard=shard_of(tenant.pk))  # and not acknowledged yet: it is in both
     [book] = check_books([tenant])
     assert (book.ok, book.undrained) == (True, 0)
     assert book.ledger_usd == book.rollup_usd == 3
@@ -86,6 +86,32 @@ def test_a_counter_that_differs_is_drift_and_a_cold_one_is_not(redis_server):
     warm, cold = TenantFactory(), TenantFactory()
     spent(warm, 1, redis_server)
     assert [book.drift_usd for book in check_books([warm, cold])] == [1, 0]
+
+
+def test_a_counter_that_differs_is_told_and_dropped_so_that_the_next_call_rebuilds_it(redis_server):
+    tenant = TenantFactory()
+    WebhookEndpointFactory(tenant=None)
+    UsageRecordFactory(tenant=tenant, cost_usd=2)
+    DailyUsageFactory(tenant=tenant, cost_usd=2)
+    spent(tenant, 1, redis_server)
+
+    assert hold_the_books_together() == 1
+
+    assert not redis_server.keys(f"{tenant_key(tenant.pk)}:b:*")
+    assert DriftReport.objects.get().details == {"repaired": True}
+    assert WebhookDelivery.objects.get().event_type == "books.drift"
+    assert hold_the_books_together() == 0
+
+
+def test_a_counter_is_left_alone_where_ledger_and_roll_up_differ_too(redis_server):
+    tenant = TenantFactory()
+    UsageRecordFactory(tenant=tenant, cost_usd=2)
+    spent(tenant, 1, redis_server)
+
+    assert hold_the_books_together() == 1
+
+    assert redis_server.keys(f"{tenant_key(tenant.pk)}:b:*")
+    assert DriftReport.objects.get().details == {"repaired": False}
 
 
 def test_a_prepaid_tenants_older_periods_count_too(redis_server):

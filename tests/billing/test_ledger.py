@@ -59,9 +59,9 @@ def test_a_thousand_events_at_once_all_arrive(tenant, redis_server):
 
 def test_a_batch_that_is_posted_twice_counts_once(tenant):
     entries = [Entry(id="1-0", event=an_event(tenant.pk, cost_nano=5))]
-    post(entries)
+    post(entries, shard=0)
 
-    again = post(entries)
+    again = post(entries, shard=0)
 
     assert (again.inserted, again.repeated) == (0, 1)
     assert DailyUsage.objects.get().requests == 1

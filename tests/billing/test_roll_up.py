@@ -17,8 +17,13 @@ def test_the_day_on_which_the_billing_day_changes_belongs_to_two_periods(redis_s
     """One batch with both must not stop the drain, and each period has its own."""
     tenant = TenantFactory()
     for number, (period, nano) in enumerate((("2026-11-01", 5), ("2026-11-23", 7), ("2026-11-01", 1))):
-        post([Entry(id=f"{number}-0", event=an_event(tenant.pk, period_start=period, cost_nano=nano))])
-    post([Entry(id=f"9-{n}", event=an_event(tenant.pk, period_start=f"2026-11-{n:02}")) for n in (1, 23)])
+        post(
+            [Entry(id=f"{number}-0", event=an_event(tenant.pk, period_start=period, cost_nano=nano))], shard=0
+        )
+    post(
+        [Entry(id=f"9-{n}", event=an_event(tenant.pk, period_start=f"2026-11-{n:02}")) for n in (1, 23)],
+        shard=0,
+    )
 
     spent = dict(DailyUsage.objects.values_list("period_start", "cost_usd"))
 

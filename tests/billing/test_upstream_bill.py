@@ -174,7 +174,7 @@ def test_a_late_settlement_is_taken_into_account():
         cost_nano=4_000_000_000,
         upstream_cost_nano=2_000_000_000,
     )
-    post([Entry(id="1-0", event=event, late=True)])
+    post([Entry(id="1-0", event=event, late=True)], shard=0)
     import_bill([billed(2)], source="x")
     assert checks() == [(DAY, "sonnet", Decimal(2), Decimal(2), True)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Receiver(ThreadingHTTPServer):
-    """`answers` is a list of (status, headers), the last of which repeats."""
+    """`answers` is a list of (status, headers), the last of which repeats. While `gate` is clear none is given."""
 
     daemon_threads = True
 
@@ -16,6 +16,8 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: list[tuple[int, dict[str, str]]] = [(200, {})]
         self.came: list[tuple[dict[str, str], bytes]] = []
+        self.gate = threading.Event()
+        self.gate.set()
 
     @property
     def place(self) -> str:
@@ -34,6 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.came.append((headers, body))
+        self.server.gate.wait(120)
         status, extra = self.server.answers[min(len(self.server.came), len(self.server.answers)) - 1]
         self.send_response(status)
         for name, value in extra.items():

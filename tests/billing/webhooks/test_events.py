@@ -8,12 +8,12 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
-from billing.books import reconcile
 from billing.closing import close_due
 from billing.events import UsageEvent
 from billing.ledger import Entry, post
 from billing.models import DailyUsage
 from billing.notices import announce_keys, notice_usage
+from billing.reconcile import reconcile
 from billing.request_ids import new_request_id
 from billing.webhooks.deliver import deliver_due
 from gateway_project.secrets import decrypt
@@ -36,7 +36,7 @@ def cross_a_threshold(tenant, percent=80):
         "gpt-4o",
         budget_nano=10**11,
     )
-    post([Entry(id="1-1", event=event, crossed=(percent,), spent_nano=percent * 10**9)])
+    post([Entry(id="1-1", event=event, crossed=(percent,), spent_nano=percent * 10**9)], shard=0)
 
 
 def exceed(tenant):
