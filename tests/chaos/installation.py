@@ -16,8 +16,10 @@ from typing import Any
 import httpx
 import msgspec
 import psutil
+import psycopg
 import redis
 
+from tests.billing.webhooks.receiver import Receiver, receiving
 from tests.sandbox import free_port, running_sandbox
 from tests.stack.conftest import HOME, wait_until_ready
 
@@ -33,42 +35,13 @@ _WHAT = {
 }
 
 
-class Installation(msgspec.Struct):
-    """Its address, where its data is, and the process that keeps the others."""
+class Gateway(msgspec.Struct):
+    """Its address, where its data is, what its commands need, and the upstream's journal."""
 
     url: str
     home: Path
     journal: Path
-    up: "subprocess.Popen[bytes]"
     environment: dict[str, str]
-    workers: int = 2
-
-    def pids(self, what: str) -> list[int]:
-        """The running processes of a kind: web, ledger, worker, beat, redis; postgres: the postmaster."""
-        if what == "postgres":
-            return [int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])]
-        found = []
-        for child in psutil.Process(self.up.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if _WHAT[what] in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
-                    found.append(child.pid)
-        return sorted(found)
-
-    def kill(self, what: str) -> None:
-        """`kill -9` of the first process of a kind."""
-        os.kill(self.pids(what)[0], signal.SIGKILL)
-
-    def freeze(self, what: str, seconds: float) -> None:
-        pid = self.pids(what)[0]
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(seconds)
-        os.kill(pid, signal.SIGCONT)
-
-    def redis(self) -> Any:
-        socket = self.manage(
-            "shell", "-v", "0", "-c", "from django.conf import settings as s; print(s.REDIS_URL)"
-        )
-        return redis.Redis.from_url(socket.strip().splitlines()[-1])
 
     def manage(self, *arguments: str, check: bool = True) -> str:
         """What a `manage.py` command prints."""
@@ -109,15 +82,83 @@ class Installation(msgspec.Struct):
                 return books
             time.sleep(1)
 
+    def postgres(self) -> "psycopg.Connection[Any]":
+        return psycopg.connect(
+            self.environment.get("DATABASE_URL") or (self.home / "postgres.url").read_text()
+        )
+
+
+class Installation(Gateway):
+    """One that `make up` started: the process that keeps the others, and a receiver of its webhooks."""
+
+    up: "subprocess.Popen[bytes]"
+    receiver: Receiver
+    workers: int = 2
+
+    def pids(self, what: str) -> list[int]:
+        """The running processes of a kind: web, ledger, worker, beat, redis; postgres: the postmaster."""
+        if what == "postgres":
+            return [int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])]
+        found = []
+        for child in psutil.Process(self.up.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if _WHAT[what] in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child.pid)
+        return sorted(found)
+
+    def kill(self, what: str) -> None:
+        """`kill -9` of the first process of a kind."""
+        os.kill(self.pids(what)[0], signal.SIGKILL)
+
+    def kill_busiest_web(self) -> None:
+        """The one with the most connections: it is in the middle of calls."""
+        busiest = max(self.pids("web"), key=lambda pid: len(psutil.Process(pid).net_connections("tcp")))
+        os.kill(busiest, signal.SIGKILL)
+
+    def freeze(self, what: str, seconds: float) -> None:
+        with self.frozen(what):
+            time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def frozen(self, what: str) -> Iterator[None]:
+        pid = self.pids(what)[0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def also_running(self, *command: str) -> Iterator[None]:
+        """One more process of the installation, started by hand."""
+        more = subprocess.Popen(
+            [sys.executable, "-W", "ignore", *command],
+            cwd=HOME,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            more.terminate()
+            more.wait(30)
+
+    def redis(self) -> Any:
+        socket = self.manage(
+            "shell", "-v", "0", "-c", "from django.conf import settings as s; print(s.REDIS_URL)"
+        )
+        return redis.Redis.from_url(socket.strip().splitlines()[-1])
+
 
 @contextlib.contextmanager
-def running_installation(*, web_workers: int = 2) -> Iterator[Installation]:
+def running_installation(*, web_workers: int = 2, ahead_seconds: int = 0) -> Iterator[Installation]:
+    """With `ahead_seconds` the clock of all its processes is so much ahead of the machine's."""
     home = Path(tempfile.mkdtemp(prefix="tenantry-chaos-", dir="/tmp"))
     home.chmod(0o755)
     journal = home / "journal.jsonl"
     port = free_port()
     log = (home / "up.log").open("w")
-    with running_sandbox(journal) as upstream:
+    with running_sandbox(journal) as upstream, receiving() as receiver:
         environment = {name: value for name, value in os.environ.items() if name not in _OURS}
         environment |= {
             "DATA_DIR": str(home),
@@ -126,6 +167,8 @@ def running_installation(*, web_workers: int = 2) -> Iterator[Installation]:
             "EZAI_BASE_URL": upstream,
             "EZAI_API_KEY": "sandbox",
             "UPSTREAM_TRACKING_HEADERS": "x-tenantry-request={request_id}",
+            "WEBHOOK_ALLOW_HOSTS": receiver.place,
+            **(_clock_ahead(ahead_seconds) if ahead_seconds else {}),
         }
         up = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "gateway_project.up"],
@@ -137,7 +180,9 @@ def running_installation(*, web_workers: int = 2) -> Iterator[Installation]:
         url = f"http://127.0.0.1:{port}"
         try:
             wait_until_ready(url, up, home / "up.log")
-            yield Installation(url=url, home=home, journal=journal, up=up, environment=environment)
+            yield Installation(
+                url=url, home=home, journal=journal, up=up, environment=environment, receiver=receiver
+            )
         finally:
             up.send_signal(signal.SIGTERM)
             up.wait(60)
@@ -145,9 +190,44 @@ def running_installation(*, web_workers: int = 2) -> Iterator[Installation]:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def operator_of(installation: Installation) -> httpx.Client:
+def fake_clock() -> Path | None:
+    """libfaketime, if this machine has it (Debian: `apt install faketime`)."""
+    found = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+    return found[0] if found else None
+
+
+def _clock_ahead(seconds: int) -> dict[str, str]:
+    return {
+        "LD_PRELOAD": str(fake_clock()),
+        "FAKETIME": f"+{seconds}",
+        "FAKETIME_DONT_RESET": "1",
+    }
+
+
+def operator_of(installation: Gateway) -> httpx.Client:
     """A client of the control API."""
     printed = json.loads(installation.manage("create_operator", "chaos"))
     return httpx.Client(
         base_url=installation.url, headers={"authorization": f"Token {printed['token']}"}, timeout=30
     )
+
+
+def make_key(operator: httpx.Client, slug: str, **fields: Any) -> str:
+    """A key of a new tenant with room for everything, so that it is missed if it loses a call."""
+    body: dict[str, Any] = {"slug": slug, "name": slug, "tier": "enterprise", "allowed_models": [SONNET]}
+    body |= {"max_requests_per_minute": 100_000, "monthly_budget_usd": "1000", "max_tokens_per_day": 10**12}
+    answer = operator.post("/api/tenants/", json=body | fields)
+    assert answer.status_code == 201, answer.text
+    return str(operator.post(f"/api/tenants/{slug}/keys/", json={"name": "c"}).json()["key"])
+
+
+def ledger_rows(installation: Gateway) -> dict[str, dict[str, Any]]:
+    """Every ledger row by request id; the primary key keeps a second one out."""
+    with operator_of(installation) as operator:
+        rows: dict[str, dict[str, Any]] = {}
+        url: str | None = "/api/usage?page_size=1000"
+        while url:
+            page = operator.get(url).json()
+            rows |= {row["request_id"]: row for row in page["results"]}
+            url = page["next"]
+    return rows

@@ -1,4 +1,4 @@
-"""Callers that keep calling while something breaks: JSON answers and streams, by turns."""
+"""Callers that keep calling while something breaks: JSON answers and streams."""
 
 import asyncio
 import threading
@@ -24,12 +24,20 @@ class Seen(msgspec.Struct):
     def served(self) -> int:
         return self.statuses["200"]
 
+    @property
+    def cut_off(self) -> int:
+        """Calls that were in flight when their process died."""
+        return self.statuses["gone"] + self.statuses["cut"]
+
 
 class Load:
-    """`with Load(url, keys) as load:` calls until the block ends; `load.seen` is what came back."""
+    """`with Load(urls, keys) as load:` calls until the block ends; `load.seen` is what came back.
 
-    def __init__(self, url: str, keys: list[str], *, callers: int = 12) -> None:
-        self._url, self._keys, self._callers = url, keys, callers
+    `kind` is json, stream or both.
+    """
+
+    def __init__(self, urls: list[str], keys: list[str], *, callers: int = 12, kind: str = "both") -> None:
+        self._urls, self._keys, self._callers, self._kind = urls, keys, callers, kind
         self._stop = threading.Event()
         self.seen = Seen(Counter())
 
@@ -50,18 +58,20 @@ class Load:
 
     async def _run(self) -> None:
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=self._url, timeout=20, limits=limits) as client:
+        async with httpx.AsyncClient(timeout=20, limits=limits) as client:
             await asyncio.gather(*(self._call_on(client, number) for number in range(self._callers)))
 
     async def _call_on(self, client: httpx.AsyncClient, number: int) -> None:
         key = self._keys[number % len(self._keys)]
+        url = self._urls[number // 2 % len(self._urls)]
+        stream = self._kind == "stream" or (self._kind == "both" and number % 2 == 1)
         while not self._stop.is_set():
-            status = await self._call(client, key, stream=number % 2 == 1)
+            status = await self._call(client, url, key, stream=stream)
             self.seen.statuses[status] += 1
             if status != "200":
                 await asyncio.sleep(0.1)
 
-    async def _call(self, client: httpx.AsyncClient, key: str, *, stream: bool) -> str:
+    async def _call(self, client: httpx.AsyncClient, url: str, key: str, *, stream: bool) -> str:
         body: dict[str, Any] = {
             "model": SONNET,
             "max_tokens": 4000,
@@ -69,7 +79,7 @@ class Load:
             "messages": [{"role": "user", "content": STREAM if stream else JSON}],
         }
         try:
-            answer = await client.post("/v1/messages", json=body, headers={"x-api-key": key})
+            answer = await client.post(f"{url}/v1/messages", json=body, headers={"x-api-key": key})
         except httpx.HTTPError:
             return "gone"
         if stream and answer.status_code == 200 and b"message_stop" not in answer.content:

@@ -13,7 +13,8 @@ BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
 
 class Finding(msgspec.Struct):
     """One fault. `missing`: billed upstream and not in the ledger. `wrong`: other tokens than billed, and not
-    flagged as an estimate. `unexplained`: charged, not billed upstream, and not flagged."""
+    flagged as an estimate. `unexplained`: charged, not billed upstream, and not flagged. `short`: an estimate
+    below what was billed."""
 
     fault: str
     answers: dict[str, int]
@@ -23,6 +24,7 @@ class Finding(msgspec.Struct):
     missing: int
     wrong: int
     unexplained: int
+    short: int
     books_agree: bool
 
     @classmethod
@@ -34,13 +36,14 @@ class Finding(msgspec.Struct):
         rows: dict[str, dict[str, Any]],
         books: dict[str, Any],
     ) -> "Finding":
-        exact = estimated = wrong = 0
+        exact = estimated = wrong = short = 0
         for request_id, call in billed.items():
             row = rows.get(request_id)
             if row is None:
                 continue
             if row["estimated"]:
                 estimated += 1
+                short += float(row["cost_usd"]) < _cost_usd(call)
             elif (row["input_tokens"], row["output_tokens"]) == (call["input_tokens"], call["output_tokens"]):
                 exact += 1
             else:
@@ -62,8 +65,14 @@ class Finding(msgspec.Struct):
             missing=len(billed.keys() - rows.keys()),
             wrong=wrong,
             unexplained=len(unexplained),
+            short=short,
             books_agree=books["ok"],
         )
+
+
+def _cost_usd(call: dict[str, Any]) -> float:
+    """At Sonnet's list price, which the load calls."""
+    return float(call["input_tokens"] * 3 + call["output_tokens"] * 15) / 1e6
 
 
 def write(path: Path, findings: list[Finding]) -> None:
