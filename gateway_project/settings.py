@@ -96,7 +96,6 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
             ],
             "builtins": ["gateway_project.console.filters"],
-            "libraries": {"decisions": "gateway_project.console.decision_tags"},
         },
     }
 ]

@@ -4,11 +4,16 @@ from django.contrib import admin
 from django.urls import include, path
 
 from gateway_project.accounts import second_factor
-from gateway_project.console.tenant_decisions import decision_page, simulation_page
+from gateway_project.console.tenant_decisions import decision_page, decisions_box, simulation_page
 from gateway_project.health import healthz, readyz
 from gateway_project.metrics import metrics
 
 urlpatterns = [
+    path(
+        "admin/tenants/tenant/<int:tenant_id>/decisions/",
+        admin.site.admin_view(decisions_box),
+        name="tenant-decisions",
+    ),
     path(
         "admin/tenants/tenant/<int:tenant_id>/decision/",
         admin.site.admin_view(decision_page),

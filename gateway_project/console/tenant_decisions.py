@@ -102,6 +102,13 @@ def _saved(saved: downgrades.Saved) -> dict[str, str]:
     }
 
 
+def decisions_box(request: HttpRequest, tenant_id: int) -> HttpResponse:
+    """The box, fetched by the tenant's page once that is there."""
+    tenant = _tenant(request, tenant_id)
+    context = {"tenant": tenant, "decisions": decisions_of(tenant)}
+    return TemplateResponse(request, "admin/tenant_decisions.html", context)
+
+
 def decision_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
     """What would become of a request, described by the form."""
     tenant = _tenant(request, tenant_id)

@@ -55,7 +55,10 @@ def test_the_tenants_page_says_why_it_was_refused_and_what_downgrades_saved(staf
     DailyVerdictFactory(code="key_expired")
     DailyUsageFactory(tenant=tenant, downgraded_requests=2, downgraded_cost_usd=1, saved_usd=4)
 
-    page = page_of(staff, "admin:tenants_tenant_change", tenant.pk)
+    assert reverse("tenant-decisions", args=[tenant.pk]) in page_of(
+        staff, "admin:tenants_tenant_change", tenant.pk
+    )
+    page = page_of(staff, "tenant-decisions", tenant.pk)
 
     assert "concurrency_limited</th><td>1,234" in page
     assert "rerouted opus" in page
@@ -131,7 +134,7 @@ def test_of_many_calls_the_latest_are_simulated_and_it_is_said(staff, tenant, mo
     assert "3 before them were not" in page_of(staff, "tenant-simulation", tenant.pk, tier="pro")
 
 
-@pytest.mark.parametrize("name", ["tenant-decision", "tenant-simulation"])
+@pytest.mark.parametrize("name", ["tenant-decisions", "tenant-decision", "tenant-simulation"])
 def test_who_may_not_see_tenants_sees_none_of_it(client, tenant, name):
     assert client.get(reverse(name, args=[tenant.pk])).status_code == 302
 
