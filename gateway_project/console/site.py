@@ -113,6 +113,7 @@ UNFOLD = {
         lambda request: static("shared/parts.css"),
         lambda request: static("console/console.css"),
     ],
+    "SCRIPTS": [lambda request: static("console/labels.js")],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")},
     ],
