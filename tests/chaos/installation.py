@@ -126,7 +126,8 @@ class Installation(Gateway):
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # it may have been killed meanwhile
+                os.kill(pid, signal.SIGCONT)
 
     @contextlib.contextmanager
     def also_running(self, *command: str) -> Iterator[None]:

@@ -38,22 +38,30 @@ def kill_the_ledger(installation: Installation, load: Load) -> None:
 
 
 def kill_the_ledger_between_insert_and_acknowledge(installation: Installation, load: Load) -> None:
-    """A lock holds its batch up after it was read; Redis is frozen before it is let go, so that the commit comes
-    through and the acknowledgement does not."""
-    with installation.postgres() as postgres:
-        postgres.execute("LOCK TABLE billing_ledgerbatch IN SHARE MODE")
-        with installation.postgres() as watcher:
-            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'billing_ledgerbatch'::regclass"
-            batches = "SELECT count(*) FROM billing_ledgerbatch"
-            watcher.autocommit = True
-            until(lambda: scalar(watcher, waits) > 0)
-            before = scalar(watcher, batches)
-            with installation.frozen("redis"):
-                postgres.rollback()
-                until(lambda: scalar(watcher, batches) > before)
-                installation.kill("ledger")
+    """A deferred trigger holds its COMMIT up; it is stopped before that is let go, so that it commits and can't
+    acknowledge."""
+    with installation.postgres() as postgres, installation.postgres() as watcher:
+        postgres.autocommit = watcher.autocommit = True
+        postgres.execute(
+            "CREATE FUNCTION chaos_wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; END'"
+        )
+        postgres.execute(
+            "CREATE CONSTRAINT TRIGGER chaos AFTER INSERT ON billing_ledgerbatch DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION chaos_wait()"
+        )
+        postgres.execute("SELECT pg_advisory_lock(4711)")
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND objid = 4711"
+        until(lambda: scalar(watcher, waits) > 0)
+        before = scalar(watcher, "SELECT count(*) FROM billing_ledgerbatch")
+        with installation.frozen("ledger"):
+            postgres.execute("SELECT pg_advisory_unlock(4711)")
+            until(lambda: scalar(watcher, "SELECT count(*) FROM billing_ledgerbatch") > before)
             client = installation.redis()
             assert any(client.xpending(f"{{s{shard}}}:usage", "ledger")["pending"] for shard in range(4))
+            installation.kill("ledger")
+        postgres.execute("DROP TRIGGER chaos ON billing_ledgerbatch")
+        postgres.execute("DROP FUNCTION chaos_wait")
 
 
 def flush_redis(installation: Installation, load: Load) -> None:
