@@ -28,6 +28,7 @@ class ClusterPipe(RedisPipe):
     """`timeout` seconds bound every node's answer, and the time spent on being sent from one to another."""
 
     def __init__(self, address: ClusterAddress, *, timeout: float = 1.0) -> None:
+        super().__init__()
         self._address = address
         self._timeout = timeout
         # Kept when a node leaves: their generations are added up, and the sum must only grow.

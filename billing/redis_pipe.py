@@ -137,6 +137,9 @@ class RedisPipe(ABC):
 
     generation: int
 
+    def __init__(self) -> None:
+        self._teaching: dict[str, asyncio.Future[None]] = {}
+
     @abstractmethod
     async def call(self, *command: Argument) -> Any:
         """The reply to one command, as hiredis reads it (bytes, int, list or None)."""
@@ -152,7 +155,17 @@ class RedisPipe(ABC):
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
+        teaching = self._teaching.get(script.sha)
+        if teaching is not None:
+            # After a restart a thousand callers meet this at once: one sends the source, the others wait.
+            await teaching
+            return await self.run(script, keys, arguments)
+        teaching = self._teaching[script.sha] = asyncio.get_running_loop().create_future()
+        try:
             return await self.call("EVAL", script.source, len(keys), *keys, *arguments)
+        finally:
+            del self._teaching[script.sha]
+            teaching.set_result(None)
 
     def start(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]
@@ -165,6 +178,7 @@ class NodePipe(RedisPipe):
     """One connection that reconnects on the next call. `timeout` seconds bound every answer."""
 
     def __init__(self, url: str, *, timeout: float = 1.0) -> None:
+        super().__init__()
         self._options = parse_url(url)
         self._timeout = timeout
         self._connection: _Connection | None = None
