@@ -12,7 +12,7 @@ from billing.drain import Drain
 from billing.lease import Facts
 from billing.memory import Memory, Settlement
 from billing.models import UsageRecord
-from billing.redis_pipe import AnswerLost, Script
+from billing.redis_pipe import AnswerLost
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -212,16 +212,3 @@ async def test_an_extension_that_got_no_answer_is_released_with_the_call(tenant,
     await meter.settle(admission.lease, costing(5_000))
 
     assert int(redis_server.hget(f"{place}:{counter}", "held")) == 0
-
-
-async def test_a_script_that_redis_forgot_is_sent_once_however_many_ask_for_it(redis_server):
-    pipe, script = meter.pipe(), Script("beat")
-    redis_server.script_flush()
-    before = redis_server.info("commandstats").get("cmdstat_eval", {}).get("calls", 0)
-
-    keys = ["{s0}:shard", "{s0}:workers", "{s0}:usage"]
-    replies = await asyncio.gather(*(pipe.run(script, keys, ["w"]) for _ in range(50)))
-
-    assert len(replies) == 50
-    assert redis_server.info("commandstats")["cmdstat_eval"]["calls"] - before == 1
-    await pipe.close()
