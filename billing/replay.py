@@ -69,9 +69,13 @@ async def put_back(shard: int) -> None:
     """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
     settles = meter.memory.take_settles(shard)
     try:
-        known = await _in_ledger(settles)
+        # The stream before the ledger: what is drained in between is then found in the latter.
+        waiting = await _in_stream(shard, settles)
+        known = await _in_ledger([each for each in settles if each.request_id not in waiting])
         for settlement in list(settles):
-            if settlement.request_id not in known:
+            if settlement.request_id in waiting:
+                meter.memory.settled(shard, settlement)
+            elif settlement.request_id not in known:
                 await meter.repeat(settlement)
             settles.remove(settlement)
     finally:
@@ -107,6 +111,24 @@ async def _restore(lease: Lease) -> int:
         ],
     )
     return int(restored)
+
+
+async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
+    """The ids whose events Redis still has. While nothing is drained they outlive their tombstones, and a repetition
+    would count them twice.
+    """
+    if not settles:
+        return set()
+    events = {settlement.arguments[6]: settlement.request_id for settlement in settles}
+    entries = [settlement.entry for settlement in settles]
+    after, last = "{}-{}".format(*min(entries)), "{}-{}".format(*max(entries))
+    found = set()
+    while True:
+        page = await meter.pipe().call("XRANGE", f"{tag(shard)}:usage", after, last, "COUNT", 1000)
+        found |= {events[fields[1]] for _, fields in page if fields[1] in events}
+        if len(page) < 1000:
+            return found
+        after = "(" + page[-1][0].decode()
 
 
 async def _in_ledger(settles: list[Settlement]) -> set[str]:

@@ -145,6 +145,25 @@ async def test_a_new_connection_makes_a_process_repeat_what_may_be_lost(tenant, 
     assert redis_server.hkeys(f"{place}:leases") == [still_open.lease.request_id.encode()]
 
 
+async def test_a_new_connection_counts_nothing_twice_that_waits_longer_than_its_tombstone(
+    tenant, redis_server
+):
+    """PostgreSQL is away for minutes, nothing is drained, and the connection to Redis breaks."""
+    admission = await admitted(tenant)
+    await meter.settle(admission.lease, costing(5_000))
+    mark = f"{{s{shard_of(tenant.pk)}}}"
+    redis_server.delete(f"{mark}:done:{admission.lease.request_id}")
+    await meter.pipe().close()
+
+    await replay.beat("w")
+    redis_server.delete(f"{mark}:done:{admission.lease.request_id}")
+    await meter.pipe().close()
+    await replay.beat("w")
+
+    spent = redis_server.hget(f"{tenant_key(tenant.pk)}:{admission.lease.counters[0]}", "spent")
+    assert (int(spent), redis_server.xlen(f"{mark}:usage")) == (5_000, 1)
+
+
 async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
     await admitted(tenant)
     admission = await admitted(tenant)
