@@ -2,6 +2,13 @@
 const boxes = "[role=combobox], [role=searchbox], [role=textbox], .select2-search__field";
 
 function nameBoxes() {
+    // Its list of chosen values also holds a button and a box, which no list may.
+    for (const list of document.querySelectorAll("ul.select2-selection__rendered:not([role])")) {
+        list.setAttribute("role", "group");
+    }
+    for (const item of document.querySelectorAll("ul.select2-selection__rendered > li:not([role])")) {
+        item.setAttribute("role", "none");
+    }
     for (const select of document.querySelectorAll("select")) {
         const name = select.labels?.[0]?.textContent.replace("*", "").trim() || select.name.replaceAll(/[-_\d]+/g, " ").trim();
         if (!select.labels?.length) select.setAttribute("aria-label", name);
