@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import os
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -111,9 +111,10 @@ def archived_between(since: datetime | None, until: datetime | None) -> list[Led
     """Archives that hold rows of this time."""
     archives = LedgerArchive.objects.filter(restored_at=None).order_by("month")
     if until is not None:
-        archives = archives.filter(month__lt=until)
+        # The last moment asked for: `until` within a month's first day asks for that month as well.
+        archives = archives.filter(month__lte=(until - timedelta(microseconds=1)).astimezone(UTC).date())
     if since is not None:
-        archives = archives.filter(month__gte=since.date().replace(day=1))
+        archives = archives.filter(month__gte=since.astimezone(UTC).date().replace(day=1))
     return list(archives)
 
 

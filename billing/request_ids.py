@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_214_400_000  # 9999-12-31: 48 bits reach further than calendars do
 _RANDOM_BITS = (1 << 74) - 1
 
 
@@ -18,4 +19,4 @@ def new_request_id() -> str:
 
 def created_at(request_id: str) -> datetime:
     """The time inside `request_id`, to the millisecond, in UTC."""
-    return _EPOCH + timedelta(milliseconds=int(request_id[:8] + request_id[9:13], 16))
+    return _EPOCH + timedelta(milliseconds=min(int(request_id[:8] + request_id[9:13], 16), _LAST_MS))

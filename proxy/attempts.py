@@ -51,7 +51,7 @@ class Attempt(msgspec.Struct, frozen=True):
         asked = self.answer.header(b"retry-after") if self.answer is not None else ""
         if not asked:
             return FIRST_PAUSE_SECONDS * random.uniform(0.5, 1.5)
-        seconds = float(asked) if asked.isdigit() else LONGEST_PAUSE_SECONDS + 1
+        seconds = float(asked) if asked.isdecimal() else LONGEST_PAUSE_SECONDS + 1
         return seconds if seconds <= LONGEST_PAUSE_SECONDS else None
 
 

@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -95,7 +94,3 @@ class AdjustmentViewSet(
             serializer.instance = book(**serializer.validated_data, by=cast(User, self.request.user))
         except AlreadyBooked as error:
             raise serializers.ValidationError({"reference": [error.message]}) from error
-        except IntegrityError as error:
-            raise serializers.ValidationError(
-                {"detail": "The books refuse this: " + str(error).split("\n")[0]}
-            ) from error

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from rest_framework import serializers
 from rest_framework.pagination import CursorPagination, PageNumberPagination
 
@@ -16,6 +17,14 @@ class Strict(serializers.Serializer[Any]):
                 {name: [f"No such field. Known: {known}."] for name in sorted(unknown)}
             )
         return super().to_internal_value(data)
+
+    @transaction.atomic
+    def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
+        """On the row as it is by now, locked: what others changed since it was read (a key revoked, a top-up
+        booked) is not written over.
+        """
+        row = type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)
+        return super().update(row, validated_data)
 
 
 class Pages(PageNumberPagination):

@@ -99,6 +99,11 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
         spent: Decimal | None = getattr(tenant, "spent_usd", None)
         return current_spend([tenant])[tenant.pk] if spent is None else spent
 
+    def validate_slug(self, slug: str) -> str:
+        if self.instance and slug != self.instance.slug:
+            raise serializers.ValidationError("A slug stays: exports and statements refer to it.")
+        return slug
+
     @transaction.atomic
     def create(self, validated_data: dict[str, Any]) -> Tenant:
         models = validated_data.pop("allowed_models", None)
@@ -109,7 +114,7 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
     @transaction.atomic
     def update(self, instance: Tenant, validated_data: dict[str, Any]) -> Tenant:
         models = validated_data.pop("allowed_models", None)
-        tenant = super().update(instance, validated_data)
+        tenant: Tenant = super().update(instance, validated_data)
         if models is not None:
             tenant.allowed_models.set(models)
         return tenant

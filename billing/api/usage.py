@@ -81,7 +81,7 @@ def filtered(parameters: Any) -> QuerySet[UsageRecord]:
         if value := parameters.get(name):
             rows = rows.filter(**{lookup: value})
     if key := parameters.get("key"):
-        if not key.isdigit():
+        if not key.isdecimal():
             raise serializers.ValidationError({"key": ["A key's id is a number."]})
         rows = rows.filter(api_key_id=int(key))
     if tag := _tag(parameters):
@@ -172,7 +172,7 @@ class UsageCsvView(APIView):
 def export_filter(parameters: Any) -> exports.Filter:
     """The filter in query parameters. Raises ValidationError naming the parameter."""
     key = parameters.get("key") or ""
-    if key and not key.isdigit():
+    if key and not key.isdecimal():
         raise serializers.ValidationError({"key": ["A key's id is a number."]})
     return exports.Filter(
         tenant=parameters.get("tenant") or "",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
@@ -54,6 +55,16 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
         except ValidationError as error:
             raise serializers.ValidationError(error.messages) from error
         return url
+
+    @transaction.atomic
+    def update(self, instance: WebhookEndpoint, validated_data: dict[str, Any]) -> WebhookEndpoint:
+        """Enabling it again is a fresh start."""
+        was = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=instance.pk)
+        endpoint: WebhookEndpoint = super().update(instance, validated_data)
+        if endpoint.enabled and not was.enabled:
+            start_afresh(endpoint)
+            endpoint.save()
+        return endpoint
 
     def validate_tenant(self, tenant: Tenant | None) -> Tenant | None:
         if self.instance and tenant != self.instance.tenant:
@@ -118,12 +129,6 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
         secret = give_secret(endpoint)
         endpoint.save()
         return Response({**self.get_serializer(endpoint).data, "secret": secret}, status.HTTP_201_CREATED)
-
-    def perform_update(self, serializer: Any) -> None:
-        """Enabling it again is a fresh start."""
-        if serializer.validated_data.get("enabled") and not serializer.instance.enabled:
-            start_afresh(serializer.instance)
-        serializer.save()
 
     @extend_schema(request=None, responses=IssuedSerializer)
     @action(detail=True, methods=["post"])

@@ -7,7 +7,7 @@ from django import forms
 from django.contrib.admin.views.main import ORDER_VAR
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db import models
+from django.db import connection, models
 from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
@@ -37,6 +37,16 @@ class ConsolePage(ModelAdmin):
     warn_unsaved_form = True
     empty_text = ""  # what would fill the list, where that is not plain
     formfield_overrides: Any = {models.DecimalField: {"form_class": PlainDecimalField}}
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Locked while its form is saved, and read again then: saving writes every column, and what others changed
+        meanwhile (a key revoked, a top-up booked) must stay.
+        """
+        found = super().get_object(request, object_id, from_field)
+        if found is None or request.method != "POST" or not connection.in_atomic_block:
+            return found
+        list(self.model._default_manager.select_for_update(no_key=True, of=("self",)).filter(pk=found.pk))
+        return super().get_object(request, object_id, from_field)
 
 
 class ReadOnlyPage(ConsolePage):

@@ -7,6 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.contrib import messages
 from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -25,6 +26,8 @@ LISTED = 50
 DAYS = 30
 MOST_DAYS = 366
 DRAWN = 5  # models with a colour of their own
+# Days beyond these make no sense, and are too near the calendar's ends to count on from.
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 MEASURES = {"cost": "Cost", "calls": "Requests", "tokens": "Tokens"}
 # A tenant sees what it is charged, never what its provider pays.
 COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_cost_usd")
@@ -108,7 +111,11 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
         until=datetime.combine(until + timedelta(days=1), time.min, tzinfo=zone).astimezone(UTC),
         tag=tag if "=" in (tag := request.GET.get("tag", "")) else "",
     )
-    export = exports.begin(wanted, columns=COLUMNS, zone=tenant.timezone, created_by=request.user)
+    try:
+        export = exports.begin(wanted, columns=COLUMNS, zone=tenant.timezone, created_by=request.user)
+    except exports.BadExport as error:
+        messages.error(request, error.message)
+        return redirect("portal:usage", tenant.slug)
     return streamed(
         request,
         lambda: exports.pieces(export),
@@ -172,9 +179,10 @@ def span(request: HttpRequest, tenant: Tenant) -> tuple[date, date]:
 
 def _day(request: HttpRequest, name: str) -> date | None:
     try:
-        return date.fromisoformat(request.GET.get(name, ""))
+        day = date.fromisoformat(request.GET.get(name, ""))
     except ValueError:
         return None
+    return day if FIRST_DAY <= day <= LAST_DAY else None
 
 
 def _uuid(given: str) -> UUID | None:
@@ -189,7 +197,10 @@ def _before(request: HttpRequest) -> datetime | None:
         moment = datetime.fromisoformat(request.GET.get("before", ""))
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not FIRST_DAY <= moment.date() <= LAST_DAY:
+        return None
+    # In UTC: PostgreSQL refuses offsets of more than 16 hours, which ISO 8601 allows.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _grouped(days: QuerySet[Any], field: str, tokens: Any, *, newest: bool = False) -> list[dict[str, Any]]:

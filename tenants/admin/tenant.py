@@ -220,7 +220,7 @@ class TenantAdmin(TenantActions, ConsolePage):
         return False
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
-        tenant = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
+        tenant = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
         if tenant and request.method == "GET" and request.user.has_perm("billing.view_dailyusage"):
             kwargs["extra_context"] = {
                 "insight": insight(

@@ -6,9 +6,12 @@ import pytest
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from billing.api.tenants import KeySerializer, TenantSerializer
 from billing.models import UsageRecord
+from tenants.keys import revoke_key
 from tenants.models import ApiKey, Tenant
 from tests.factories import (
+    ApiKeyFactory,
     ModelFactory,
     ModelPriceFactory,
     StaffFactory,
@@ -170,3 +173,69 @@ def test_thresholds_addresses_and_margin_are_set_by_the_api(api):
     assert shown["margin_percent"] == "12.500"
     for wrong in ({"alert_percents": [0]}, {"alert_emails": ["nobody"]}, {"margin_percent": "-101"}):
         assert api.patch("/api/tenants/acme/", wrong, format="json").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["schema", "docs", "usage.csv"])
+def test_files_and_pages_are_there_without_and_with_a_last_slash(api, path):
+    assert api.get(f"/api/{path}").status_code == 200
+    assert api.get(f"/api/{path}/").status_code == 200
+
+
+def test_what_is_in_use_is_not_deleted_and_the_answer_says_by_what(api):
+    tenant = TenantFactory()
+    price = ModelPriceFactory()
+
+    tier = api.delete(f"/api/tiers/{tenant.tier.name}/")
+    model = api.delete(f"/api/models/{price.model.name}/")
+
+    assert (tier.status_code, model.status_code) == (409, 409)
+    assert "tenants" in tier.json()["detail"]
+    assert "model prices" in model.json()["detail"]
+
+
+def test_what_the_tables_refuse_is_the_callers_fault(api):
+    ModelFactory(name="m")
+
+    answer = api.patch("/api/models/m/", {"downgrade_to": "m"}, format="json")
+
+    assert answer.status_code == 400
+    assert "another" in answer.json()["detail"][0]
+
+
+@pytest.mark.parametrize(
+    "query", ["key=%C2%B2", "model=%00", "tenant=%00", "end_user=%00", "status=%00", "tag=a%00=b"]
+)
+@pytest.mark.parametrize("path", ["/api/usage/", "/api/usage.csv"])
+def test_a_filter_that_nothing_can_be_is_refused(api, path, query):
+    assert api.get(f"{path}?{query}").status_code == 400
+
+
+def test_a_change_leaves_what_others_changed_since_the_row_was_read(api):
+    read = TenantFactory(slug="acme")
+    serializer = TenantSerializer(read, data={"name": "New"}, partial=True)
+    serializer.is_valid(raise_exception=True)
+    Tenant.objects.filter(pk=read.pk).update(status="suspended", topped_up_usd=50)
+
+    serializer.save()
+
+    now = Tenant.objects.get(pk=read.pk)
+    assert (now.name, now.status, now.topped_up_usd) == ("New", "suspended", 50)
+
+
+def test_a_key_that_was_revoked_meanwhile_stays_revoked(api):
+    read = ApiKeyFactory()
+    serializer = KeySerializer(read, data={"name": "New"}, partial=True)
+    serializer.is_valid(raise_exception=True)
+    revoke_key(api_key=read)
+
+    serializer.save()
+
+    now = ApiKey.objects.get(pk=read.pk)
+    assert (now.name, now.state) == ("New", "revoked")
+
+
+def test_a_slug_stays(api):
+    TenantFactory(slug="acme")
+
+    assert api.patch("/api/tenants/acme/", {"slug": "other"}, format="json").status_code == 400
+    assert api.patch("/api/tenants/acme/", {"slug": "acme"}, format="json").status_code == 200

@@ -133,6 +133,15 @@ def test_an_export_that_would_miss_archived_rows_is_refused(tenant, tmp_path):
     exports.begin(Filter(until=datetime(2024, 1, 1, tzinfo=UTC)))
 
 
+def test_an_export_that_ends_within_the_first_day_of_an_archived_month_is_refused(tenant, tmp_path):
+    archive_month(MONTH, folder=tmp_path)
+    before = datetime(2023, 12, 1, tzinfo=UTC)
+
+    exports.begin(Filter(since=before, until=datetime(2024, 1, 1, tzinfo=UTC)))
+    with pytest.raises(exports.BadExport, match="2024-01"):
+        exports.begin(Filter(since=before, until=datetime(2024, 1, 1, 5, tzinfo=UTC)))
+
+
 def test_recent_months_stay():
     make_partitions(first=date(2024, 11, 1), months=6)
     found = months_to_archive(keep=15, today=date(2026, 5, 20))

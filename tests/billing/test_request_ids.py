@@ -23,3 +23,7 @@ def test_an_id_carries_its_own_time():
 
 def test_ids_do_not_repeat():
     assert len({new_request_id() for _ in range(10_000)}) == 10_000
+
+
+def test_an_id_that_is_none_of_ours_carries_no_time_beyond_the_calendar():
+    assert created_at("ffffffff-ffff-ffff-ffff-ffffffffffff").year == 9999

@@ -5,6 +5,8 @@ import pytest
 from auditlog.models import LogEntry
 from django.contrib.messages import get_messages
 from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -339,3 +341,15 @@ def test_a_tenants_page_shows_its_month_and_its_latest_calls(staff):
 
     assert "highest $12.50" in page
     assert reverse("admin:billing_usagerecord_change", args=[call.pk]) in page
+
+
+def test_the_row_is_locked_before_it_is_read_to_be_saved(staff):
+    tenant = TenantFactory()
+
+    with CaptureQueriesContext(connection) as queries:
+        save(staff, tenant, name="New")
+
+    asked = [query["sql"] for query in queries if 'FROM "tenants_tenant"' in query["sql"]]
+    locked = next(n for n, sql in enumerate(asked) if "FOR NO KEY UPDATE" in sql)
+    assert f'"tenants_tenant"."id" = {tenant.pk}' in asked[locked + 1]
+    assert tenant.name == "New"

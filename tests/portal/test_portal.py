@@ -18,6 +18,7 @@ from django.utils import timezone
 from billing.models import (
     DailyTagUsage,
     DailyVerdict,
+    LedgerArchive,
     UsageExport,
     UsageRecord,
     WebhookDelivery,
@@ -316,3 +317,31 @@ def test_one_tenant_is_entered_at_once_and_several_are_offered(client, acme):
     assert client.get("/portal/").url == reverse("portal:overview", args=["acme"])
     MembershipFactory(tenant=TenantFactory(slug="second"), user=member.user)
     assert b"/portal/t/second/" in client.get("/portal/").content
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("usage/?until=0001-01-01", 200),
+        ("usage.csv?until=9999-12-31", 200),
+        ("usage/?tag=%00", 400),
+        ("requests/?model=%00", 400),
+        ("requests/?before=2026-01-01T00:00:00%2B23:59", 200),
+        ("requests/ffffffff-ffff-ffff-ffff-ffffffffffff/", 404),
+    ],
+)
+def test_an_address_made_by_hand_is_answered(as_role, path, status):
+    assert as_role(Role.VIEWER).get(f"/portal/t/acme/{path}").status_code == status
+
+
+def test_usage_that_is_archived_is_told_of_instead_of_a_file(as_role):
+    LedgerArchive.objects.create(
+        month=date(2020, 1, 1), file="x", rows=1, cost_usd=1, digest="", file_digest=""
+    )
+
+    answer = as_role(Role.VIEWER).get(
+        "/portal/t/acme/usage.csv?since=2020-01-01&until=2020-01-31", follow=True
+    )
+
+    assert answer.status_code == 200
+    assert "stand in archives" in answer.content.decode()

@@ -1,0 +1,33 @@
+"""What PostgreSQL refuses though the serializers took it, told to who asked instead of as a fault of ours."""
+
+from typing import Any
+
+from django.apps import apps
+from django.db import DataError, IntegrityError
+from django.db.models import ProtectedError
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+
+def told(error: Exception, context: dict[str, Any]) -> Response | None:
+    """REST framework's handler, with the refusals of the database; `None` is a fault."""
+    if isinstance(error, ProtectedError):
+        kinds = sorted({str(row._meta.verbose_name_plural) for row in error.protected_objects})
+        detail = f"It is in use by {', '.join(kinds)}. Change those first."
+        return Response({"detail": detail}, status.HTTP_409_CONFLICT)
+    if isinstance(error, IntegrityError) and (broken := _constraint(error)):
+        return exception_handler(ValidationError({"detail": [broken.get_violation_error_message()]}), context)
+    if isinstance(error, DataError):
+        detail = "A value is not one that can be stored or looked for, such as a text with a null character."
+        return exception_handler(ValidationError({"detail": [detail]}), context)
+    return exception_handler(error, context)
+
+
+def _constraint(error: IntegrityError) -> Any:
+    """The constraint of one of our models that `error` is about."""
+    diagnostics = getattr(error.__cause__, "diag", None)
+    name = diagnostics.constraint_name if diagnostics else None
+    ours = (each for model in apps.get_models() for each in model._meta.constraints)
+    return next((each for each in ours if each.name == name), None)
