@@ -8,6 +8,7 @@ _WHY = {
     "403": "The token's owner is not staff, or may not do this.",
     "404": "There is no such thing.",
     "405": "Not with this method.",
+    "409": "It is in use; the answer says by what.",
     "415": "The body is not JSON.",
 }
 _ERROR = {

@@ -1,6 +1,7 @@
 """The control API through its door."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from rest_framework.authtoken.models import Token
@@ -219,7 +220,7 @@ def test_a_change_leaves_what_others_changed_since_the_row_was_read(api):
     serializer.save()
 
     now = Tenant.objects.get(pk=read.pk)
-    assert (now.name, now.status, now.topped_up_usd) == ("New", "suspended", 50)
+    assert (now.name, now.status, now.topped_up_usd) == ("New", "suspended", Decimal(50))
 
 
 def test_a_key_that_was_revoked_meanwhile_stays_revoked(api):
