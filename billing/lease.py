@@ -54,7 +54,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 class Lease(msgspec.Struct):
     """An open reservation. `counters` are the names (below the tenant's key) of tenant, key, user and run
-    budgets, empty where none is kept; `budgets` what they may reach (`None`: no limit). `event` is the ledger
+    budgets, empty where there is no such thing; `budgets` what they may reach (`None`: no limit). `event` is the ledger
     row so far, `output_tokens` what the hold pays for, `facts` what Redis keeps of the lease besides.
     """
 

@@ -384,11 +384,12 @@ class Asking:
             policy.user_monthly_budget_nano if user else None,
             run.budget_nano if run else None,
         )
+        # Without a limit too: one that is set later has to count the calls that are open by then.
         self.counters = (
             "b:prepaid" if prepaid else f"b:{period.name}",
-            f"k:{key.id}:b:{period.name}" if key.monthly_budget_nano is not None else "",
-            f"u:{user}:b:{period.name}" if self.budgets[2] is not None else "",
-            f"r:{_short(run.id)}:b" if run and run.budget_nano is not None else "",
+            f"k:{key.id}:b:{period.name}",
+            f"u:{user}:b:{period.name}" if user else "",
+            f"r:{_short(run.id)}:b" if run else "",
         )
         self.day_counter = f"d:{day.name}"
         self.held_tokens = offers[0].held_tokens if offers else 0

@@ -54,7 +54,7 @@ async def standing(principal: Principal, *, end_user: str = "", run: Run | None 
 async def _read(asking: Asking) -> tuple[Standing, list[int]]:
     """What is there, and the numbers of the counters that are missing."""
     keys = asking.keys
-    kept = [number for number in range(4) if asking.counters[number]]
+    kept = [number for number in range(4) if number == 0 or asking.budgets[number] is not None]
     clock, open_calls, day, *budgets = await asyncio.gather(
         pipe().call("TIME"),
         pipe().call("HLEN", keys[2]),

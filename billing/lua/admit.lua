@@ -12,7 +12,7 @@
 -- ARGV  1 request id  2 tenant id  3 token of all policies  4 tenant's token
 --       5 period start  6 period end  7 day start  8 day end         (epoch seconds the caller believes in)
 --       9 requests/min  10 end user's  11 key's  12 concurrency  13 tokens/day            (-1: no limit)
---       14 tenant budget  15 key's  16 end user's  17 run's  (nano-USD; -1: not kept; tenant -1: unlimited)
+--       14 tenant budget  15 key's  16 end user's  17 run's  (nano-USD; -1: no limit)
 --       18 spend from which cheaper candidates are preferred (-1: never)  19 spend below which no longer
 --       20 seconds a conversation keeps its candidate (0: it keeps none)
 --       21 requests/min in shadow (-1: none)   22 '1' only asks: nothing is written
@@ -39,16 +39,17 @@ if now_s < tonumber(ARGV[5]) or now_s >= tonumber(ARGV[6]) or now_s < tonumber(A
   return {'ROLLOVER', now_s}
 end
 
--- Every counter must be there before anything is decided: a missing one is not zero.
+-- Every counter must be there before anything is decided: a missing one is not zero. One without a limit is kept up
+-- while it is there, so that a limit set later finds it true; a name nobody gave is the tenant hash.
 local budgets, cold = {}, {'COLD'}
 for number = 7, 10 do
   local limit = tonumber(ARGV[number + 7])
-  if limit >= 0 or number == 7 then
+  if KEYS[number] ~= KEYS[2] then
     local counter = redis.call('HMGET', KEYS[number], 'spent', 'held', 'saving')
     if counter[1] then
       budgets[#budgets + 1] = {
         number = number, limit = limit, spent = tonumber(counter[1]), held = tonumber(counter[2]), saving = counter[3]}
-    else
+    elseif limit >= 0 or number == 7 then
       cold[#cold + 1] = number
     end
   end

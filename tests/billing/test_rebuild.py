@@ -20,6 +20,7 @@ from billing.lease import Facts, Run
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from gateway_project.shards import shard_of, tenant_key
+from tenants.policy import KeyPolicy
 from tests.billing.cold_herd import colds
 from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer, costing
 from tests.factories import DailyUsageFactory, TenantFactory
@@ -270,3 +271,49 @@ def test_what_an_end_user_or_a_run_spent_is_found_by_an_index(scope, index):
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert f"Scan using billing_usagerecord_default_{index}" in plan, plan
+
+
+def a_key(budget):
+    return KeyPolicy(3, "main", "tn_x", None, None, None, budget)
+
+
+async def test_a_budget_set_on_a_key_counts_the_calls_that_are_open_by_then(tenant):
+    still_open = await admitted(tenant, hold=DOLLAR, key=a_key(None))
+
+    with pytest.raises(BudgetExceeded):
+        await admitted(tenant, hold=DOLLAR, key=a_key(2 * DOLLAR - 1))
+    await meter.settle(still_open.lease, costing(DOLLAR))
+    with pytest.raises(BudgetExceeded):
+        await admitted(tenant, hold=DOLLAR, key=a_key(2 * DOLLAR - 1))
+    await admitted(tenant, hold=DOLLAR, key=a_key(2 * DOLLAR))
+
+
+async def test_a_budget_that_was_off_for_a_while_counts_what_was_spent_meanwhile(tenant):
+    await spent(tenant, hold=DOLLAR, key=a_key(3 * DOLLAR))
+    await spent(tenant, hold=DOLLAR, key=a_key(None))
+
+    with pytest.raises(BudgetExceeded):
+        await admitted(tenant, hold=DOLLAR + 1, key=a_key(3 * DOLLAR))
+    await admitted(tenant, hold=DOLLAR, key=a_key(3 * DOLLAR))
+
+
+async def test_calls_of_a_run_that_name_no_maximum_count_in_it(tenant):
+    await spent(tenant, hold=DOLLAR, run=Run("nightly", 3 * DOLLAR))
+    await spent(tenant, hold=DOLLAR, run=Run("nightly"))
+
+    with pytest.raises(BudgetExceeded):
+        await admitted(tenant, hold=DOLLAR + 1, run=Run("nightly", 3 * DOLLAR))
+    await admitted(tenant, hold=DOLLAR, run=Run("nightly", 3 * DOLLAR))
+
+
+async def test_a_hold_that_grows_leaves_no_trace_of_a_counter_that_is_cold(tenant, redis_server):
+    admission = await meter.admit(
+        a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
+        [an_offer(MODEL, per_token=10)],
+        request_id=new_request_id(),
+        facts=Facts("anthropic", "sonnet", True, end_user="ann"),
+    )
+
+    await meter.extend(admission.lease, 50)
+
+    assert not redis_server.keys(f"{tenant_key(tenant.pk)}:[ku]:*")
