@@ -120,9 +120,11 @@ def post(entries: Sequence[Entry], *, shard: int) -> Batch:
 
 def _post(entries: Sequence[Entry], shard: int) -> Batch:
     rows = [entry for entry in entries if not entry.late]
-    new_ids = _insert(rows, shard)
-    # By id, since a replay may have put the same call into the stream twice.
-    by_id = {entry.event.request_id: entry for entry in rows}
+    # By id, since a replay may have put the same call into the stream twice; the first counts, as between batches.
+    by_id: dict[str, Entry] = {}
+    for entry in rows:
+        by_id.setdefault(entry.event.request_id, entry)
+    new_ids = _insert(list(by_id.values()), shard)
     new = [entry for request_id, entry in by_id.items() if request_id in new_ids]
     add_to_roll_up(each.event for each in new)
     add_tags(each.event for each in new)

@@ -12,31 +12,48 @@ DEAD_AFTER_SECONDS = 10
 _NOBODY = CatalogueModel(0, "", "", "", 0, 0, None, None, False)
 
 
+class Reaper:
+    """One process's reaping. `seen_at` (monotonic seconds) is when it last found Redis there."""
+
+    def __init__(self) -> None:
+        self.seen_at = float("-inf")
+
+    async def look(self) -> int:
+        """`reap`, unless Redis was out of sight for about as long as makes a process count as dead: then the living
+        could not be heard of either, and have until the next look.
+        """
+        judges = time.monotonic() - self.seen_at < 0.8 * DEAD_AFTER_SECONDS
+        reaped = await reap() if judges else 0
+        self.seen_at = time.monotonic()
+        return reaped
+
+
 async def reap(*, dead_after: float = DEAD_AFTER_SECONDS) -> int:
     """Settle the leases of processes that have not been heard of for `dead_after` seconds; how many."""
     reaped = 0
     for tag in every_tag():
-        alive = await _alive(tag, dead_after)
+        seconds, microseconds = map(int, await pipe().call("TIME"))
+        now = seconds + microseconds / 1_000_000
+        alive = await _alive(tag, since=now - dead_after, now=now)
         for tenant_id in await pipe().call("SMEMBERS", f"{tag}:busy"):
-            reaped += await _reap_tenant(int(tenant_id), alive, dead_after)
+            reaped += await _reap_tenant(int(tenant_id), alive, since=now - dead_after)
     return reaped
 
 
-async def _alive(tag: str, dead_after: float) -> set[str]:
-    """Workers heard of lately. Those silent for an hour are forgotten."""
-    now = time.time()
+async def _alive(tag: str, *, since: float, now: float) -> set[str]:
+    """Workers heard of since. Those silent for an hour are forgotten."""
     await pipe().call("ZREMRANGEBYSCORE", f"{tag}:workers", "-inf", int((now - 3600) * 1000))
-    names = await pipe().call("ZRANGEBYSCORE", f"{tag}:workers", int((now - dead_after) * 1000), "+inf")
+    names = await pipe().call("ZRANGEBYSCORE", f"{tag}:workers", int(since * 1000), "+inf")
     return {name.decode() for name in names}
 
 
-async def _reap_tenant(tenant_id: int, alive: set[str], dead_after: float) -> int:
+async def _reap_tenant(tenant_id: int, alive: set[str], *, since: float) -> int:
     leases = await pipe().call("HGETALL", f"{tenant_key(tenant_id)}:leases")
     reaped = 0
     for request_id, text in zip(leases[::2], leases[1::2], strict=True):
         orphan = read(request_id.decode(), tenant_id, text)
         # A worker that has only just begun may not have been heard of yet.
-        young = time.time() - orphan.admitted_us / 1_000_000 < dead_after
+        young = orphan.admitted_us / 1_000_000 > since
         if orphan.worker in alive or young:
             continue
         reaped += (await settle(_lease(orphan), _worst(orphan), by="reaped")).first

@@ -67,6 +67,17 @@ def test_a_batch_that_is_posted_twice_counts_once(tenant):
     assert DailyUsage.objects.get().requests == 1
 
 
+def test_of_two_events_of_one_call_in_a_batch_all_books_take_the_first(tenant):
+    """A reap that a flush took, and the settle that came before it was repeated."""
+    event = an_event(tenant.pk, cost_nano=9)
+    other = msgspec.structs.replace(event, cost_nano=5)
+
+    batch = post([Entry(id="1-0", event=event), Entry(id="2-0", event=other)], shard=0)
+
+    assert (batch.inserted, batch.repeated) == (1, 1)
+    assert UsageRecord.objects.get().cost_usd == DailyUsage.objects.get().cost_usd == Decimal("0.000000009")
+
+
 def test_what_a_dead_drain_has_read_is_taken_over(tenant, redis_server, monkeypatch):
     put(redis_server, an_event(tenant.pk))
     dead = Drain()

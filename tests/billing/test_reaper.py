@@ -82,13 +82,37 @@ async def test_two_reapers_at_once_settle_a_call_once(tenant, redis_server):
     assert not redis_server.exists(f"{tenant_key(tenant.pk)}:leases")
 
 
-async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, monkeypatch):
-    admission = await admitted(tenant, hold=1_000)
-    await replay.beat(meter.WORKER)
-    monkeypatch.setattr("billing.reaper.time.time", lambda: NOW() + 5)
+async def begun_a_minute_ago(tenant, redis_server):
+    lease = (await admitted(tenant, hold=1_000)).lease
+    lease.admitted_us -= 60_000_000
+    redis_server.hset(f"{tenant_key(tenant.pk)}:leases", lease.request_id, lease.text())
+    return lease
 
-    assert await reaper.reap(dead_after=10) == 0
-    assert (await meter.settle(admission.lease, costing(10))).first
+
+async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, redis_server):
+    lease = await begun_a_minute_ago(tenant, redis_server)
+    await replay.beat(meter.WORKER)
+
+    assert await reaper.reap() == 0
+    assert (await meter.settle(lease, costing(10))).first
+
+
+async def test_a_reapers_own_clock_declares_nobody_dead(tenant, redis_server, monkeypatch):
+    await begun_a_minute_ago(tenant, redis_server)
+    await replay.beat(meter.WORKER)
+    monkeypatch.setattr("time.time", lambda: NOW() + 3600)
+
+    assert await reaper.reap() == 0
+
+
+async def test_nobody_is_declared_dead_who_could_not_be_heard_of_while_redis_was_away(tenant, redis_server):
+    await begun_a_minute_ago(tenant, redis_server)
+    looks = reaper.Reaper()
+
+    assert await looks.look() == 0  # it has only just begun to look
+    looks.seen_at -= reaper.DEAD_AFTER_SECONDS
+    assert await looks.look() == 0  # Redis is back, and this process was the first to notice
+    assert await looks.look() == 1
 
 
 async def test_an_extended_hold_is_what_the_dead_call_is_charged(tenant):

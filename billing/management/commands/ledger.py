@@ -10,8 +10,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from billing import meter, reaper, replay
+from billing import meter, replay
 from billing.drain import BATCH, RECOVERABLE, Drain
+from billing.reaper import Reaper
 from gateway_project.errors import TenantryError
 from gateway_project.policy_changes import replay_policy_changes
 
@@ -34,11 +35,12 @@ class Command(BaseCommand):
             signal.signal(number, self._stop)
         self.drain: Drain | None = None
         self.runner = asyncio.Runner()
+        self.reaper = Reaper()
         chores_at, wait = 0.0, IDLE_SECONDS
         while not self.stopping:
             try:
                 if time.monotonic() >= chores_at:
-                    self.runner.run(chores())
+                    self.runner.run(chores(self.reaper))
                     replay_policy_changes()
                     chores_at = time.monotonic() + CHORES_EVERY_SECONDS
                 self.drain = self.drain or Drain()
@@ -60,12 +62,12 @@ class Command(BaseCommand):
         self.stopping = True
 
 
-async def chores() -> None:
+async def chores(reaper: Reaper) -> None:
     """Open the meter where it was never opened, and settle what the dead left."""
     try:
         await open_meter()
         await replay.beat(meter.WORKER)
-        await reaper.reap()
+        await reaper.look()
     finally:
         await meter.pipe().close()
 
