@@ -50,7 +50,7 @@ urlpatterns = [
     re_path(r"^usage/tags/?$", TagUsageView.as_view(), name="api-usage-tags"),
     re_path(r"^usage/refusals/?$", RefusalsView.as_view(), name="api-usage-refusals"),
     re_path(r"^usage/savings/?$", SavingsView.as_view(), name="api-usage-savings"),
-    re_path(r"^usage\.csv/?$", UsageCsvView.as_view(), name="api-usage-csv"),
+    path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
     re_path("", NothingHere.as_view()),  # last: what no route fits is told in JSON as well

@@ -21,7 +21,7 @@ from tests.proxy.gateway import HELLO, get, post
 from tests.proxy.upstream import message, raw
 
 __all__ = ["books", "upstream_answering", "world"]
-DESCRIPTION = {"/api/docs/", "/api/schema/"}  # what there is, and nothing that is in it
+DESCRIPTION = {"/api/docs", "/api/schema"}  # what there is, and nothing that is in it
 HIDDEN_MODEL = "a-model-of-the-others"
 QUESTION = json.dumps({**HELLO, "model": HIDDEN_MODEL})
 # Each route of the data plane: how the other tenant asks it for what is this one's, and what it may be told.
