@@ -39,6 +39,7 @@ from tenants.policy import BudgetMode, Policy, Principal
 
 WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 TOMBSTONE_SECONDS = 60
+REAPED_SECONDS = 3600
 # Time for every process to put back what it knows: two beats and a half.
 QUARANTINE_MS = 2500
 # An end user's or a run's counter that nobody asked for in this time leaves Redis (`admit.lua` renews it).
@@ -246,7 +247,7 @@ def _settlement(lease: Lease, outcome: Outcome, *, by: str) -> Settlement:
         encode(event),
         lease.kept,
         lease.alert_lines,
-        3600 if by == "reaped" else TOMBSTONE_SECONDS,
+        REAPED_SECONDS if by == "reaped" else TOMBSTONE_SECONDS,
         by,
     ]
     return Settlement(lease.request_id, (0, 0), keys, arguments)

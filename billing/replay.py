@@ -71,7 +71,7 @@ async def put_back(shard: int) -> None:
     try:
         # The stream before the ledger: what is drained in between is then found in the latter.
         waiting = await _in_stream(shard, settles)
-        known = await _in_ledger([each for each in settles if each.request_id not in waiting])
+        known = await _in_ledger([each.request_id for each in settles if each.request_id not in waiting])
         for settlement in list(settles):
             if settlement.request_id in waiting:
                 meter.memory.settled(shard, settlement)
@@ -83,8 +83,15 @@ async def put_back(shard: int) -> None:
         for settlement in settles:
             meter.memory.settled(shard, settlement)
     restored = 0
-    for lease in meter.memory.leases(shard):
-        restored += await _restore(lease)
+    leases = list(meter.memory.leases(shard))
+    reaped = await _in_ledger([lease.request_id for lease in leases])
+    for lease in leases:
+        if lease.request_id in reaped:
+            # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
+            done = f"{tag(shard)}:done:{lease.request_id}"
+            await meter.pipe().call("SET", done, "reaped", "NX", "EX", meter.REAPED_SECONDS)
+        else:
+            restored += await _restore(lease)
     if restored:
         logger.warning("put back %d open leases into shard %d", restored, shard)
 
@@ -131,11 +138,11 @@ async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
         after = "(" + page[-1][0].decode()
 
 
-async def _in_ledger(settles: list[Settlement]) -> set[str]:
+async def _in_ledger(request_ids: list[str]) -> set[str]:
     """The ids that were drained before Redis lost them; without a database none, and the ledger will skip."""
-    if not settles:
+    if not request_ids:
         return set()
-    ids = [UUID(settlement.request_id) for settlement in settles]
+    ids = [UUID(request_id) for request_id in request_ids]
     return await asyncio.get_running_loop().run_in_executor(_threads, _known, ids)
 
 

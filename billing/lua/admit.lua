@@ -89,7 +89,8 @@ if tokens_limit >= 0 and tokens_used + tonumber(day[2]) >= tokens_limit then
   return {'REFUSED', 'tokens', tokens_used, tonumber(day[2])}
 end
 
--- The ladder: candidates whole and in order, then clamped from the cheapest (the last) upwards.
+-- The ladder: candidates whole and in order, then clamped from the cheapest (the last) upwards. What costs nothing
+-- passes a budget that is overdrawn.
 local room, tightest = nil, nil
 for _, budget in ipairs(budgets) do
   if budget.limit >= 0 then
@@ -110,7 +111,7 @@ for candidate = kept or 1, count do
   local at = 20 + candidate * 6
   local input, output = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local wanted, first = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 5])
-  if not passed(candidate) and (not room or input + output * first <= room) then
+  if not passed(candidate) and (not room or input + output * first <= math.max(room, 0)) then
     index, max_tokens, paid, hold, clamped = candidate, wanted, first, input + output * first, 0
     break
   end

@@ -54,7 +54,7 @@ class Model:
         room = min(rooms.values())
         for number, offer in enumerate(offers, 1):
             hold = offer.input_hold_nano + offer.output_nano_per_token * offer.held_tokens
-            if hold <= room:
+            if hold <= max(room, 0):
                 return self._opened(call, hold, limits, number, offer.max_tokens)
         for number, offer in reversed(list(enumerate(offers, 1))):
             tokens = (room - offer.input_hold_nano) // offer.output_nano_per_token

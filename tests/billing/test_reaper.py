@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing import meter, reaper, replay
+from billing.books import check_books
 from billing.drain import drain_all
 from billing.lease import Facts
 from billing.models import Adjustment, UsageRecord
@@ -68,6 +69,27 @@ async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redi
 
     assert len(rows) == 1
     assert corrections == [(Decimal("0.000004"), "late_settle")]
+
+
+async def test_a_settle_that_comes_after_a_reap_was_drained_and_a_flush_is_still_a_correction(
+    tenant, redis_server
+):
+    admission = await admitted(tenant, hold=5_000)
+    await reaper.reap(dead_after=-1)
+    await books()
+    meter.memory.opened(admission.lease)  # the process that made the call has not heard of it
+    redis_server.flushall()
+    await replay.beat("w")
+    open_now(redis_server, tenant)
+    await admitted(tenant)  # the counters are there again
+
+    await meter.settle(admission.lease, costing(9_000))
+    rows, corrections = await books()
+    [book] = await sync_to_async(check_books)([tenant])
+
+    assert rows == [(Decimal("0.000005"), "orphaned", True)]
+    assert corrections == [(Decimal("0.000004"), "late_settle")]
+    assert book.ok
 
 
 async def test_two_reapers_at_once_settle_a_call_once(tenant, redis_server):

@@ -273,6 +273,14 @@ def test_what_an_end_user_or_a_run_spent_is_found_by_an_index(scope, index):
     assert f"Scan using billing_usagerecord_default_{index}" in plan, plan
 
 
+async def test_what_costs_nothing_passes_a_budget_that_is_overdrawn(tenant):
+    await spent(tenant, hold=DOLLAR, monthly_budget_nano=DOLLAR)
+
+    with pytest.raises(BudgetExceeded):
+        await admitted(tenant, hold=1, monthly_budget_nano=DOLLAR - 1)
+    await admitted(tenant, hold=0, monthly_budget_nano=DOLLAR - 1)
+
+
 def a_key(budget):
     return KeyPolicy(3, "main", "tn_x", None, None, None, budget)
 
