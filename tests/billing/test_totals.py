@@ -37,7 +37,7 @@ def test_an_upsert_adds_what_it_adds():
     DailyUsage.objects.bulk_create(
         [again],
         update_conflicts=True,
-        unique_fields=["tenant", "day", "api_key", "model", "status"],
+        unique_fields=["tenant", "period_start", "day", "api_key", "model", "status"],
         update_fields=["cost_usd", "requests"],
     )
 
