@@ -20,7 +20,9 @@ from billing.webhooks.publish import EventType, publish
 from tenants.models import ApiKey, Tenant
 from tenants.policy import BudgetMode
 
-# How far back keys are looked for; an outage of the worker shorter than this heals by itself.
+# How far back keys are looked for, every few seconds and now and then; an outage of the worker that is shorter
+# than the latter heals by itself.
+LATELY = timedelta(minutes=5)
 LOOK_BACK = timedelta(days=2)
 # A forecast needs this share of the period behind it, and is worth a notice below this share of it.
 FORECAST_FROM = Decimal("0.1")
@@ -40,9 +42,9 @@ TOKENS = (
 )
 
 
-def announce_keys() -> int:
+def announce_keys(look_back: timedelta = LATELY) -> int:
     """`key.created` and `key.revoked`, whoever made the change; told to endpoints that existed by then."""
-    since = timezone.now() - LOOK_BACK
+    since = timezone.now() - look_back
     keys = ApiKey.objects.select_related("tenant").filter(Q(created_at__gte=since) | Q(revoked_at__gte=since))
     told = 0
     for key in keys:

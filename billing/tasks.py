@@ -6,7 +6,7 @@ from django.conf import settings
 from billing.adjustments import end_grants
 from billing.alerts import catch_up
 from billing.closing import close_due
-from billing.notices import announce_keys, notice_limits, notice_usage
+from billing.notices import LOOK_BACK, announce_keys, notice_limits, notice_usage
 from billing.partitions import make_partitions
 from billing.reconcile import reconcile
 from billing.spend import forget_idle_balances
@@ -51,7 +51,7 @@ def watch_limits() -> int:
 
 @shared_task
 def watch_usage() -> int:
-    return notice_usage()
+    return notice_usage() + announce_keys(LOOK_BACK)
 
 
 @shared_task

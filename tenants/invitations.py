@@ -9,7 +9,7 @@ from django.core.mail import send_mail
 from django.db import transaction
 from django.utils import timezone
 
-from tenants.models import Invitation, Membership, Tenant
+from tenants.models import Invitation, Membership, Role, Tenant
 
 VALID = timedelta(days=7)
 
@@ -42,15 +42,19 @@ def open_invitation(token: str) -> Invitation | None:
 
 @transaction.atomic
 def accept(*, token: str, user: User) -> Membership | None:
-    """Give `user` the invitation's role; a role that is held already is changed to it."""
+    """Give `user` the invitation's role; a role that is held already is changed to it, except the last owner's."""
     invitation = open_invitation(token)
     if invitation is None:
         return None
     taken = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(accepted_at=timezone.now())
     if not taken:
         return None
+    owners = Membership.objects.select_for_update().filter(tenant=invitation.tenant, role=Role.OWNER)
+    is_last_owner = [owner.user_id for owner in owners] == [user.pk]
     membership, _ = Membership.objects.update_or_create(
-        tenant=invitation.tenant, user=user, defaults={"role": invitation.role}
+        tenant=invitation.tenant,
+        user=user,
+        defaults={"role": Role.OWNER if is_last_owner else invitation.role},
     )
     return membership
 

@@ -5,7 +5,7 @@ from typing import Any
 _WHY = {
     "400": "Something in the request is not as it must be; the members of the answer say what.",
     "401": "No token, or one that is not known.",
-    "403": "The token's owner is not staff, or may not do this.",
+    "403": "The token's owner is no operator.",
     "404": "There is no such thing.",
     "405": "Not with this method.",
     "409": "It is in use; the answer says by what.",

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -222,7 +223,9 @@ class KeyViewSet(
     def create(self, request: Request, **kwargs: Any) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        issued = issue_key(tenant=self._tenant(), **serializer.validated_data)
+        issued = issue_key(
+            tenant=self._tenant(), created_by=cast(User, request.user), **serializer.validated_data
+        )
         return Response(
             {"key": issued.key, **self.get_serializer(issued.api_key).data}, status.HTTP_201_CREATED
         )
@@ -239,7 +242,9 @@ class KeyViewSet(
         wish.is_valid(raise_exception=True)
         overlap = timedelta(seconds=wish.validated_data["overlap_seconds"])
         try:
-            issued = rotate_key(api_key=self.get_object(), overlap=overlap)
+            issued = rotate_key(
+                api_key=self.get_object(), overlap=overlap, created_by=cast(User, request.user)
+            )
         except ValueError as error:
             raise serializers.ValidationError({"detail": str(error)}) from error
         return Response(

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from billing import exports
-from billing.api.strict import UsagePages
+from billing.api.strict import Pages, UsagePages
 from billing.models import UsageExport, UsageRecord
 from billing.tag_usage import tagged
 from gateway_project.streamed import streamed
@@ -212,3 +212,4 @@ class UsageExportViewSet(viewsets.ReadOnlyModelViewSet[UsageExport]):
 
     queryset = UsageExport.objects.select_related("created_by")
     serializer_class = UsageExportSerializer
+    pagination_class = Pages

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
 from billing.models import WebhookEndpoint
@@ -49,9 +50,12 @@ def give_secret(endpoint: WebhookEndpoint) -> str:
     return secret
 
 
+@transaction.atomic
 def rotate_secret(endpoint: WebhookEndpoint) -> str:
     """A new secret; the old one signs along for a day, so that the receiver can change over in peace."""
-    endpoint.previous_secret = endpoint.secret
+    # The one in force: of two rotations at once the second keeps what the first has just shown.
+    row = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
+    endpoint.previous_secret = row.secret
     endpoint.previous_secret_until = timezone.now() + OVERLAP
     secret = give_secret(endpoint)
     endpoint.save(update_fields=["secret", "previous_secret", "previous_secret_until", "updated_at"])

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import Group
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
@@ -240,3 +241,31 @@ def test_a_slug_stays(api):
 
     assert api.patch("/api/tenants/acme/", {"slug": "other"}, format="json").status_code == 400
     assert api.patch("/api/tenants/acme/", {"slug": "acme"}, format="json").status_code == 200
+
+
+def test_the_token_of_an_operator_who_was_given_a_role_instead_opens_nothing(redis_server):
+    user = UserFactory(is_staff=True)
+    user.groups.add(Group.objects.get(name="Support"))
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    tenant = TenantFactory()
+
+    assert client.delete(f"/api/tenants/{tenant.slug}/").status_code == 403
+    assert client.get("/api/prices/").status_code == 403
+
+
+def test_a_key_remembers_who_made_it(api):
+    TenantFactory(slug="acme")
+
+    made = api.post("/api/tenants/acme/keys/", {"name": "k"}, format="json").json()
+    turned = api.post(f"/api/tenants/acme/keys/{made['id']}/rotate/", format="json").json()
+
+    assert all(key.created_by for key in ApiKey.objects.filter(pk__in=[made["id"], turned["id"]]))
+
+
+def test_exports_come_in_pages(api):
+    b"".join(api.get("/api/usage.csv").streaming_content)
+
+    shown = api.get("/api/exports/").json()
+
+    assert (shown["count"], shown["results"][0]["status"]) == (1, "complete")

@@ -345,3 +345,14 @@ def test_usage_that_is_archived_is_told_of_instead_of_a_file(as_role):
 
     assert answer.status_code == 200
     assert "stand in archives" in answer.content.decode()
+
+
+def test_the_last_owner_stays_owner_whatever_the_invitation_says(client, acme):
+    owner = MembershipFactory(tenant=acme["tenant"], role=Role.OWNER)
+    token = invite(tenant=acme["tenant"], email="me@example.com", role=Role.VIEWER, invited_by=owner.user)
+    client.force_login(owner.user)
+
+    client.post(reverse("portal:join", args=[token]))
+
+    owner.refresh_from_db()
+    assert owner.role == Role.OWNER

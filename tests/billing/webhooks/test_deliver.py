@@ -13,16 +13,17 @@ from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
-from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery
-from billing.notices import announce_keys
+from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from billing.notices import LOOK_BACK, announce_keys
 from billing.webhooks.attempt import Ending
 from billing.webhooks.deliver import SCHEDULE, _claim, _write_back, deliver_due
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.guard import place_of
 from billing.webhooks.publish import EventType, publish, publish_test, redeliver
-from billing.webhooks.signing import rotate_secret
+from billing.webhooks.signing import rotate_secret, secrets_of
 from gateway_project.secrets import decrypt
 from tenants.keys import issue_key, revoke_key
+from tenants.models import ApiKey
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,6 +85,14 @@ def test_while_a_secret_is_rotated_both_sign(receiver, endpoint):
     for secret in (old, new):
         Webhook(secret).verify(body, headers)
     assert len(headers["webhook-signature"].split()) == 2
+
+
+def test_of_two_rotations_at_once_the_second_keeps_what_the_first_showed(endpoint):
+    read_by_another = WebhookEndpoint.objects.get(pk=endpoint.pk)
+    first = rotate_secret(endpoint)
+    second = rotate_secret(read_by_another)
+
+    assert secrets_of(WebhookEndpoint.objects.get(pk=endpoint.pk)) == [second, first]
 
 
 def test_a_failure_is_tried_again_by_the_schedule_under_the_same_id(receiver, endpoint):
@@ -302,6 +311,15 @@ def test_keys_that_were_made_or_revoked_are_told_of_once(receiver, endpoint):
 
     types = [each.event_type for each in WebhookDelivery.objects.order_by("pk")]
     assert types == ["key.created", "key.revoked"]
+
+
+def test_a_key_of_an_outage_is_told_of_by_the_longer_look_back(endpoint):
+    key = issue_key(tenant=endpoint.tenant, name="app").api_key
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    WebhookEndpoint.objects.update(created_at=an_hour_ago - timedelta(hours=1))
+    ApiKey.objects.filter(pk=key.pk).update(created_at=an_hour_ago)
+
+    assert (announce_keys(), announce_keys(LOOK_BACK), announce_keys(LOOK_BACK)) == (0, 1, 0)
 
 
 def test_a_new_endpoint_is_not_told_of_old_keys():

@@ -1,0 +1,18 @@
+"""Who may use the control API."""
+
+from typing import Any
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+
+class IsOperator(BasePermission):
+    """A superuser, as `manage.py create_operator` makes them. Who was given a role instead since has the console's
+    pages of that role; their old token does not reach past it.
+    """
+
+    message = "The owner of this token is no operator. manage.py create_operator NAME makes one."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        user = request.user
+        return bool(user and user.is_staff and user.is_superuser)
