@@ -64,7 +64,7 @@ class Relay:
             self._end("cancelled", f"cut off: {error.code}")
             keep(self._answer.close())
             failure = error
-        if charge.settled and failure is None:
+        if meter.finished or (charge.settled and failure is None):
             return
         if not meter.error_seen:
             failure = failure or TruncatedStream()

@@ -65,6 +65,17 @@ async def test_a_truncated_stream_ends_with_an_error_event_and_is_flagged(
     assert seen.reserved_usd == 0
 
 
+async def test_nothing_is_added_to_a_stream_that_was_over_when_its_connection_broke(
+    world, upstream_answering, books
+):
+    async with upstream_answering(stream(START, DELTA, END + STOP, cut=True)):
+        answer = await post(world.key, stream=True)
+        seen = await books()
+
+    assert answer.body == START + DELTA + END + STOP
+    assert (seen.row.cost_usd, seen.row.status) == (EXACT, "ok")
+
+
 async def test_a_stream_that_says_its_own_error_gets_no_second_one(world, upstream_answering, books):
     failed = event("error", error={"type": "overloaded_error", "message": "busy"})
     async with upstream_answering(stream(START, DELTA, failed)):
