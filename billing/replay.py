@@ -17,7 +17,7 @@ from django.db import DatabaseError, close_old_connections
 from billing import meter
 from billing.lease import Lease
 from billing.memory import Settlement, entry_id
-from billing.models import UsageRecord
+from billing.models import UsageRecord, UsageStatus
 from billing.redis_pipe import RedisPipe, Script
 from gateway_project.shards import shard_of, tag, tenant_key
 
@@ -75,7 +75,7 @@ async def put_back(shard: int) -> None:
         for settlement in list(settles):
             if settlement.request_id in waiting:
                 meter.memory.settled(shard, settlement)
-            elif settlement.request_id not in known:
+            elif settlement.request_id not in known or await _is_open(settlement):
                 await meter.repeat(settlement)
             settles.remove(settlement)
     finally:
@@ -84,12 +84,13 @@ async def put_back(shard: int) -> None:
             meter.memory.settled(shard, settlement)
     restored = 0
     leases = list(meter.memory.leases(shard))
-    reaped = await _in_ledger([lease.request_id for lease in leases])
+    booked = await _in_ledger([lease.request_id for lease in leases])
     for lease in leases:
-        if lease.request_id in reaped:
+        if status := booked.get(lease.request_id):
             # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
+            tombstone = "reaped" if status == UsageStatus.ORPHANED else "settled"
             done = f"{tag(shard)}:done:{lease.request_id}"
-            await meter.pipe().call("SET", done, "reaped", "NX", "EX", meter.REAPED_SECONDS)
+            await meter.pipe().call("SET", done, tombstone, "NX", "EX", meter.REAPED_SECONDS)
         else:
             restored += await _restore(lease)
     if restored:
@@ -120,6 +121,11 @@ async def _restore(lease: Lease) -> int:
     return int(restored)
 
 
+async def _is_open(settlement: Settlement) -> bool:
+    """Whether Redis has the lease again: it lost the settle, which the ledger had already taken from its stream."""
+    return bool(await meter.pipe().call("HEXISTS", settlement.keys[0], settlement.request_id))
+
+
 async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
     """The ids whose events Redis still has. While nothing is drained they outlive their tombstones, and a repetition
     would count them twice.
@@ -138,20 +144,22 @@ async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
         after = "(" + page[-1][0].decode()
 
 
-async def _in_ledger(request_ids: list[str]) -> set[str]:
-    """The ids that were drained before Redis lost them; without a database none, and the ledger will skip."""
+async def _in_ledger(request_ids: list[str]) -> dict[str, str]:
+    """The ids, with their rows' status, that were drained before Redis lost them; without a database none, and the
+    ledger will skip.
+    """
     if not request_ids:
-        return set()
+        return {}
     ids = [UUID(request_id) for request_id in request_ids]
     return await asyncio.get_running_loop().run_in_executor(_threads, _known, ids)
 
 
-def _known(ids: list[UUID]) -> set[str]:
+def _known(ids: list[UUID]) -> dict[str, str]:
     close_old_connections()
     try:
-        found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", flat=True)
-        return {str(request_id) for request_id in found}
+        found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", "status")
+        return {str(request_id): status for request_id, status in found}
     except DatabaseError:
-        return set()
+        return {}
     finally:
         close_old_connections()

@@ -11,7 +11,7 @@ from billing.books import check_books
 from billing.drain import Drain
 from billing.lease import Facts
 from billing.memory import Memory, Settlement
-from billing.models import UsageRecord
+from billing.models import Adjustment, UsageRecord
 from billing.redis_pipe import AnswerLost
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
@@ -162,6 +162,46 @@ async def test_a_new_connection_counts_nothing_twice_that_waits_longer_than_its_
 
     spent = redis_server.hget(f"{tenant_key(tenant.pk)}:{admission.lease.counters[0]}", "spent")
     assert (int(spent), redis_server.xlen(f"{mark}:usage")) == (5_000, 1)
+
+
+async def test_a_settle_without_an_answer_that_was_drained_stays_done_however_late_it_is_repeated(
+    tenant, redis_server
+):
+    """Redis dies after it has settled, before it says so, and is back when the tombstone has expired."""
+    admission = await admitted(tenant)
+    await meter.settle(admission.lease, costing(5_000))
+    await books_of(tenant)
+    meter.memory.opened(admission.lease)
+    redis_server.delete(f"{{s{shard_of(tenant.pk)}}}:done:{admission.lease.request_id}")
+    await meter.pipe().close()
+
+    await replay.beat("w")
+    again = await meter.settle(admission.lease, costing(5_000))
+    book, costs = await books_of(tenant)
+
+    assert not again.first
+    assert [int(cost * DOLLAR) for cost in costs] == [5_000]
+    assert (book.ok, book.reserved_usd) == (True, 0)
+    assert not await sync_to_async(Adjustment.objects.exists)()
+
+
+async def test_a_lost_second_gives_no_drained_call_its_lease_back(tenant, redis_server):
+    """The ledger was faster than Redis's disk: the row is there, and the lease is open again."""
+    lease = (await admitted(tenant)).lease
+    await meter.settle(lease, costing(5_000))
+    await books_of(tenant)
+    place, mark = tenant_key(tenant.pk), f"{{s{shard_of(tenant.pk)}}}"
+    redis_server.delete(f"{mark}:done:{lease.request_id}")
+    redis_server.hset(f"{place}:leases", lease.request_id, lease.text())
+    redis_server.hset(f"{place}:{lease.counters[0]}", mapping={"spent": 0, "held": DOLLAR})
+    await meter.pipe().close()
+
+    await replay.beat("w")
+    book, costs = await books_of(tenant)
+
+    assert not redis_server.exists(f"{place}:leases")
+    assert [int(cost * DOLLAR) for cost in costs] == [5_000]
+    assert (book.ok, book.reserved_usd) == (True, 0)
 
 
 async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
