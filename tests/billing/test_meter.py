@@ -60,6 +60,7 @@ def an_offer(model=MODEL, *, hold=0, per_token=0, max_tokens=100, least=1, skip=
 
 @pytest.fixture
 async def ready(redis_server):
+    meter.memory.clear()
     for shard in range(4):
         tag = f"{{s{shard}}}"
         redis_server.hset(f"{tag}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
