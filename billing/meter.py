@@ -497,7 +497,7 @@ class Asking:
         offer, event = self.offers[index - 1], self.events[index - 1]
         if clamped:
             event.route = f"{event.route}+clamped"
-        budget = self.budgets[0]
+        budget = self.policy.monthly_budget_nano
         lease = Lease(
             request_id=self.request_id,
             tenant_id=self.policy.tenant_id,

@@ -357,3 +357,12 @@ async def test_the_smallest_amounts_are_written_out(world, upstream_answering, b
         usage = await get(world.key, "/v1/usage")
 
     assert usage.json["total"]["cost_usd"] == "0.000003000"
+
+
+async def test_a_soft_budget_too_says_what_remains_of_it(world, upstream_answering):
+    await sync_to_async(world.with_limits)(budget_mode="soft", monthly_budget_usd=Decimal("0.005"))
+    async with upstream_answering(raw(message())):
+        first, second = await post(world.key), await post(world.key)
+
+    assert first.headers["x-tenantry-budget-remaining-usd"] == "0.001250"
+    assert (second.status, second.headers["x-tenantry-budget-remaining-usd"]) == (200, "0.000000")
