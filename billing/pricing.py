@@ -1,7 +1,7 @@
 """What a call costs: integer nano-USD, rounded up once."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -23,10 +23,13 @@ class ModelNotPriced(TenantryError):
     status = 403
     type = "permission_error"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, allowed: Sequence[str] = ()) -> None:
+        instead = f" Until then use: {', '.join(allowed)}." if allowed else ""
         super().__init__(
-            f"Model {model!r} has no price yet. Ask your provider to add one.", details={"allowed": []}
+            f"Model {model!r} has no price yet. Ask your provider to add one.{instead}",
+            details={"allowed": list(allowed)},
         )
+        self.model = model
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -80,6 +83,15 @@ class PriceBook(msgspec.Struct, frozen=True):
     def knows(self, model: str) -> bool:
         """Whether `model` has a price of its own."""
         return model in self.prices
+
+    def priced(self, models: Iterable[str]) -> list[str]:
+        """Those of `models` that have a price now, by name."""
+        now = datetime.now(UTC)
+        return sorted(
+            name
+            for name in models
+            if _in_force(self.prices.get(name, ()), now, 0) or _in_force(self.default, now, 0)
+        )
 
     def price_of(self, model: str, *, at: datetime | None = None, context: int = 0) -> Price:
         """The price of `model` at `at` (now) for a prompt of `context` tokens. Raises ModelNotPriced."""

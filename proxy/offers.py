@@ -8,7 +8,7 @@ import msgspec
 from billing.learned import sizes
 from billing.lease import Offer, Run
 from billing.money import LARGEST_BUDGET_USD, to_nano
-from billing.pricing import MILLION, PriceBook, with_margin
+from billing.pricing import MILLION, ModelNotPriced, PriceBook, with_margin
 from proxy.bounds import input_bound, searching_bound
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest
@@ -37,7 +37,10 @@ def offers_for(
             f"({first.model.max_output_tokens}).",
             field=parsed.max_tokens_field,
         )
-    offers = [offer_of(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
+    try:
+        offers = [offer_of(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
+    except ModelNotPriced as error:
+        raise ModelNotPriced(error.model, allowed=prices.priced(policy.models)) from None
     if billed:
         return offers
     return [

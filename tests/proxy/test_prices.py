@@ -28,6 +28,16 @@ async def test_a_model_without_a_price_is_refused_before_anything_is_called(worl
     assert (upstream.asked, seen.rows) == ([], [])
 
 
+async def test_it_names_the_models_that_are_allowed_and_have_a_price(world, upstream_answering):
+    await sync_to_async(allow_unpriced)(world)
+    async with upstream_answering(raw(message())):
+        answer = await post(world.key, model="claude-new")
+
+    assert (answer.error["type"], answer.error["code"]) == ("permission_error", "model_not_allowed")
+    assert answer.error["allowed"] == ["claude-opus-4-20250514", "claude-sonnet-4-20250514"]
+    assert "claude-opus-4-20250514, claude-sonnet-4-20250514" in answer.error["message"]
+
+
 async def test_what_the_default_row_prices_is_flagged_as_estimated(world, upstream_answering, books):
     await sync_to_async(allow_unpriced)(world)
     await sync_to_async(ModelPriceFactory)(model=None)
