@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -27,6 +28,14 @@ class IssuedKey(msgspec.Struct, frozen=True):
 def digest_of(key: str) -> str:
     """The hex SHA-256 a key is kept and found by. The key is random, so it needs no salt and no slow hash."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def refuse_past(expires_at: datetime | None) -> None:
+    """Raises ValidationError where a key would have expired before it is saved."""
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ValidationError(
+            "This time has passed. Give a later one, or none for a key that stays; to end a key now, revoke it."
+        )
 
 
 def issue_key(

@@ -19,12 +19,28 @@ class Strict(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
     @transaction.atomic
+    def create(self, validated_data: dict[str, Any]) -> Any:
+        given = set(validated_data)
+        row = super().create(validated_data)
+        self.check(row, given)
+        return row
+
+    @transaction.atomic
     def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
         """On the row as it is by now, locked: what others changed since it was read (a key revoked, a top-up
         booked) is not written over.
         """
+        given = set(validated_data)
         row = type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)
-        return super().update(row, validated_data)
+        row = super().update(row, validated_data)
+        self.check(row, given)
+        return row
+
+    def check(self, row: Any, given: set[str]) -> None:
+        """Refuse what the fields `given` contradict, in the row as it is now: it is locked, and raising undoes it.
+
+        What was contradictory before stays changeable otherwise: a tenant can always be suspended.
+        """
 
 
 class Pages(PageNumberPagination):

@@ -1,6 +1,6 @@
 """The control API's tenants, keys and tiers."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
@@ -19,8 +19,9 @@ from billing.api.strict import Pages, Strict
 from billing.balance import Balance, Movement, balance_of
 from billing.spend import budget_of, current_spend
 from routing.models import Model
-from tenants.keys import issue_key, revoke_key, rotate_key
+from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier
+from tenants.models.limits import Limits, release_refusal
 from tenants.policy import BudgetMode
 
 LIMITS = (
@@ -31,6 +32,7 @@ LIMITS = (
     "monthly_budget_usd",
     "user_monthly_budget_usd",
 )
+RELEASE = {"downgrade_percent", "downgrade_release_percent"}
 
 
 def _shadow_tier() -> serializers.SlugRelatedField[Tier]:
@@ -105,20 +107,32 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
             raise serializers.ValidationError("A slug stays: exports and statements refer to it.")
         return slug
 
-    @transaction.atomic
     def create(self, validated_data: dict[str, Any]) -> Tenant:
-        models = validated_data.pop("allowed_models", None)
-        tenant = Tenant.objects.create(**validated_data)
-        tenant.allowed_models.set(tenant.tier.default_models.all() if models is None else models)
+        validated_data.setdefault("allowed_models", validated_data["tier"].default_models.all())
+        tenant: Tenant = super().create(validated_data)
         return tenant
 
-    @transaction.atomic
-    def update(self, instance: Tenant, validated_data: dict[str, Any]) -> Tenant:
-        models = validated_data.pop("allowed_models", None)
-        tenant: Tenant = super().update(instance, validated_data)
-        if models is not None:
-            tenant.allowed_models.set(models)
-        return tenant
+    def check(self, row: Tenant, given: set[str]) -> None:
+        default = row.default_model
+        allowed = default is None or row.allowed_models.filter(pk=default.pk).exists()
+        if default and not allowed and given & {"default_model", "allowed_models"}:
+            _refuse_default(default, given)
+        if given & RELEASE:
+            own = row.downgrade_percent
+            _check_release(row, row.tier.downgrade_percent if own is None else own)
+
+
+def _refuse_default(default: Model, given: set[str]) -> None:
+    if "default_model" in given:
+        told = f"{default} is not one of allowed_models: add it there, or choose one of them."
+        raise serializers.ValidationError({"default_model": [told]})
+    told = f"{default} is the default model: keep it, or send another default_model (or null) as well."
+    raise serializers.ValidationError({"allowed_models": [told]})
+
+
+def _check_release(row: Limits, threshold: int | None) -> None:
+    if refusal := release_refusal(release=row.downgrade_release_percent, threshold=threshold):
+        raise serializers.ValidationError({"downgrade_release_percent": [refusal]})
 
 
 class MovementSerializer(serializers.Serializer[Movement]):
@@ -184,6 +198,12 @@ class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
             "last_used_at",
         )
         read_only_fields = ("id", "prefix", "created_at", "revoked_at", "last_used_at")
+
+    def validate_expires_at(self, moment: datetime | None) -> datetime | None:
+        """One that is as it was may be sent back, though it has passed."""
+        if self.instance is None or moment != self.instance.expires_at:
+            refuse_past(moment)
+        return moment
 
 
 class IssuedKeySerializer(KeySerializer):
@@ -266,6 +286,10 @@ class TierSerializer(Strict, serializers.ModelSerializer[Tier]):
             "shadow_tier",
             "margin_percent",
         )
+
+    def check(self, row: Tier, given: set[str]) -> None:
+        if given & RELEASE:
+            _check_release(row, row.downgrade_percent)
 
 
 class TierViewSet(viewsets.ModelViewSet[Tier]):

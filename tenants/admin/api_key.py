@@ -1,6 +1,6 @@
 """API keys: issued once, shown once, rotated with overlap, revoked at once."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from gateway_project.console import cells
 from gateway_project.console.pages import ConsolePage, staff_of
-from tenants.keys import issue_key, revoke_key, rotate_key
+from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey
 
 STATE_COLOURS = {"live": "success", "expired": "warning", "revoked": "danger"}
@@ -64,8 +64,17 @@ class RotateForm(forms.Form):
     )
 
 
+class KeyForm(forms.ModelForm):
+    def clean_expires_at(self) -> datetime | None:
+        moment: datetime | None = self.cleaned_data["expires_at"]
+        if "expires_at" in self.changed_data:
+            refuse_past(moment)
+        return moment
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ConsolePage):
+    form = KeyForm
     list_display = (
         "heading", "tenant", "shown_state", "max_requests_per_minute", "budget", "used", "expires_at",
         "created_at",

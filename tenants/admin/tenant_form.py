@@ -18,6 +18,7 @@ from unfold.widgets import (
 from gateway_project.console import cells
 from routing.models import Model
 from tenants.models import Tenant, TenantStatus, Tier
+from tenants.models.limits import release_refusal
 from tenants.policy import BudgetMode
 
 INHERITED = (
@@ -106,6 +107,11 @@ class TenantForm(forms.ModelForm):
         default, allowed = cleaned.get("default_model"), cleaned.get("models")
         if default and allowed is not None and default not in allowed:
             self.add_error("default_model", "The default model has to be one of the allowed models.")
+        threshold, tier = cleaned.get("downgrade_percent"), cleaned.get("tier")
+        if threshold is None and tier:
+            threshold = tier.downgrade_percent
+        if told := release_refusal(release=cleaned.get("downgrade_release_percent"), threshold=threshold):
+            self.add_error("downgrade_release_percent", told)
         return cleaned
 
     def _post_clean(self) -> None:

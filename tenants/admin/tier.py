@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -13,6 +14,7 @@ from gateway_project.console.pages import ConsolePage
 from routing.choice import Complexity
 from tenants.admin.route_grid import grid_page
 from tenants.models import Tier, TierDowngrade, TierRoute
+from tenants.models.limits import release_refusal
 
 
 class RouteInline(TabularInline):
@@ -38,8 +40,18 @@ class DowngradeInline(TabularInline):
         return super().get_queryset(request).select_related("model", "target", "tier")
 
 
+class TierForm(forms.ModelForm):
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        release, threshold = cleaned.get("downgrade_release_percent"), cleaned.get("downgrade_percent")
+        if told := release_refusal(release=release, threshold=threshold):
+            self.add_error("downgrade_release_percent", told)
+        return cleaned
+
+
 @admin.register(Tier)
 class TierAdmin(ConsolePage):
+    form = TierForm
     list_display = (
         "name", "per_minute", "per_day", "budget", "margin_percent", "simple", "complex", "tenant_count",
     )  # fmt: skip

@@ -18,6 +18,13 @@ def within_budget_bounds(field: str) -> Q:
     return Q(**{field: None}) | Q(**{f"{field}__gte": 0, f"{field}__lte": LARGEST_BUDGET_USD})
 
 
+def release_refusal(*, release: int | None, threshold: int | None) -> str:
+    """Why downgrades can't last until spend is below `release` (%) when they begin at `threshold`; empty: they can."""
+    if release is None or threshold is None or release <= threshold:
+        return ""
+    return f"Downgrades begin at {threshold} % and cannot end above that: give {threshold} or less, or leave it empty."
+
+
 class Limits(PolicyModel):
     """Limits on requests, tokens and money. NULL inherits on a tenant and is unlimited on a tier."""
 

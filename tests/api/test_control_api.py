@@ -81,6 +81,78 @@ def test_a_wrong_field_is_named(api, change, field):
     assert field in answer.json()
 
 
+@pytest.mark.parametrize(
+    ("change", "field", "told"),
+    [
+        ({"default_model": "dear"}, "default_model", "add it there, or choose"),
+        ({"allowed_models": ["dear"]}, "allowed_models", "keep it, or send another default_model"),
+        ({"allowed_models": ["dear"], "default_model": "plain"}, "default_model", "is not one of"),
+        ({"downgrade_release_percent": 71}, "downgrade_release_percent", "give 70 or less"),
+        (
+            {"downgrade_percent": 50, "downgrade_release_percent": 60},
+            "downgrade_release_percent",
+            "50 or less",
+        ),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused_and_nothing_is_changed(api, change, field, told):
+    plain, _ = ModelFactory(name="plain"), ModelFactory(name="dear")
+    TenantFactory(slug="acme", models=[plain], default_model=plain, tier=TierFactory(downgrade_percent=70))
+    before = api.get("/api/tenants/acme").json()
+
+    answer = api.patch("/api/tenants/acme", change, format="json")
+
+    assert answer.status_code == 400
+    assert told in answer.json()[field][0]
+    assert api.get("/api/tenants/acme").json() == before
+
+
+def test_a_threshold_lowered_below_the_release_is_refused(api):
+    tier = TierFactory(downgrade_percent=90, downgrade_release_percent=80)
+
+    answer = api.patch(f"/api/tiers/{tier.name}", {"downgrade_percent": 70}, format="json")
+
+    assert (answer.status_code, list(answer.json())) == (400, ["downgrade_release_percent"])
+    tier.refresh_from_db()
+    assert tier.downgrade_percent == 90
+
+
+def test_a_new_tenants_default_has_to_be_among_its_tiers_models_or_its_own(api):
+    mine, other = ModelFactory(name="mine"), ModelFactory(name="other")
+    tier = TierFactory()
+    tier.default_models.add(mine)
+    tenant = {"slug": "acme", "name": "Acme", "tier": tier.name}
+
+    refused = api.post("/api/tenants", {**tenant, "default_model": other.name}, format="json")
+    assert (refused.status_code, list(refused.json())) == (400, ["default_model"])
+    assert not Tenant.objects.exists()
+
+    made = api.post("/api/tenants", {**tenant, "default_model": mine.name}, format="json")
+    assert made.json()["allowed_models"] == ["mine"]
+
+
+def test_what_contradicts_itself_already_can_still_be_suspended(api):
+    tenant = TenantFactory(slug="acme", default_model=ModelFactory(), downgrade_percent=50)
+    Tenant.objects.filter(pk=tenant.pk).update(downgrade_release_percent=60)
+
+    assert api.patch("/api/tenants/acme", {"status": "suspended"}, format="json").status_code == 200
+
+
+def test_a_key_that_would_have_expired_already_is_refused(api):
+    tenant = TenantFactory(slug="acme")
+    key = ApiKeyFactory(tenant=tenant, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    past = {"name": "main", "expires_at": "2021-01-01T00:00:00Z"}
+
+    made = api.post("/api/tenants/acme/keys", past, format="json")
+    changed = api.patch(f"/api/tenants/acme/keys/{key.pk}", past, format="json")
+    sent_back = {"name": "renamed", "expires_at": "2020-01-01T00:00:00Z"}
+
+    for answer in (made, changed):
+        assert answer.status_code == 400
+        assert "to end a key now, revoke it" in answer.json()["expires_at"][0]
+    assert api.put(f"/api/tenants/acme/keys/{key.pk}", sent_back, format="json").json()["name"] == "renamed"
+
+
 def test_a_key_is_shown_once_rotated_and_revoked(api):
     TenantFactory(slug="acme")
     issued = api.post(

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -101,6 +101,60 @@ def test_a_default_model_has_to_be_allowed(staff):
     )
 
     assert "has to be one of the allowed models" in page.content.decode()
+
+
+@pytest.mark.parametrize("own", [70, None])
+def test_a_downgrade_has_to_end_at_or_below_where_it_begins(staff, own):
+    tenant = TenantFactory(tier=TierFactory(downgrade_percent=70))
+    address = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+    threshold = {"downgrade_percent": own} if own else {}
+
+    page = staff.post(address, form_of(tenant, downgrade_release_percent=71, **threshold))
+    assert "Downgrades begin at 70 %" in page.content.decode()
+
+    save(staff, tenant, downgrade_release_percent=70, **threshold)
+    assert tenant.downgrade_release_percent == 70
+
+
+def test_a_tiers_downgrade_has_to_end_at_or_below_where_it_begins(staff):
+    tier = TierFactory(downgrade_percent=90)
+    fields = {
+        "name": tier.name,
+        "downgrade_percent": 60,
+        "downgrade_release_percent": 61,
+        "margin_percent": 0,
+    }
+    for inline in ("routes", "downgrades"):
+        fields |= {f"{inline}-TOTAL_FORMS": 0, f"{inline}-INITIAL_FORMS": 0}
+
+    page = staff.post(reverse("admin:tenants_tier_change", args=[tier.pk]), fields)
+
+    assert "Downgrades begin at 60 %" in page.content.decode()
+
+
+def test_a_key_that_would_have_expired_already_is_not_issued(staff):
+    fields = {
+        "tenant": TenantFactory().pk,
+        "name": "production",
+        "expires_at_0": "2020-01-01",
+        "expires_at_1": "0:00",
+    }
+
+    page = staff.post(reverse("admin:tenants_apikey_add"), fields)
+
+    assert "This time has passed" in page.content.decode()
+    assert not ApiKey.objects.exists()
+
+
+def test_an_expired_key_can_be_renamed(staff):
+    key = ApiKeyFactory(expires_at=datetime(2020, 1, 1, 12, 30, tzinfo=UTC))
+    fields = {"name": "old", "expires_at_0": "2020-01-01", "expires_at_1": "12:30:00"}
+
+    page = staff.post(reverse("admin:tenants_apikey_change", args=[key.pk]), fields)
+
+    assert page.status_code == 302, page.context["adminform"].form.errors
+    key.refresh_from_db()
+    assert key.name == "old"
 
 
 def test_an_empty_limit_shows_what_the_tier_gives(staff):
