@@ -14,6 +14,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
+from gateway_project.console.as_shown import AsShownForm
+
 
 def staff_of(request: HttpRequest) -> User:
     """Who is logged in; the admin lets nobody else this far."""
@@ -30,8 +32,12 @@ class PlainDecimalField(forms.DecimalField):
 
 
 class ConsolePage(ModelAdmin):
-    """A page of ours: filters with a button, plain decimals, a warning before leaving a changed form."""
+    """A page of ours: filters with a button, plain decimals, a warning before leaving a changed form, and no saving
+    over what others changed meanwhile.
+    """
 
+    form: type[forms.ModelForm] = AsShownForm
+    change_form_before_template = "admin/as_shown.html"
     list_filter_submit = True
     list_per_page = 30  # unfold writes 6 kB a row
     warn_unsaved_form = True
@@ -40,7 +46,7 @@ class ConsolePage(ModelAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Locked while its form is saved, and read again then: saving writes every column, and what others changed
-        meanwhile (a key revoked, a top-up booked) must stay.
+        meanwhile in those that are not in the form (a key revoked, a top-up booked) must stay.
         """
         found = super().get_object(request, object_id, from_field)
         if found is None or request.method != "POST" or not connection.in_atomic_block:

@@ -6,12 +6,13 @@ from django import forms
 from django.contrib import admin
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
+from gateway_project.console.as_shown import AsShownForm
 from gateway_project.console.pages import ConsolePage
 from routing.models import Upstream
 from routing.models.upstream import Wire
 
 
-class UpstreamForm(forms.ModelForm):
+class UpstreamForm(AsShownForm):
     api_key = forms.CharField(
         label="API key",
         required=False,

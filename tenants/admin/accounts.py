@@ -12,6 +12,7 @@ from rest_framework.authtoken.models import TokenProxy
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from gateway_project.console.as_shown import AsShown
 from gateway_project.console.pages import ConsolePage
 from tenants.admin.role_form import RoleForm
 
@@ -19,9 +20,13 @@ for model in (User, Group, TokenProxy):
     admin.site.unregister(model)
 
 
+class UserForm(AsShown, UserChangeForm):
+    pass
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ConsolePage):
-    form = UserChangeForm
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "roles", "is_staff", "is_active", "last_login")

@@ -16,6 +16,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from gateway_project.console import cells
+from gateway_project.console.as_shown import AsShownForm
 from gateway_project.console.pages import ConsolePage, staff_of
 from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey
@@ -64,7 +65,7 @@ class RotateForm(forms.Form):
     )
 
 
-class KeyForm(forms.ModelForm):
+class KeyForm(AsShownForm):
     def clean_expires_at(self) -> datetime | None:
         moment: datetime | None = self.cleaned_data["expires_at"]
         if "expires_at" in self.changed_data:

@@ -8,6 +8,8 @@ from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from gateway_project.console.as_shown import AsShownForm
+
 VERBS = ("view", "add", "change", "delete")
 SHOWN_APPS = ("tenants", "routing", "billing", "auth", "auditlog")  # what the console has pages of
 
@@ -33,7 +35,7 @@ class PermissionTable(forms.SelectMultiple):
         return render_to_string("admin/role_table.html", {"name": name, "verbs": VERBS, "lines": lines})
 
 
-class RoleForm(forms.ModelForm):
+class RoleForm(AsShownForm):
     permissions = forms.ModelMultipleChoiceField(
         Permission.objects.none(), required=False, widget=PermissionTable, label="May"
     )

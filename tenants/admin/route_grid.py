@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from gateway_project.console.as_shown import AsShown
 from routing.choice import Complexity
 from routing.models import Model
 from tenants.models import Tier, TierRoute
@@ -18,7 +19,7 @@ from tenants.models import Tier, TierRoute
 PERMISSIONS = ("add_tierroute", "change_tierroute", "delete_tierroute")
 
 
-class GridForm(forms.Form):
+class GridForm(AsShown, forms.Form):
     """One choice for each tier and complexity; empty: the tier has no model for it."""
 
     def __init__(self, *args: Any, editable: bool, **kwargs: Any) -> None:

@@ -16,6 +16,7 @@ from unfold.widgets import (
 )
 
 from gateway_project.console import cells
+from gateway_project.console.as_shown import AsShownForm
 from routing.models import Model
 from tenants.models import Tenant, TenantStatus, Tier
 from tenants.models.limits import release_refusal
@@ -47,7 +48,7 @@ class ModelPicker(UnfoldAdminSelect2MultipleWidget):
         self.attrs["class"] = "unfold-admin-autocomplete"
 
 
-class TenantForm(forms.ModelForm):
+class TenantForm(AsShownForm):
     """A tenant. Raising its budget needs a reason; a change that cuts it off now needs to be confirmed."""
 
     models = forms.ModelMultipleChoiceField(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -10,6 +9,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from gateway_project.console import cells
+from gateway_project.console.as_shown import AsShownForm
 from gateway_project.console.pages import ConsolePage
 from routing.choice import Complexity
 from tenants.admin.route_grid import grid_page
@@ -40,7 +40,15 @@ class DowngradeInline(TabularInline):
         return super().get_queryset(request).select_related("model", "target", "tier")
 
 
-class TierForm(forms.ModelForm):
+class TierForm(AsShownForm):
+    def shown(self) -> dict[str, Any]:
+        """With what the tables below the form would write over."""
+        tables = {
+            "routes": self.instance.routes.order_by("pk").values_list("pk", "complexity", "model_id"),
+            "downgrades": self.instance.downgrades.order_by("pk").values_list("pk", "model_id", "target_id"),
+        }
+        return super().shown() | {name: list(rows) for name, rows in tables.items()}
+
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
         release, threshold = cleaned.get("downgrade_release_percent"), cleaned.get("downgrade_percent")

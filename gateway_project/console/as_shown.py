@@ -1,0 +1,75 @@
+"""Forms that save onto what their page showed, and onto nothing else.
+
+A page that was left open would write over what others changed meanwhile. So it carries a fingerprint of the values
+it was filled with, and saving compares that with the row as it is by then, which `ConsolePage` has locked.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from auditlog.models import LogEntry
+from django import forms
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+FIELD = "as_shown"
+
+
+class AsShown(forms.BaseForm):
+    """Mixed into a form that changes what is there. Its page sends `as_shown` back as it got it."""
+
+    def shown(self) -> dict[str, Any]:
+        """The values that saving would write over."""
+        values = {
+            name: field.prepare_value(self.get_initial_for_field(field, name))
+            for name, field in self.fields.items()
+            if not field.disabled
+        }
+        return {
+            name: sorted(map(str, each)) if isinstance(each, list) else each for name, each in values.items()
+        }
+
+    @property
+    def as_shown(self) -> str:
+        """When the page was filled and the fingerprint of what with."""
+        if self.is_bound:
+            sent: str = self.data.get(FIELD, "")
+            return sent
+        return signing.dumps([timezone.now().isoformat(), self._fingerprint()], salt=FIELD)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned: dict[str, Any] | None = super().clean()
+        if self.as_shown:
+            self._refuse_if_changed()
+        return cleaned
+
+    def _refuse_if_changed(self) -> None:
+        try:
+            since, fingerprint = signing.loads(self.as_shown, salt=FIELD)
+        except signing.BadSignature:
+            since, fingerprint = "", ""
+        if fingerprint != self._fingerprint():
+            raise ValidationError(
+                f"Nothing was saved: {self._who(since)} changed this while the page was open. "
+                "Open the page again to see what it says now, and make your change there."
+            )
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.shown(), sort_keys=True, default=str).encode()).hexdigest()
+
+    def _who(self, since: str) -> str:
+        """By the audit trail. What only belongs to the row (its models, its routes) has entries of its own there."""
+        entries = LogEntry.objects.get_for_object(getattr(self, "instance", None))
+        entry = entries.filter(timestamp__gte=datetime.fromisoformat(since)).first() if since else None
+        return f"{entry.actor} ({entry.timestamp:%H:%M} UTC)" if entry and entry.actor else "somebody"
+
+
+class AsShownForm(AsShown, forms.ModelForm):
+    """The same for a row of a table; a new one has nothing to compare with."""
+
+    @property
+    def as_shown(self) -> str:
+        return super().as_shown if self.instance.pk else ""
