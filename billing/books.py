@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import msgspec
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
+from billing.chain import take_turn
 from billing.events import UsageEvent, decode
 from billing.models import PeriodUsage, UsageRecord
 from billing.money import to_usd
@@ -56,7 +57,7 @@ class _Counter(msgspec.Struct, frozen=True):
     waiting: dict[str, int]  # request id: cost
 
 
-# Both books out of one snapshot. A row that was recorded after the counters were read is in the books, but not
+# Ledger and roll-up out of one snapshot. A row that was recorded after the counters were read is in both, but not
 # in what the counter is held against. Rows carry the time their call began: a day before a period is enough.
 _SUMS = """
 WITH wanted AS (
@@ -86,11 +87,18 @@ def check_books(tenants: Iterable[Tenant], *, now: float | None = None) -> list[
     periods = {each.pk: period_of(moment, each.timezone, each.billing_day) for each in rows}
     if not rows:
         return []
-    with connection.cursor() as cursor:
+    prepaid = [each.pk for each in rows if each.budget_mode == BudgetMode.PREPAID]
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Between two batches of the drain: what is in the ledger by now was recorded before `read_at` and is
+        # committed, and nothing is added while the counters are read. So whatever has been settled by then is in
+        # one of both, ledger or stream, and a row that is in both is known by its time.
+        cursor.execute("SET LOCAL lock_timeout = '10s'")  # a drain that hangs must not hang this too
+        for shard in sorted({shard_of(each.pk) for each in rows}):
+            take_turn(cursor, shard)
         cursor.execute("SELECT clock_timestamp()")
         read_at = cursor.fetchone()[0]
-    counters = _counters(rows, periods)
-    prepaid = [each.pk for each in rows if each.budget_mode == BudgetMode.PREPAID]
+        counters = _counters(rows, periods)
+        before = _before(prepaid, periods)
     since = datetime.fromtimestamp(min(each.start for each in periods.values()), UTC) - timedelta(days=1)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -103,7 +111,6 @@ def check_books(tenants: Iterable[Tenant], *, now: float | None = None) -> list[
             },
         )
         sums = {tenant_id: values for tenant_id, *values in cursor.fetchall()}
-    before = _before(prepaid, periods)
     drained = _drained(counters, read_at)
     return [
         _book(each, counters[each.pk], sums[each.pk], before.get(each.pk, Decimal(0)), drained)

@@ -1,17 +1,23 @@
 """Drift is found and kept for staff to see."""
 
+import threading
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
 import pytest
+from django.conf import settings
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
+from billing import books
 from billing.books import check_books
+from billing.drain import drain_all
 from billing.events import UsageEvent
 from billing.ledger import Entry, post
-from billing.models import DriftReport, WebhookDelivery
+from billing.models import DriftReport, UsageRecord, WebhookDelivery
 from billing.periods import period_of
 from billing.request_ids import new_request_id
 from billing.tasks import hold_the_books_together, keep_partitions_ahead
@@ -82,6 +88,89 @@ def test_a_row_that_comes_after_the_counter_was_read_is_no_drift(redis_server):
     assert (book.ok, book.ledger_usd, book.expected_usd) == (True, Decimal(2), Decimal(0))
 
 
+@contextmanager
+def meanwhile(monkeypatch, before: str, act):
+    """`act` in another thread and session while the books are read, just before their step `before`; what waits
+    for the one who reads is let go on after it.
+    """
+    threads = []
+
+    def acted():
+        try:
+            act()
+        finally:
+            connections.close_all()
+
+    def and_then(*args):
+        thread = threading.Thread(target=acted)
+        threads.append(thread)
+        thread.start()
+        while thread.is_alive() and not somebody_waits():
+            thread.join(0.01)
+        return step(*args)
+
+    step = getattr(books, before)
+    monkeypatch.setattr(books, before, and_then)
+    yield
+    for thread in threads:
+        thread.join()
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+        )
+        return cursor.fetchone() is not None
+
+
+def test_what_is_settled_and_drained_while_the_counters_are_read_is_no_drift(redis_server, monkeypatch):
+    tenant = TenantFactory()
+
+    def settle_and_drain():
+        in_the_stream(tenant, 3, redis_server)
+        spent(tenant, 3, redis_server)
+        drain_all()
+
+    with meanwhile(monkeypatch, "_counters", settle_and_drain):
+        [book] = check_books([tenant])
+
+    assert (book.redis_usd, book.expected_usd) == (Decimal(3), Decimal(3))
+    assert UsageRecord.objects.count() == 1
+
+
+def test_a_batch_that_is_committed_while_the_books_are_read_is_no_drift(redis_server, monkeypatch):
+    tenant = TenantFactory()
+    event = in_the_stream(tenant, 3, redis_server)
+    spent(tenant, 3, redis_server)
+    inserted, commit = threading.Event(), threading.Event()
+
+    def post_slowly():
+        try:
+            with transaction.atomic():
+                post([Entry(id="1-1", event=event)], shard=shard_of(tenant.pk))
+                inserted.set()
+                while not commit.is_set() and not somebody_waits():
+                    commit.wait(0.01)
+        finally:
+            connections.close_all()
+
+    drain = threading.Thread(target=post_slowly)
+    drain.start()
+    inserted.wait()
+
+    def let_it_commit():
+        commit.set()
+        drain.join()
+
+    with meanwhile(monkeypatch, "_drained", let_it_commit):
+        [book] = check_books([tenant])
+
+    drain.join()
+    assert (book.redis_usd, book.expected_usd) == (Decimal(3), Decimal(3))
+
+
 def test_a_counter_that_differs_is_drift_and_a_cold_one_is_not(redis_server):
     warm, cold = TenantFactory(), TenantFactory()
     spent(warm, 1, redis_server)
@@ -126,9 +215,10 @@ def test_a_prepaid_tenants_older_periods_count_too(redis_server):
     assert book.ledger_usd == book.redis_usd == 6
 
 
-def test_all_tenants_are_checked_in_two_questions(redis_server, django_assert_num_queries):
-    tenants = [TenantFactory() for _ in range(5)]
-    with django_assert_num_queries(2):
+def test_all_tenants_are_checked_by_the_same_few_questions(redis_server, django_assert_num_queries):
+    tenants = [TenantFactory() for _ in range(12)]
+    begin, patience, turns, time_, sums, commit = 1, 1, settings.METER_SHARDS, 1, 1, 1
+    with django_assert_num_queries(begin + patience + turns + time_ + sums + commit):
         check_books(tenants)
 
 
