@@ -13,7 +13,6 @@ from gateway_project.policy_changes import store
 from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import tenant_key
 from tenants.models import Tenant
-from tenants.policy import BudgetMode
 
 
 def counter_of(tenant: Tenant, *, at: float | None = None) -> tuple[str, str]:
@@ -41,18 +40,6 @@ def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:
     for (tenant, counter, period), answer in zip(counters, answers, strict=True):
         spent[tenant.pk] = _booked(tenant, counter, period) if answer is None else to_usd(int(answer))
     return spent
-
-
-def forget_idle_balances() -> int:
-    """Drop the counters of balances whose tenants are in another mode now; how many were there.
-
-    Calls in that mode pass them by. Should the tenant come back, they are rebuilt from the ledger, with those calls.
-    """
-    idle = Tenant.objects.filter(topped_up_usd__gt=0).exclude(budget_mode=BudgetMode.PREPAID.value)
-    with store().pipeline(transaction=False) as pipeline:
-        for tenant_id in idle.values_list("pk", flat=True):
-            pipeline.unlink(f"{tenant_key(tenant_id)}:b:prepaid")
-        return sum(pipeline.execute())
 
 
 def _booked(tenant: Tenant, counter: str, period: str) -> Decimal:

@@ -9,10 +9,10 @@ from billing.closing import close_due
 from billing.notices import LOOK_BACK, announce_keys, notice_limits, notice_usage
 from billing.partitions import make_partitions
 from billing.reconcile import reconcile
-from billing.spend import forget_idle_balances
 from billing.upstream_bill import check_recent
 from billing.upstream_report import import_report
 from billing.webhooks.deliver import deliver_due
+from tenants.modes import forget_idle_counters
 
 
 @shared_task
@@ -46,7 +46,7 @@ def check_upstream_bill() -> int:
 
 @shared_task
 def watch_limits() -> int:
-    return forget_idle_balances() + catch_up() + notice_limits()
+    return forget_idle_counters() + catch_up() + notice_limits()
 
 
 @shared_task

@@ -22,6 +22,7 @@ from routing.models import Model
 from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier
 from tenants.models.limits import Limits, release_refusal
+from tenants.modes import mode_changed
 from tenants.policy import BudgetMode
 
 LIMITS = (
@@ -110,6 +111,11 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
     def create(self, validated_data: dict[str, Any]) -> Tenant:
         validated_data.setdefault("allowed_models", validated_data["tier"].default_models.all())
         tenant: Tenant = super().create(validated_data)
+        return tenant
+
+    def update(self, instance: Tenant, validated_data: dict[str, Any]) -> Tenant:
+        tenant: Tenant = super().update(instance, validated_data)
+        mode_changed(tenant)
         return tenant
 
     def check(self, row: Tenant, given: set[str]) -> None:

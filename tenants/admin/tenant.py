@@ -22,6 +22,7 @@ from tenants.admin.tenant_form import TenantForm
 from tenants.admin.tenant_insight import insight
 from tenants.live import Live, live
 from tenants.models import AllowedModel, ApiKey, Membership, Tenant
+from tenants.modes import mode_changed
 from tenants.spend import forecast, near_budget, with_spend
 
 if TYPE_CHECKING:
@@ -230,6 +231,11 @@ class TenantAdmin(TenantActions, ConsolePage):
                 )
             }
         return super().change_view(request, object_id, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change:
+            mode_changed(obj)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

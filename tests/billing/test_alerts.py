@@ -11,14 +11,12 @@ from django.db import transaction
 from billing import drain, meter
 from billing.adjustments import book, end_grants
 from billing.alerts import catch_up
-from billing.books import check_books
 from billing.drain import Drain, drain_all
 from billing.lease import Facts, Offer
 from billing.ledger import post, read_entry
 from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
 from billing.money import to_nano
 from billing.request_ids import new_request_id
-from billing.spend import current_spend, forget_idle_balances
 from billing.tasks import watch_limits
 from billing.usage import Usage
 from gateway_project.shards import every_tag, tenant_key
@@ -230,23 +228,3 @@ def test_a_prepaid_balance_tells_at_a_fifth_a_tenth_and_nothing_left(redis_serve
     assert Decimal(last["balance_usd"]) == Decimal("1.5")
     assert Decimal(last["balance_after_top_up_usd"]) == 10
     assert catch_up() == 0
-
-
-def test_what_was_used_in_another_mode_counts_when_the_tenant_comes_back_to_its_balance(tenant):
-    tenant.budget_mode = "prepaid"
-    tenant.save()
-    book(tenant=tenant, kind="topup", amount_usd=Decimal(50), reason="invoice", reference="1")
-    spend(tenant, 5)
-    tenant.budget_mode = "hard"
-    tenant.save()
-    assert forget_idle_balances() == 1
-    spend(tenant, 7)
-    tenant.budget_mode = "prepaid"
-    tenant.save()
-
-    spend(tenant, 1)
-    drain_all()
-
-    assert current_spend([tenant])[tenant.pk] == 13
-    assert all(book.ok for book in check_books([tenant]))
-    assert forget_idle_balances() == 0
