@@ -22,7 +22,9 @@ class RequestTooLarge(TenantryError):
 
 
 class BodyTooSlow(TenantryError):
-    code = "invalid_request"
+    """Not `invalid_request`, which is 400 and final: what arrived may be right, and SDKs repeat a 408."""
+
+    code = "request_timeout"
     status = 408
     type = "invalid_request_error"
 

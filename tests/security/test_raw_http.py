@@ -194,9 +194,11 @@ async def test_a_body_that_does_not_come_is_given_up(world, upstream_answering, 
     settings.BODY_TIMEOUT = 0.2
     data = request(world.key).replace(b"content-length: ", b"content-length: 1")
 
-    answered, asked, _ = await told(world, upstream_answering, books, data)
+    async with upstream_answering(raw(message())) as upstream, served() as port:
+        answer = await talk(port, data)
 
-    assert (answered, asked) == ([408], 0)
+    assert (statuses(answer), upstream.asked) == ([408], [])
+    assert b'"code":"request_timeout"' in answer
 
 
 async def test_a_body_that_is_too_large_is_refused_while_it_arrives(
