@@ -10,11 +10,13 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection, models
 from django.db.models import Model
 from django.http import HttpRequest
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from gateway_project.console.as_shown import AsShownForm
+from gateway_project.console.site import page_names
 
 
 def staff_of(request: HttpRequest) -> User:
@@ -43,6 +45,13 @@ class ConsolePage(ModelAdmin):
     warn_unsaved_form = True
     empty_text = ""  # what would fill the list, where that is not plain
     formfield_overrides: Any = {models.DecimalField: {"form_class": PlainDecimalField}}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Under the name it has in the sidebar."""
+        name = page_names().get(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
+        return super().changelist_view(
+            request, {**({"title": name} if name else {}), **(extra_context or {})}
+        )
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Locked while its form is saved, and read again then: saving writes every column, and what others changed

@@ -1,5 +1,6 @@
 """The console's frame: its name, colours and the way around it."""
 
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +26,20 @@ def _group(title: str, *items: dict[str, Any], collapsible: bool = False) -> dic
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar, without the pages this person may not see and without groups that are empty then."""
-    groups = [
+    groups = _groups()
+    for group in groups:
+        group["items"] = [item for item in group["items"] if item.get("permission", _anyone)(request)]
+    return [group for group in groups if group["items"]]
+
+
+@cache
+def page_names() -> dict[str, str]:
+    """What the sidebar calls each page, by its address: the page itself says the same."""
+    return {str(item["link"]): item["title"] for group in _groups() for item in group["items"]}
+
+
+def _groups() -> list[dict[str, Any]]:
+    return [
         {
             "title": "",
             "items": [{"title": "Dashboard", "icon": "space_dashboard", "link": reverse_lazy("admin:index")}],
@@ -81,9 +95,6 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             _page("Audit trail", "history", "auditlog_logentry"),
         ),
     ]
-    for group in groups:
-        group["items"] = [item for item in group["items"] if item.get("permission", _anyone)(request)]
-    return [group for group in groups if group["items"]]
 
 
 def _anyone(request: HttpRequest) -> bool:

@@ -16,6 +16,8 @@ from gateway_project.console.as_shown import AsShown
 from gateway_project.console.pages import ConsolePage
 from tenants.admin.role_form import RoleForm
 
+# A row of the page "Roles" is a role: in titles, buttons and the audit trail.
+Group._meta.verbose_name, Group._meta.verbose_name_plural = "role", "roles"
 for model in (User, Group, TokenProxy):
     admin.site.unregister(model)
 

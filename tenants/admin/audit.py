@@ -23,6 +23,7 @@ from unfold.decorators import action, display
 from gateway_project.console.pages import CountlessPage
 
 admin.site.unregister(LogEntry)
+LogEntry._meta.verbose_name, LogEntry._meta.verbose_name_plural = "audit trail entry", "audit trail entries"
 
 EXPORT_LIMIT = 100_000  # rows
 UNSAID = {"id", "created_at", "updated_at", "date_joined"}  # of a new row: the entry's own time says it

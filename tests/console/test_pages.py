@@ -1,5 +1,6 @@
 """Every registered page answers, shows data, and asks the database a bounded number of questions."""
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from gateway_project.console import fonts
+from gateway_project.console.site import page_names
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -127,6 +131,27 @@ def test_no_list_edits_anything_in_place():
 )
 def test_the_other_pages_answer(staff, page):
     assert staff.get(reverse(f"admin:{page}")).status_code == 200
+
+
+@pytest.mark.parametrize(("address", "name"), page_names().items())
+def test_a_page_has_the_name_that_the_sidebar_has_for_it(staff, redis_server, address, name):
+    page = staff.get(address).content.decode()
+
+    heading = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
+    assert heading
+    assert strip_tags(heading[1]).strip() == name
+    assert re.search(rf"<title>\s*{name} \| Tenantry", page)
+
+
+def test_a_role_is_called_so_on_its_own_page_too(staff):
+    role = Group.objects.get(name="Finance")
+
+    page = staff.get(reverse("admin:auth_group_change", args=[role.pk])).content.decode()
+
+    heading = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
+    assert heading
+    assert strip_tags(heading[1]).split("chevron_right") == ["Roles", "Finance"]
+    assert "Change role" in page
 
 
 def test_the_ledger_is_never_counted(staff):
