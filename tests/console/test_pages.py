@@ -150,7 +150,7 @@ def test_a_role_is_called_so_on_its_own_page_too(staff):
 
     heading = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
     assert heading
-    assert strip_tags(heading[1]).split("chevron_right") == ["Roles", "Finance"]
+    assert [each.strip() for each in strip_tags(heading[1]).split("chevron_right")] == ["Roles", "Finance"]
     assert "Change role" in page
 
 
