@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import unfold
 from django.conf import settings
 from fpdf import FPDF
-from fpdf.fonts import FontFace
+from fpdf.fonts import FontFace, TTFFont
 
 from billing.models import Statement
 
@@ -24,14 +24,22 @@ _TOKENS_WRITTEN = ("cache_write_5m_tokens", "cache_write_1h_tokens")
 class _Page(FPDF):
     """A4 with the statement's number at the foot of every page."""
 
-    def __init__(self, foot: str) -> None:
+    def __init__(self, foot: str, *, fallback: str = "") -> None:
         super().__init__(format="A4")
         self.foot = foot
         for style, file in (("", "Regular"), ("B", "SemiBold")):
             self.add_font(FONT, style, _FONTS / f"Inter-{file}.woff2")
+        if fallback:
+            self.add_font("fallback", "", fallback)
+            self.set_fallback_fonts(["fallback"], exact_match=False)
         self.set_margins(15, 18)
         self.set_auto_page_break(True, margin=22)
         self.set_draw_color(*RULE)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether something was written that no font has: it stands as a box."""
+        return any(font.missing_glyphs for font in self.fonts.values() if isinstance(font, TTFFont))
 
     def footer(self) -> None:
         self.set_y(-16)
@@ -71,11 +79,26 @@ class _Page(FPDF):
 
 
 def statement_pdf(statement: Statement) -> bytes:
+    """The same statement is the same file. Scripts the theme's font lacks are set in `STATEMENT_FONT`."""
+    page = _written(statement)
+    if page.lacks and settings.STATEMENT_FONT:
+        # Only then: a font of all of Chinese takes seconds to read.
+        page = _written(statement, fallback=settings.STATEMENT_FONT)
+    if page.lacks:
+        page.write_line(
+            "A box stands for a character that this file's fonts do not have. The CSV has all names whole.",
+            size=7.5,
+            colour=SOFT,
+        )
+    return bytes(page.output())
+
+
+def _written(statement: Statement, *, fallback: str = "") -> _Page:
     number = f"Statement {statement.pk}, {statement.tenant.slug}"
-    page = _Page(number)
+    page = _Page(number, fallback=fallback)
     page.set_title(number)
     page.set_author(settings.OPERATOR_NAME)
-    page.set_creation_date(statement.closed_at)  # the same statement is the same file
+    page.set_creation_date(statement.closed_at)
     page.add_page()
     _heading(page, statement)
     _sums(page, statement)
@@ -83,7 +106,7 @@ def statement_pdf(statement: Statement) -> bytes:
     _usage(page, "Late usage of closed periods", statement.late_lines, late=True)
     _adjustments(page, statement.adjustment_lines)
     _alerts(page, statement)
-    return bytes(page.output())
+    return page
 
 
 def _heading(page: _Page, statement: Statement) -> None:

@@ -241,6 +241,9 @@ if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
     raise ImproperlyConfigured("SECRETS_KEYS must be random, 32 characters or more each.")
 
 OPERATOR_NAME = env.text("OPERATOR_NAME", "Tenantry")  # at the head of statements
+STATEMENT_FONT = env.text("STATEMENT_FONT")  # for names in scripts that the console's font does not have
+if STATEMENT_FONT and not Path(STATEMENT_FONT).is_file():
+    raise ImproperlyConfigured(f"STATEMENT_FONT names no font file: {STATEMENT_FONT}")
 # Told by letter of what concerns the operator; tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
 EMAIL_HOST = env.text("EMAIL_HOST", "localhost")

@@ -1,19 +1,23 @@
 """A period is closed once, after the tenant's own midnight, and what comes later goes to the next one."""
 
+import re
 import signal
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.db import connection
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from billing.closing import TOKENS, close_due
 from billing.models import Adjustment, Statement, WebhookDelivery
 from billing.models.adjustment import AdjustmentKind
 from billing.statement_csv import statement_csv
-from billing.statement_pdf import statement_pdf
+from billing.statement_pdf import _Page, statement_pdf
 from tests.factories import (
     ApiKeyFactory,
     StatementFactory,
@@ -188,6 +192,80 @@ def test_a_pdf_takes_names_of_europes_alphabets_and_as_many_pages_as_it_needs(ca
     file = statement_pdf(StatementFactory(tenant=tenant, lines=lines, late_lines=lines[:3]))
     assert file.count(b"/Type /Page\n") > 2
     assert "missing" not in caplog.text
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The lines that go into a PDF."""
+    lines, write = [], _Page.write_line
+
+    def spied(page, text, **looks):
+        lines.append(text)
+        write(page, text, **looks)
+
+    monkeypatch.setattr(_Page, "write_line", spied)
+    return lines
+
+
+def a_font(path, letters):
+    """A font file that has these letters, all of them squares."""
+    names = {ord(letter): f"u{ord(letter):X}" for letter in letters}
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", *names.values()])
+    builder.setupCharacterMap(names)
+    pen = TTGlyphPen(None)
+    for corner in ((0, 0), (0, 800), (800, 800), (800, 0)):
+        (pen.lineTo if pen.points else pen.moveTo)(corner)
+    pen.closePath()
+    square = pen.glyph()
+    builder.setupGlyf(dict.fromkeys([".notdef", *names.values()], square))
+    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", *names.values()], (1000, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return str(path)
+
+
+def letters_of(file: bytes) -> str:
+    """What the PDF's fonts say their glyphs stand for: what a reader copies or searches."""
+    streams = [each.split(b"endstream")[0].strip(b"\r\n") for each in file.split(b"stream\n")]
+    texts = [zlib.decompress(each) if each.startswith(b"x\x9c") else each for each in streams]
+    codes = b"".join(text for text in texts if b"beginbfchar" in text)
+    return "".join(chr(int(code, 16)) for code in re.findall(rb"<\w{4}> <(\w{4})>\n", codes))
+
+
+BOX = "A box stands for a character that this file's fonts do not have. The CSV has all names whole."
+
+
+def test_a_pdf_says_that_its_font_lacks_a_script(written):
+    statement_pdf(StatementFactory(tenant=TenantFactory(name="株式会社")))
+
+    assert BOX in written
+
+
+def test_a_pdf_sets_what_its_font_lacks_in_the_operators(written, settings, tmp_path):
+    settings.STATEMENT_FONT = a_font(tmp_path / "squares.ttf", "株式会社")
+
+    file = statement_pdf(StatementFactory(tenant=TenantFactory(name="株式会社")))
+
+    assert set("株式会社") <= set(letters_of(file))
+    assert BOX not in written
+
+
+def test_a_pdf_says_what_the_operators_font_lacks_too(written, settings, tmp_path):
+    settings.STATEMENT_FONT = a_font(tmp_path / "squares.ttf", "株式")
+
+    statement_pdf(StatementFactory(tenant=TenantFactory(name="株式会社")))
+
+    assert BOX in written
+
+
+def test_a_pdf_that_lacks_nothing_says_nothing(written):
+    statement_pdf(StatementFactory(tenant=TenantFactory(name="Łódź")))
+
+    assert BOX not in written
 
 
 def test_a_day_of_25_hours_is_whole(redis_server):
