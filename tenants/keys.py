@@ -68,12 +68,12 @@ def rotate_key(
 ) -> IssuedKey:
     """Make a key with the same name and limits; the old one works on for `overlap`, then no more.
 
-    The old one never gains time by it: an earlier expiry stays. A key that is revoked or was rotated before
-    is refused with ValueError.
+    The old one never gains time by it: an earlier expiry stays, of the new one too. A key that is revoked, has
+    expired or was rotated before is refused with ValueError.
     """
     old = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=api_key.pk)
-    if old.revoked_at or old.replaced_by_id:
-        raise ValueError(f"{old} is revoked or was rotated already; issue a new key instead.")
+    if old.state != "live" or old.replaced_by_id:
+        raise ValueError(f"{old} has ended or was rotated already; issue a new key instead.")
     issued = issue_key(
         tenant=old.tenant,
         name=old.name,

@@ -66,6 +66,13 @@ def test_a_key_that_has_ended_is_not_rotated(end):
         rotate_key(api_key=old)
 
 
+def test_an_expired_key_is_not_rotated_into_one_that_has_expired_too():
+    old = ApiKeyFactory(expires_at=timezone.now() - timedelta(minutes=1))
+
+    with pytest.raises(ValueError, match="issue a new key"):
+        rotate_key(api_key=old)
+
+
 def test_revoking_twice_keeps_the_first_time():
     key = ApiKeyFactory()
     revoke_key(api_key=key)
