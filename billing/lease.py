@@ -8,6 +8,7 @@ from billing.events import UsageEvent
 from routing.choice import Candidate
 
 TENANT, KEY, USER, RUN = range(4)
+UNLIMITED = (None, None, None, None)
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -76,16 +77,19 @@ class Lease(msgspec.Struct):
     index: int = 1
     admitted_us: int = 0
     facts: bytes = b""
+    settle_keys: bytes = b""  # packed, where that was done before
 
     @property
     def kept(self) -> str:
         """Which counters are kept, as the scripts want it: '1001' for tenant and run."""
-        return "".join("1" if name else "0" for name in self.counters)
+        _, _, user, run = self.counters
+        return f"11{'1' if user else '0'}{'1' if run else '0'}"
 
     def overrun_nano(self, cost: int) -> int:
         """By how much `cost` passes what is reserved for it; 0 where no budget limits the call."""
-        limited = any(budget is not None for budget in self.budgets)
-        return max(0, cost - self.hold_nano) if limited else 0
+        if cost <= self.hold_nano or self.budgets == UNLIMITED:
+            return 0
+        return cost - self.hold_nano
 
     def text(self) -> bytes:
         """The lease as `admit.lua` wrote it."""

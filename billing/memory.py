@@ -1,25 +1,32 @@
 """What this process could tell a Redis that lost everything: its open leases and undrained settles."""
 
+import os
+import uuid
 from collections import deque
 from collections.abc import Iterable
 
 import msgspec
 
 from billing.lease import Lease
-from billing.redis_pipe import Argument
+from billing.redis_pipe import ScriptCall
 from gateway_project.shards import shard_of
+
+# This process, as leases and heartbeats name it.
+WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 # Per shard; some 2 kB each. More than that waits only while PostgreSQL is away, and Redis has it all.
 MOST_SETTLES = 10_000
 
 
 class Settlement(msgspec.Struct):
-    """One `settle.lua` call as it was made, and the entry it left in the stream."""
+    """A settle: the call that makes it, the one that repeats it, and the entry it left in the stream."""
 
     request_id: str
-    entry: tuple[int, int]
-    keys: list[str]
-    arguments: list[Argument]
+    tenant_id: int
+    event: bytes
+    call: ScriptCall
+    again: ScriptCall
+    entry: tuple[int, int] = (0, 0)
 
 
 def entry_id(text: bytes) -> tuple[int, int]:
@@ -35,7 +42,7 @@ class Doubt(msgspec.Struct):
 
     shard: int
     keys: list[str]
-    arguments: list[Argument]
+    arguments: list[str | int]
     beats: int = 0
 
 
@@ -53,7 +60,8 @@ class Memory:
     def closed(self, lease: Lease) -> None:
         self._leases.pop(lease.request_id, None)
 
-    def settled(self, shard: int, settlement: Settlement) -> None:
+    def settled(self, settlement: Settlement) -> None:
+        shard = shard_of(settlement.tenant_id)
         self._settles.setdefault(shard, deque(maxlen=MOST_SETTLES)).append(settlement)
 
     def drained(self, shard: int, oldest: tuple[int, int]) -> None:

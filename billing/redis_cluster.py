@@ -42,11 +42,11 @@ class ClusterPipe(RedisPipe):
     def generation(self) -> int:  # type: ignore[override]  # read only here
         return self._moves + sum(node.generation for node in self._nodes.values())
 
-    async def call(self, *command: Argument) -> Any:
-        slot = _slot(command)
+    async def send(self, command: bytes, key: Argument | None) -> Any:
+        slot = 0 if key is None else _slot(key)
         node = self._slots[slot] or await self._find(slot)
         try:
-            return await node.call(*command)
+            return await node.send(command, key)
         except Elsewhere as told:
             return await self._follow(told, slot, command)
         except MeteringUnavailable:
@@ -60,7 +60,7 @@ class ClusterPipe(RedisPipe):
         for node in self._nodes.values():
             await node.close()
 
-    async def _follow(self, told: Elsewhere, slot: int, command: tuple[Argument, ...]) -> Any:
+    async def _follow(self, told: Elsewhere, slot: int, command: bytes) -> Any:
         """Ask where, or when, a node said to ask. Raises the last refusal once the time is up."""
         loop = asyncio.get_running_loop()
         deadline, (pause, longest) = loop.time() + self._timeout, _PAUSES
@@ -76,7 +76,7 @@ class ClusterPipe(RedisPipe):
             if told.kind != "ASK":
                 self._refresh()
             try:
-                return await (node.call_asking(*command) if told.kind == "ASK" else node.call(*command))
+                return await (node.send_asking(command) if told.kind == "ASK" else node.send(command, None))
             except Elsewhere as again:
                 if loop.time() > deadline:
                     raise
@@ -129,9 +129,5 @@ class ClusterPipe(RedisPipe):
         self._refreshed_at = asyncio.get_running_loop().time()
 
 
-def _slot(command: tuple[Argument, ...]) -> int:
-    """Of the command's key. One without a key (`TIME`) may go anywhere."""
-    if len(command) == 1:
-        return 0
-    key = command[3] if command[0] in ("EVALSHA", "EVAL") else command[1]
+def _slot(key: Argument) -> int:
     return key_slot(key.encode() if isinstance(key, str) else bytes(key))  # type: ignore[arg-type]  # no number

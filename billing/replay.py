@@ -74,14 +74,14 @@ async def put_back(shard: int) -> None:
         known = await _in_ledger([each.request_id for each in settles if each.request_id not in waiting])
         for settlement in list(settles):
             if settlement.request_id in waiting:
-                meter.memory.settled(shard, settlement)
+                meter.memory.settled(settlement)
             elif settlement.request_id not in known or await _is_open(settlement):
                 await meter.repeat(settlement)
             settles.remove(settlement)
     finally:
         # What was not reached, because Redis went away again, is for the next beat.
         for settlement in settles:
-            meter.memory.settled(shard, settlement)
+            meter.memory.settled(settlement)
     restored = 0
     leases = list(meter.memory.leases(shard))
     booked = await _in_ledger([lease.request_id for lease in leases])
@@ -123,7 +123,11 @@ async def _restore(lease: Lease) -> int:
 
 async def _is_open(settlement: Settlement) -> bool:
     """Whether Redis has the lease again: it lost the settle, which the ledger had already taken from its stream."""
-    return bool(await meter.pipe().call("HEXISTS", settlement.keys[0], settlement.request_id))
+    return bool(
+        await meter.pipe().call(
+            "HEXISTS", f"{tenant_key(settlement.tenant_id)}:leases", settlement.request_id
+        )
+    )
 
 
 async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
@@ -132,7 +136,7 @@ async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
     """
     if not settles:
         return set()
-    events = {settlement.arguments[6]: settlement.request_id for settlement in settles}
+    events = {settlement.event: settlement.request_id for settlement in settles}
     entries = [settlement.entry for settlement in settles]
     after, last = "{}-{}".format(*min(entries)), "{}-{}".format(*max(entries))
     found = set()

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from billing.asking import SCOPES, Asking, terms_of
 from billing.lease import Facts, Run
-from billing.meter import SCOPES, Asking, heat, pipe, spans
+from billing.meter import heat, pipe
 from billing.periods import Span
 from billing.refusals import MeteringUnavailable
 from tenants.policy import Principal
@@ -41,8 +42,7 @@ class Standing(msgspec.Struct, frozen=True):
 async def standing(principal: Principal, *, end_user: str = "", run: Run | None = None) -> Standing:
     """The standing of the caller, for one of its end users or runs if named. Raises MeteringUnavailable."""
     facts = Facts(wire="", model_requested="", stream=False, end_user=end_user)
-    period, day = spans(principal.policy)
-    asking = Asking(principal, [], "", facts, run, period, day)
+    asking = Asking(principal, [], "", facts, run, terms_of(principal))
     for _ in range(3):
         counters, cold = await _read(asking)
         if not cold:
@@ -67,8 +67,8 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
     if day[0] is None:
         cold.append(11)
     standing = Standing(
-        period=asking.period,
-        day=asking.day,
+        period=asking.terms.period,
+        day=asking.terms.day,
         requests_used=windows[0],
         user_requests_used=windows[1],
         key_requests_used=windows[2],
@@ -84,7 +84,7 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
             )
             for number, found in zip(kept, budgets, strict=True)
         ],
-        saving=asking.lines.saves(int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
+        saving=asking.terms.lines.saves(int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
     )
     return standing, cold
 

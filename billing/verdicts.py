@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import Sum
 from prometheus_client import Counter as Metric
 
-from billing.meter import spans
+from billing.asking import spans
 from billing.models import DailyVerdict
 from tenants.policy import Policy
 

@@ -12,7 +12,6 @@ from django.urls import Resolver404
 
 from billing.money import NANO
 from billing.refusals import DailyTokensExceeded, RateLimited
-from billing.request_ids import new_request_id
 from gateway_project.errors import TenantryError
 from proxy import headers as header_lists
 from proxy import telemetry
@@ -75,36 +74,41 @@ def _written_out(value: Any) -> Any:
     return value
 
 
-def usd_text(nano: int) -> str:
+def usd_text(nano: int) -> bytes:
     """An amount for a header: USD with six places, or up to nine where they are needed."""
-    text = f"{nano // NANO}.{nano % NANO:09d}"
-    return text[:-3] if text.endswith("000") else text
+    text = b"%d.%09d" % divmod(nano, NANO)
+    return text[:-3] if text.endswith(b"000") else text
 
 
-def passed_on(answer: UpstreamAnswer, charge: Charge, **ours: str) -> RawHeaders:
+def passed_on(answer: UpstreamAnswer, charge: Charge, *ours: tuple[bytes, bytes]) -> RawHeaders:
     """What passes of the upstream's headers, then the gateway's; `ours` are further ones of these."""
     fields = header_lists.to_caller(answer.headers)
-    named = {**our_headers(charge), **ours}
+    fields += _ours(charge)
+    fields += ours
     if charge.upstream_request_id:
-        named["x-upstream-request-id"] = charge.upstream_request_id
-    fields += [(name.encode(), value.encode("latin-1", "replace")) for name, value in named.items()]
+        fields.append((b"x-upstream-request-id", charge.upstream_request_id.encode("latin-1", "replace")))
     return fields
 
 
-def our_headers(charge: Charge) -> dict[str, str]:
+def _ours(charge: Charge) -> RawHeaders:
     """Request id, model, route, budget and limits of an admitted call."""
-    admission = charge.admission
-    fields = {
-        **dict.fromkeys(charge.call.dialect.request_id_headers, charge.call.request_id),
-        "x-tenantry-model": admission.lease.offer.candidate.model.name,
-        "x-tenantry-route": admission.route,
-    }
+    admission, dialect = charge.admission, charge.call.dialect
+    request_id = charge.call.request_id.encode()
+    fields = [(name, request_id) for name in dialect.request_id_headers]
+    fields.append((b"x-tenantry-model", _header_value(admission.lease.offer.candidate.model.name)))
+    fields.append((b"x-tenantry-route", _header_value(admission.route)))
     if admission.budget_remaining_nano is not None:
         # Until a call is settled, what it may cost at most counts as spent.
         spent = charge.cost_nano if charge.settled else admission.lease.hold_nano
-        fields["x-tenantry-budget-remaining-usd"] = usd_text(max(0, admission.budget_remaining_nano - spent))
-    fields.update(charge.call.dialect.rate_limit_headers(_limits_after(charge)))
+        left = usd_text(max(0, admission.budget_remaining_nano - spent))
+        fields.append((b"x-tenantry-budget-remaining-usd", left))
+    fields += dialect.rate_limit_headers(_limits_after(charge))
     return fields
+
+
+@lru_cache(maxsize=1024)
+def _header_value(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
 
 
 def _limits_after(charge: Charge) -> list[Limit]:
@@ -142,14 +146,11 @@ def failure(error: Exception, request: Any) -> Answer:
     if not isinstance(error, TenantryError):
         logger.error("Unexpected failure on %s", request.path, exc_info=error)
         error = InternalError()
-    named = header_lists.read(request.scope["headers"])
-    request_id = getattr(request, "request_id", None) or new_request_id()
+    named = header_lists.read(request.headers)
+    request_id = request.request_id
     telemetry.refused(error, request_id=request_id, path=request.path)
     dialect = dialect_of(request.path, named)
     status, fields, body = dialect.render_error(error, request_id)
-    fields += dialect.rate_limit_headers(_limits_met(error)).items()
-    return Answer(
-        status=status,
-        headers=[(name.encode(), value.encode("latin-1", "replace")) for name, value in fields],
-        body=body,
-    )
+    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in fields]
+    headers += dialect.rate_limit_headers(_limits_met(error))
+    return Answer(status=status, headers=headers, body=body)

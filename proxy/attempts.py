@@ -6,6 +6,7 @@ At most one answer is ever taken, so at most one upstream call is billed to the 
 import asyncio
 import random
 import time
+from collections.abc import Awaitable
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -140,7 +141,8 @@ def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
         breaker.succeeded()
 
 
-async def _send(charge: Charge, place: Place) -> UpstreamAnswer:
+def _send(charge: Charge, place: Place) -> Awaitable[UpstreamAnswer]:
+    """The call to the upstream, to be awaited. Not a coroutine itself: each in the chain is passed at every wait."""
     call, lease = charge.call, charge.lease
     if charge.sent_ms is None:
         charge.sent_ms = (time.perf_counter() - call.started) * 1000
@@ -160,7 +162,7 @@ async def _send(charge: Charge, place: Place) -> UpstreamAnswer:
         },
         extra=place.extra_headers,
     )
-    return await upstream_at(place.base_url).send(
+    return upstream_at(place.base_url).send(
         target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
     )
 

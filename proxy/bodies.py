@@ -17,7 +17,7 @@ Span = tuple[int, int]
 
 def refuse_ambiguity(body: bytes) -> None:
     """Refuse a body in which a member that decides cost stands twice: readers differ on which counts."""
-    if b"\\u00" in body or any(body.count(name) > 1 for name in WATCHED):
+    if b"\\u00" in body or max([body.count(name) for name in WATCHED]) > 1:
         members(body)
 
 

@@ -36,7 +36,9 @@ async def read_body(receive: Receive, *, declared: int | None, limit: int, secon
     """
     if declared is not None and declared > 2 * limit:
         raise _too_large(limit, close=True)
-    message = await _next(receive)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise RequestAborted
     if not message.get("more_body", False):
         # The usual case: the body came with the headers, and no timer is armed.
         body: bytes = message.get("body", b"")

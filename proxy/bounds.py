@@ -14,6 +14,7 @@ document. Nothing counts more than the model's window.
 import binascii
 import re
 from collections.abc import Sequence
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ _WEIGHTS = {
     "claude": (550, 250, 1000, 2000, 3000, 3000, 2600, 2000, 2500, 4000),
 }
 # Gemini's and Grok's are not published; they are larger than the one measured for Claude, so they count less.
-_OTHERS = _WEIGHTS["claude"]
+_OTHERS = "claude"
 _LOWER, _SPACE, _ASCII = b"abcdefghijklmnopqrstuvwxyz", b" \t\r\n", bytes(range(128))
 _LEADS = [
     bytes(range(first, last + 1))
@@ -90,10 +91,9 @@ def bound_of(body: bytes, contents: Sequence[Any], *, fixed_tokens: int = 0) -> 
         body = body.replace(data.encode(), b"", 1)
     media_tokens = media.tokens + media.images * IMAGE_TOKENS
     beside = media_tokens + MESSAGE_TOKENS * len(contents) + fixed_tokens
-    kinds = _kinds(body)
-    by_family = {family: beside + _weighed(len(body), kinds, weights) for family, weights in _WEIGHTS.items()}
+    by_family = {family: beside + tokens for family, tokens in _by_family(body).items()}
     return Bound(
-        tokens=beside + _weighed(len(body), kinds, _OTHERS),
+        tokens=by_family[_OTHERS],
         by_family=by_family,
         text_bytes=len(body),
         images=media.images,
@@ -117,7 +117,7 @@ def searching_bound(tokens: int, *, searches: int, window: int) -> int:
 
 def text_bound(text: bytes, family: str = "") -> int:
     """Tokens of `text` at most."""
-    return _weighed(len(text), _kinds(text), _WEIGHTS.get(family, _OTHERS))
+    return _by_family(text)[family if family in _WEIGHTS else _OTHERS]
 
 
 def tool_tokens(kinds: Sequence[str | None]) -> int:
@@ -138,9 +138,16 @@ def _kinds(text: bytes) -> list[int]:
     return counts + [len(high) - len(high.translate(None, leads)) for leads in _LEADS]
 
 
-def _weighed(size: int, kinds: Sequence[int], weights: Sequence[int]) -> int:
-    thousandths = sum(count * weight for count, weight in zip(kinds, weights, strict=False))
-    return min(size, ODD_TOKENS + -(-thousandths // 1000))
+def _by_family(text: bytes) -> dict[str, int]:
+    """The most that `text` counts in each family's vocabulary."""
+    size = len(text)
+    if size <= ODD_TOKENS:
+        return dict.fromkeys(_WEIGHTS, size)
+    kinds = _kinds(text)
+    return {
+        family: min(size, ODD_TOKENS - sum(map(mul, kinds, weights)) // -1000)
+        for family, weights in _WEIGHTS.items()
+    }
 
 
 def _media_in(content: Any) -> _Media:

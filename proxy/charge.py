@@ -9,14 +9,15 @@ from typing import Any
 import msgspec
 
 from billing import meter
+from billing.asking import Admission
 from billing.events import OVERRAN
 from billing.learned import sizes
 from billing.lease import Lease, Offer
-from billing.meter import Admission, Outcome
 from billing.money import NanoUSD, to_usd
 from billing.overruns import count_overrun
 from billing.pricing import PriceBook, cost, with_margin
 from billing.refusals import MeteringUnavailable
+from billing.settling import Outcome
 from billing.usage import Usage
 from proxy import telemetry, tracing
 from proxy.background import keep, wait_for

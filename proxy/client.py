@@ -1,22 +1,27 @@
 """The caller's connection, watched while its request is served."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 from proxy.body import Message, Receive
 
+OnDisconnect = Callable[[Callable[[], None]], None]
+
 
 class Client:
     """Cancels the request's task when the caller leaves, and swallows that cancellation at the end.
 
-    The work stays in the server's own task, and `receive` is driven by what it waits for: a task of its own,
-    nearly always only to be cancelled, costs 7 µs (and two, as Django has them, 25 µs more).
+    The work stays in the server's own task. A server that tells of a disconnect is given what to call; with others,
+    `receive` is driven by what it waits for: a task of its own, nearly always only to be cancelled, costs 7 µs (and
+    two, as Django has them, 25 µs more).
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, on_disconnect: OnDisconnect | None = None) -> None:
         self._receive = receive
+        self._on_disconnect = on_disconnect
+        self._watch: Coroutine[Any, None, Message] | None = None
         self._uncut = 0
         self._cancelled = False
         self._over = False
@@ -25,13 +30,17 @@ class Client:
 
     async def __aenter__(self) -> "Client":
         self._work = cast("asyncio.Task[None]", asyncio.current_task())
-        self._watch = cast("Coroutine[Any, None, Message]", self._receive())
-        self._look()
+        if self._on_disconnect is not None:
+            self._on_disconnect(self._gone)
+        else:
+            self._watch = cast("Coroutine[Any, None, Message]", self._receive())
+            self._look()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
         self._over = True
-        self._watch.close()
+        if self._watch is not None:
+            self._watch.close()
         if kind is asyncio.CancelledError and self._cancelled:
             # Ours to swallow, unless the server, too, has asked the task to stop.
             return self._work.uncancel() == 0
@@ -57,19 +66,20 @@ class Client:
 
     def _look(self, _: object = None) -> None:
         """Let `receive` go on; called again when what it waits for is there, as a task would be."""
-        if self._over:
+        if self._over or self._watch is None:
             return
         try:
             awaited = self._watch.send(None)
         except StopIteration as returned:
-            self._heard(returned.value)
+            if returned.value["type"] == "http.disconnect":
+                self._gone()
         else:
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(self._look)
 
-    def _heard(self, message: Message) -> None:
+    def _gone(self) -> None:
         # Servers also report a disconnect once the answer is complete.
-        if message["type"] == "http.disconnect" and not self.answered:
+        if not (self.answered or self._over):
             self.left = True
             if not self._uncut:
                 self._cancel()

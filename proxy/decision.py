@@ -3,9 +3,9 @@
 from typing import Any
 
 from billing import meter
+from billing.asking import Admission
 from billing.downgrades import targets_of
 from billing.lease import Facts, Offer, Run
-from billing.meter import Admission
 from billing.money import to_usd
 from billing.pricing import cost, with_margin
 from billing.refusals import BudgetExceeded, MeteringUnavailable

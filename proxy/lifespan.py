@@ -26,12 +26,13 @@ async def lifespan(
     # What start-up made lives as long as the process.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
     beating = asyncio.create_task(_beat())
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
-    telemetry.write_lines()
+    telemetry.flush()
     await verdicts.flush()
     await close_all()
     await meter.pipe().close()
@@ -46,6 +47,6 @@ async def _beat() -> None:
             await replay.beat(meter.WORKER)
         except MeteringUnavailable as error:
             logger.warning("No heartbeat: %s", error.message)
-        telemetry.write_lines()
+        telemetry.flush()
         await verdicts.flush()
         await asyncio.sleep(BEAT_SECONDS)

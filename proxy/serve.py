@@ -54,7 +54,7 @@ async def serve(call: Call) -> Answer:
         # A replay passes no admission, so the policy in force is asked for here.
         principal = await current_principal(call)
         return await once(call, principal.policy.tenant_id, key, lambda: _served(call, parsed, principal))
-    return await _served(call, parsed, principal)
+    return await forwarded(call, await admitted(call, parsed, principal))
 
 
 def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
@@ -69,8 +69,7 @@ def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> Pa
 
 
 async def _served(call: Call, parsed: ParsedRequest, principal: Principal) -> Answer:
-    charge = await admitted(call, parsed, principal)
-    return await forwarded(call, charge)
+    return await forwarded(call, await admitted(call, parsed, principal))
 
 
 async def count_tokens(call: Call) -> Answer:
@@ -104,26 +103,21 @@ async def current_principal(call: Call) -> Principal:
 async def admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool = True) -> Charge:
     """The call with a lease, under the policy in force now; a refusal is counted."""
     try:
-        return await _admitted(call, parsed, principal, billed=billed)
+        for _ in range(MOST_RELOADS):
+            try:
+                plan = await plan_of(call, parsed, principal, billed=billed)
+                return await _admit(call, plan, billed=billed)
+            except StalePolicy:
+                principal = await refresh(principal, call.headers)
+            except (ModelNotAllowed, ModelNotPriced):
+                # A no that no admission has confirmed may be out of date.
+                if await meter.is_current(principal):
+                    raise
+                principal = await refresh(principal, call.headers)
+        raise PolicyUnavailable
     except TenantryError as error:
         verdicts.refused(principal.policy, error.code)
         raise
-
-
-async def _admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Charge:
-    """A policy found stale is read again."""
-    for _ in range(MOST_RELOADS):
-        try:
-            plan = await plan_of(call, parsed, principal, billed=billed)
-            return await _admit(call, plan, billed=billed)
-        except StalePolicy:
-            principal = await refresh(principal, call.headers)
-        except (ModelNotAllowed, ModelNotPriced):
-            # A no that no admission has confirmed may be out of date.
-            if await meter.is_current(principal):
-                raise
-            principal = await refresh(principal, call.headers)
-    raise PolicyUnavailable
 
 
 async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Plan:
@@ -250,11 +244,11 @@ async def whole(answer: UpstreamAnswer, charge: Charge) -> Answer:
         charge.ttft_ms = charge.call.elapsed_ms()
         charge.complete(reading, http_status=answer.status, written=len(body) // 3)
     await charge.written()
-    ours = {"x-tenantry-cost-usd": usd_text(charge.cost_nano)}
+    ours = [(b"x-tenantry-cost-usd", usd_text(charge.cost_nano))]
     if answer.status >= 400:
         # Its body is the upstream's own: this tells its 429, say, from one of the tenant's limits.
-        ours["x-tenantry-error-source"] = "upstream"
-    headers = passed_on(answer, charge, **ours)
+        ours.append((b"x-tenantry-error-source", b"upstream"))
+    headers = passed_on(answer, charge, *ours)
     return Answer(status=answer.status, headers=headers, body=body)
 
 

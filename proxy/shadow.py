@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from billing import verdicts
-from billing.meter import Admission
+from billing.asking import Admission
 from billing.money import spend_at
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.choice import Ask

@@ -1,15 +1,17 @@
-"""What the data plane counts and logs. Both cost a request about 10 µs and never a system call.
+"""What the data plane counts and logs. Both cost a request about 3 µs and never a system call.
 
-Metrics are Prometheus', over all processes where PROMETHEUS_MULTIPROC_DIR is set (before the first import).
-Access lines are gathered and written once a second. Amounts are floats here, as Prometheus wants them: they are
-for charts, the ledger is for money.
+Metrics are Prometheus', over all processes where PROMETHEUS_MULTIPROC_DIR is set (before the first import). A call is
+added to a tally in memory, and tallies are added to the metrics once a second: Prometheus' own client takes 6 µs for
+the 13 numbers of a call. Access lines are gathered and written then, too. Amounts are floats here, as Prometheus wants
+them: they are for charts, the ledger is for money.
 """
 
 import os
 import random
 import sys
 import time
-from functools import lru_cache
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +19,7 @@ from django.conf import settings
 from prometheus_client import Counter, Histogram, values
 
 from billing.lease import Lease
-from billing.meter import Outcome
+from billing.settling import Outcome
 from gateway_project.errors import TenantryError
 from gateway_project.logs import redacted
 
@@ -27,14 +29,62 @@ if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     values.ValueClass = values.MultiProcessValue(lambda: _PROCESS_ID)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_ADMISSION_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+
+
+class TalliedHistogram(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, seen: "Observed") -> None:
+        """Count `seen` and let it begin anew."""
+        self._sum.inc(seen.seconds)
+        for bucket, count in zip(self._buckets, seen.counts, strict=True):
+            if count:
+                bucket.inc(count)
+        seen.clear()
+
+
+class Observed:
+    """Times by bucket, the last of which is without a bound."""
+
+    __slots__ = ("bounds", "counts", "seconds")
+
+    def __init__(self, bounds: Sequence[float] = _SECONDS) -> None:
+        self.bounds = bounds
+        self.clear()
+
+    def clear(self) -> None:
+        self.seconds = 0.0
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, milliseconds: float) -> None:
+        seconds = milliseconds / 1000
+        self.seconds += seconds
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+
+
+class Tally:
+    """What the calls of one tier, model and status came to since the last second."""
+
+    __slots__ = ("cached", "calls", "latency", "nano", "read", "ttft", "written")
+
+    def __init__(self) -> None:
+        self.calls = self.nano = self.read = self.written = self.cached = 0
+        self.latency, self.ttft = Observed(), Observed()
+
+
 CALLS = Counter("tenantry_calls", "Calls settled.", ["tier", "model", "status"])
 REFUSALS = Counter("tenantry_refusals", "Requests answered by the gateway itself.", ["code"])
-LATENCY = Histogram("tenantry_latency_seconds", "From request to last byte.", ["model"], buckets=_SECONDS)
-TTFT = Histogram("tenantry_first_token_seconds", "From request to first byte.", ["model"], buckets=_SECONDS)
-ADMISSION = Histogram(
+LATENCY = TalliedHistogram(
+    "tenantry_latency_seconds", "From request to last byte.", ["model"], buckets=_SECONDS
+)
+TTFT = TalliedHistogram(
+    "tenantry_first_token_seconds", "From request to first byte.", ["model"], buckets=_SECONDS
+)
+ADMISSION = TalliedHistogram(
     "tenantry_admission_seconds",
     "From request to being sent upstream: what the gateway adds.",
-    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1),
+    buckets=_ADMISSION_SECONDS,
 )
 TOKENS = Counter("tenantry_tokens", "Tokens charged.", ["model", "kind"])
 SPEND = Counter("tenantry_spend_usd", "Sell price charged.", ["tier", "model"])
@@ -42,41 +92,30 @@ ESTIMATED = Counter("tenantry_estimated_calls", "Calls charged by an estimate.",
 OVERRUNS = Counter("tenantry_overruns", "Calls that cost more than was reserved for them.", ["model"])
 OVERRUN_USD = Counter("tenantry_overrun_usd", "By how much they did.", ["model"])
 
+_tallies: dict[tuple[str, str, str], Tally] = {}
+_admission = Observed(_ADMISSION_SECONDS)
 _lines: list[dict[str, Any]] = []
 _encode = msgspec.json.Encoder().encode
-
-
-@lru_cache(maxsize=4096)
-def _children(tier: str, model: str, status: str) -> tuple[Any, ...]:
-    """Looking a label up costs more than counting."""
-    return (
-        CALLS.labels(tier, model, status),
-        SPEND.labels(tier, model),
-        LATENCY.labels(model),
-        TTFT.labels(model),
-        TOKENS.labels(model, "input"),
-        TOKENS.labels(model, "output"),
-        TOKENS.labels(model, "cache"),
-    )
 
 
 def settled(lease: Lease, outcome: Outcome, *, tier: str, sent_ms: float | None) -> None:
     """One call is over. `sent_ms`: when it went upstream, counted from the request."""
     model = lease.offer.candidate.model.name
-    calls, spend, latency, ttft, read, written, cached = _children(tier, model, outcome.status)
+    tally = _tallies.get((tier, model, outcome.status))
+    if tally is None:
+        tally = _tallies[tier, model, outcome.status] = Tally()
     usage = outcome.usage
-    calls.inc()
-    spend.inc(outcome.cost_nano / 1e9)
+    tally.calls += 1
+    tally.nano += outcome.cost_nano
+    tally.read += usage.input_tokens
+    tally.written += usage.output_tokens
+    tally.cached += usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
     if outcome.latency_ms is not None:
-        latency.observe(outcome.latency_ms / 1000)
+        tally.latency.observe(outcome.latency_ms)
     if outcome.ttft_ms is not None:
-        ttft.observe(outcome.ttft_ms / 1000)
+        tally.ttft.observe(outcome.ttft_ms)
     if sent_ms is not None:
-        ADMISSION.observe(sent_ms / 1000)
-    read.inc(usage.input_tokens)
-    written.inc(usage.output_tokens)
-    if cache := usage.total_tokens - usage.input_tokens - usage.output_tokens:
-        cached.inc(cache)
+        _admission.observe(sent_ms)
     if outcome.estimated:
         ESTIMATED.labels(model).inc()
     if overrun := lease.overrun_nano(outcome.cost_nano):
@@ -120,8 +159,17 @@ def refused(error: TenantryError, *, request_id: str, path: str) -> None:
         )
 
 
-def write_lines() -> None:
-    """Put what was gathered onto standard output, in one write."""
+def flush() -> None:
+    """Add the tallies to the metrics, and put the lines that were gathered onto standard output, in one write."""
+    for (tier, model, status), tally in _tallies.items():
+        CALLS.labels(tier, model, status).inc(tally.calls)
+        SPEND.labels(tier, model).inc(tally.nano / 1e9)
+        LATENCY.labels(model).add(tally.latency)
+        TTFT.labels(model).add(tally.ttft)
+        for kind, tokens in (("input", tally.read), ("output", tally.written), ("cache", tally.cached)):
+            TOKENS.labels(model, kind).inc(tokens)
+    _tallies.clear()
+    ADMISSION.add(_admission)
     if _lines:
         lines, _lines[:] = _lines[:], []
         sys.stdout.write(redacted("".join(f"{_encode(line).decode()}\n" for line in lines)))

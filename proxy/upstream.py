@@ -1,14 +1,13 @@
 """The one door to the upstream, and the only module that knows httpx (its successor is one import away).
 
-httpx is the interface (requests, responses, `MockTransport` in tests); the transport is `proxy.http1`'s,
-called directly. CPU per request at 32 in flight: httpx with its own pool 1.4 ms, with `httpx-aiohttp` through
-`AsyncClient` 0.33 ms, this one 0.06 ms.
+httpx is the vocabulary (addresses, errors, streams of bytes), the transport is `proxy.http1`'s, called directly.
+CPU per request at 32 in flight: httpx with its own pool 1.4 ms, with `httpx-aiohttp` through `AsyncClient` 0.33 ms,
+this one 0.05 ms.
 """
 
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import cast
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -17,7 +16,7 @@ from django.conf import settings
 
 from gateway_project.errors import TenantryError
 from proxy.headers import RawHeaders
-from proxy.http1 import Http1Transport
+from proxy.http1 import Http1Answer, Http1Transport, Place, head_of, place_of
 
 
 class UpstreamUnavailable(TenantryError):
@@ -52,12 +51,10 @@ class Timeouts(msgspec.Struct, frozen=True):
 class UpstreamAnswer:
     """An answer whose head has arrived. Read it, or iterate over it, then close it."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.status = response.status_code
-        self.headers: RawHeaders = response.extensions.get("raw_headers") or [
-            (name.lower(), value) for name, value in response.headers.raw
-        ]
+    def __init__(self, answer: Http1Answer) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.headers: RawHeaders = answer.headers
         self._named = dict(reversed(self.headers))
         self._when_over: Callable[[], None] | None = None
 
@@ -74,7 +71,7 @@ class UpstreamAnswer:
         if self.header(b"content-encoding"):
             return b"".join([chunk async for chunk in self.chunks()])
         try:
-            return b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, self._response.stream)])
+            return await self._answer.read()
         except httpx.TransportError as error:
             raise _failure(error) from error
 
@@ -85,7 +82,7 @@ class UpstreamAnswer:
         """
         plain = _decoder(self.header(b"content-encoding"))
         try:
-            async for chunk in cast(httpx.AsyncByteStream, self._response.stream):
+            async for chunk in self._answer:
                 if plain is None:
                     yield chunk
                 elif decoded := plain(chunk):
@@ -100,23 +97,18 @@ class UpstreamAnswer:
         if self._when_over is not None:
             told, self._when_over = self._when_over, None
             told()
-        await cast(httpx.AsyncByteStream, self._response.stream).aclose()
+        self._answer.close()
 
 
 class Upstream:
     """One upstream address with its connections. Safe to share between tenants: it keeps no cookies,
     and every header belongs to one request."""
 
-    def __init__(
-        self, *, base_url: str, timeouts: Timeouts, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, *, base_url: str, timeouts: Timeouts) -> None:
         self._base_url = base_url.rstrip("/")
-        self._transport = transport or Http1Transport()
-        self._host = httpx.URL(self._base_url).netloc
-        self._urls: dict[str, httpx.URL] = {}
-        always = {"connect": timeouts.connect, "total": timeouts.total}
-        self._json_timeout = {**always, "read": timeouts.read}
-        self._stream_timeout = {**always, "read": timeouts.idle}
+        self._transport = Http1Transport()
+        self._timeouts = timeouts
+        self._urls: dict[str, tuple[Place, httpx.URL, str]] = {}
 
     async def send(
         self, *, method: str = "POST", target: str, headers: Mapping[str, str], body: bytes, stream: bool
@@ -125,31 +117,34 @@ class Upstream:
 
         Raises `UpstreamUnavailable` or `UpstreamTimeout` when there is no answer.
         """
-        fields = [(name.encode(), value.encode()) for name, value in headers.items()]
-        # With its headers complete and a stream for a body, httpx builds a request in 4 µs instead of 21.
-        request = httpx.Request(
-            method,
-            self._url(target),
-            headers=[(b"host", self._host), *fields, (b"content-length", b"%d" % len(body))],
-            stream=httpx.ByteStream(body),
-            extensions={"timeout": self._stream_timeout if stream else self._json_timeout},
-        )
+        place, url, host = self._url(target)
+        fields = (("host", host), *headers.items(), ("content-length", str(len(body))))
+        timeouts = self._timeouts
         try:
-            return UpstreamAnswer(await self._transport.handle_async_request(request))
+            answer = await self._transport.exchange(
+                place,
+                head_of(method, url, fields),
+                body,
+                connect=timeouts.connect,
+                patience=timeouts.idle if stream else timeouts.read,
+                total=timeouts.total,
+            )
         except httpx.TransportError as error:
             raise _failure(error) from error
+        return UpstreamAnswer(answer)
 
     async def close(self) -> None:
         await self._transport.aclose()
 
-    def _url(self, target: str) -> httpx.URL:
+    def _url(self, target: str) -> tuple[Place, httpx.URL, str]:
         """Parsed once (30 µs) for each of the few targets there are; callers may add queries without end."""
-        url = self._urls.get(target)
-        if url is None:
+        known = self._urls.get(target)
+        if known is None:
             url = httpx.URL(self._base_url + target)
+            known = place_of(url), url, url.netloc.decode()
             if len(self._urls) < 64:
-                self._urls[target] = url
-        return url
+                self._urls[target] = known
+        return known
 
 
 def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:

@@ -88,8 +88,8 @@ class Policy(msgspec.Struct, frozen=True):
         return self.shadow.rules if self.shadow else self.rules
 
 
-class Principal(msgspec.Struct, frozen=True):
-    """Who calls: a tenant's policy and the key that was shown."""
+class Principal(msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """Who calls: a tenant's policy and the key that was shown. Compared by identity: one snapshot, one principal."""
 
     policy: Policy
     key: KeyPolicy

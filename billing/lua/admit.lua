@@ -9,13 +9,16 @@
 --       11 day hash         tokens, held
 --       12 busy set         tenants with open leases
 --       13 conversation     the candidate that serves it   14 rpm zset of a limit in shadow
--- ARGV  1 request id  2 tenant id  3 token of all policies  4 tenant's token
---       5 period start  6 period end  7 day start  8 day end         (epoch seconds the caller believes in)
---       9 requests/min  10 end user's  11 key's  12 concurrency  13 tokens/day            (-1: no limit)
---       14 tenant budget  15 key's  16 end user's  17 run's  (nano-USD; -1: no limit)
---       18 spend from which cheaper candidates are preferred (-1: never)  19 spend below which no longer
---       20 seconds a conversation keeps its candidate (0: it keeps none)
---       21 requests/min in shadow (-1: none)   22 '1' only asks: nothing is written
+-- ARGV  of every call under one policy, in one period and day:
+--       1 tenant id   2 token of all policies   3 tenant's token
+--       4 period start  5 period end  6 day start  7 day end         (epoch seconds the caller believes in)
+--       8 requests/min  9 end user's  10 key's  11 concurrency  12 tokens/day             (-1: no limit)
+--       13 tenant budget  14 key's  15 end user's  (nano-USD; -1: no limit; of an end user only where one is named)
+--       16 spend from which cheaper candidates are preferred (-1: never)  17 spend below which no longer
+--       18 requests/min in shadow (-1: none)
+--       of this call:
+--       19 request id  20 run's budget (nano-USD; -1: no limit)
+--       21 seconds a conversation keeps its candidate (0: it keeps none)   22 '1' only asks: nothing is written
 --       23 tokens to hold for the day
 --       24 lease head after hold, tokens, index, held output tokens, time    25 opaque facts
 --       26.. six a candidate: passed over while saving ('1'), input hold, nano-USD per output token,
@@ -34,8 +37,8 @@ local now_s, now_us = tonumber(time[1]), time[1] * 1000000 + time[2]
 if not shard[1] then return {'COLD', 1} end
 local opens_ms = tonumber(shard[2] or 0)
 if now_us < opens_ms * 1000 then return {'WARMING', opens_ms - math.floor(now_us / 1000)} end
-if shard[3] ~= ARGV[3] or redis.call('HGET', KEYS[2], 'policy') ~= ARGV[4] then return {'STALE'} end
-if now_s < tonumber(ARGV[5]) or now_s >= tonumber(ARGV[6]) or now_s < tonumber(ARGV[7]) or now_s >= tonumber(ARGV[8]) then
+if shard[3] ~= ARGV[2] or redis.call('HGET', KEYS[2], 'policy') ~= ARGV[3] then return {'STALE'} end
+if now_s < tonumber(ARGV[4]) or now_s >= tonumber(ARGV[5]) or now_s < tonumber(ARGV[6]) or now_s >= tonumber(ARGV[7]) then
   return {'ROLLOVER', now_s}
 end
 
@@ -43,7 +46,7 @@ end
 -- while it is there, so that a limit set later finds it true; a name nobody gave is the tenant hash.
 local budgets, cold = {}, {'COLD'}
 for number = 7, 10 do
-  local limit = tonumber(ARGV[number + 7])
+  local limit = tonumber(ARGV[number == 10 and 20 or number + 6])
   if KEYS[number] ~= KEYS[2] then
     local counter = redis.call('HMGET', KEYS[number], 'spent', 'held', 'saving')
     if counter[1] then
@@ -59,7 +62,8 @@ if not day[1] then cold[#cold + 1] = 11 end
 if #cold > 1 then return cold end
 
 local since = now_us - 60000000
-local windows = {{4, tonumber(ARGV[9]), 'rate'}, {5, tonumber(ARGV[10]), 'user_rate'}, {6, tonumber(ARGV[11]), 'key_rate'}}
+local windows = {{4, tonumber(ARGV[8]), 'rate'}, {6, tonumber(ARGV[10]), 'key_rate'}}
+if KEYS[5] ~= KEYS[2] then table.insert(windows, 2, {5, tonumber(ARGV[9]), 'user_rate'}) end
 local rpm_limit, rpm_used = -1, 0
 for _, window in ipairs(windows) do
   local key, limit = KEYS[window[1]], window[2]
@@ -73,10 +77,10 @@ for _, window in ipairs(windows) do
     if rpm_limit < 0 or limit - used < rpm_limit - rpm_used then rpm_limit, rpm_used = limit, used end
   end
 end
-local concurrency = tonumber(ARGV[12])
+local concurrency = tonumber(ARGV[11])
 local open = redis.call('HLEN', KEYS[3])
 if concurrency >= 0 and open >= concurrency then return {'REFUSED', 'concurrency', concurrency} end
-local shadow_limit, over_shadow = tonumber(ARGV[21]), 0
+local shadow_limit, over_shadow = tonumber(ARGV[18]), 0
 if shadow_limit >= 0 then
   if redis.call('ZCOUNT', KEYS[14], '(' .. string.format('%.0f', since), '+inf') < shadow_limit then
     windows[#windows + 1] = {14, shadow_limit}
@@ -84,7 +88,7 @@ if shadow_limit >= 0 then
     over_shadow = 1
   end
 end
-local tokens_limit, tokens_used = tonumber(ARGV[13]), tonumber(day[1])
+local tokens_limit, tokens_used = tonumber(ARGV[12]), tonumber(day[1])
 if tokens_limit >= 0 and tokens_used + tonumber(day[2]) >= tokens_limit then
   return {'REFUSED', 'tokens', tokens_used, tonumber(day[2])}
 end
@@ -99,10 +103,10 @@ for _, budget in ipairs(budgets) do
   end
 end
 -- Near the threshold, a conversation stays where its prompt is cached.
-local spent, saving_from, saving_until = budgets[1].spent, tonumber(ARGV[18]), tonumber(ARGV[19])
+local spent, saving_from, saving_until = budgets[1].spent, tonumber(ARGV[16]), tonumber(ARGV[17])
 local near = saving_from >= 0 and spent >= saving_until
 local saving = near and (budgets[1].saving or spent >= saving_from)
-local keeps = tonumber(ARGV[20])
+local keeps = tonumber(ARGV[21])
 local kept = near and keeps > 0 and tonumber(redis.call('GET', KEYS[13])) or nil
 local count = (#ARGV - 25) / 6
 local index, max_tokens, paid, hold, clamped
@@ -137,7 +141,7 @@ if ARGV[22] == '1' then return reply end
 for _, window in ipairs(windows) do
   if window[2] >= 0 then
     redis.call('ZREMRANGEBYSCORE', KEYS[window[1]], '-inf', string.format('%.0f', since))
-    redis.call('ZADD', KEYS[window[1]], string.format('%.0f', now_us), ARGV[1])
+    redis.call('ZADD', KEYS[window[1]], string.format('%.0f', now_us), ARGV[19])
     redis.call('PEXPIRE', KEYS[window[1]], 61000)
   end
 end
@@ -150,6 +154,6 @@ if budgets[1].saving and not saving then redis.call('HDEL', KEYS[7], 'saving') e
 if near and keeps > 0 and index ~= kept then redis.call('SET', KEYS[13], index, 'EX', keeps) end
 redis.call('HINCRBY', KEYS[11], 'held', ARGV[23])
 local head = table.concat({string.format('%.0f', hold), ARGV[23], index, paid, string.format('%.0f', now_us), ARGV[24]}, '|')
-redis.call('HSET', KEYS[3], ARGV[1], head .. '\n' .. ARGV[25])
-if open == 0 then redis.call('SADD', KEYS[12], ARGV[2]) end
+redis.call('HSET', KEYS[3], ARGV[19], head .. '\n' .. ARGV[25])
+if open == 0 then redis.call('SADD', KEYS[12], ARGV[1]) end
 return reply

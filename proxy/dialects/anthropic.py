@@ -24,10 +24,17 @@ from proxy.dialects.base import (
     tags_of,
 )
 from proxy.errors import InvalidRequest
+from proxy.headers import RawHeaders
 from proxy.sse import EventReader
 from routing.choice import Ask, CatalogueModel
 
 MOST_OUTPUT = 10_000_000
+_LIMIT_HEADERS = {
+    kind: tuple(
+        b"anthropic-ratelimit-%b-%b" % (kind.encode(), each) for each in (b"limit", b"remaining", b"reset")
+    )
+    for kind in ("requests", "tokens")
+}
 
 
 class _Metadata(msgspec.Struct):
@@ -86,7 +93,7 @@ class Anthropic:
 
     name = "anthropic"
     upstream_path = "/v1/messages"
-    request_id_headers: tuple[str, ...] = ("request-id",)
+    request_id_headers: tuple[bytes, ...] = (b"request-id",)
 
     def parse(self, body: bytes, headers: Mapping[str, str], *, counting: bool = False) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
@@ -172,13 +179,14 @@ class Anthropic:
     def _envelope(self, error: TenantryError, request_id: str) -> bytes:
         return msgspec.json.encode({"type": "error", "error": error_body(error), "request_id": request_id})
 
-    def rate_limit_headers(self, limits: Sequence[Limit]) -> dict[str, str]:
-        headers = {}
+    def rate_limit_headers(self, limits: Sequence[Limit]) -> RawHeaders:
+        fields: RawHeaders = []
         for each in limits:
-            headers[f"anthropic-ratelimit-{each.kind}-limit"] = str(each.limit)
-            headers[f"anthropic-ratelimit-{each.kind}-remaining"] = str(each.remaining)
-            headers[f"anthropic-ratelimit-{each.kind}-reset"] = iso(each.reset)
-        return headers
+            limit, remaining, reset = _LIMIT_HEADERS[each.kind]
+            fields.append((limit, b"%d" % each.limit))
+            fields.append((remaining, b"%d" % each.remaining))
+            fields.append((reset, iso(each.reset)))
+        return fields
 
     def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ import msgspec
 from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from proxy.errors import InvalidRequest
+from proxy.headers import RawHeaders
 from routing.choice import Ask, CatalogueModel
 
 LONGEST_NAME = 200
@@ -83,7 +84,7 @@ class Dialect(Protocol):
 
     name: str
     upstream_path: str
-    request_id_headers: tuple[str, ...]
+    request_id_headers: tuple[bytes, ...]
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest: ...
     def rewrite(
@@ -96,7 +97,7 @@ class Dialect(Protocol):
         self, error: TenantryError, request_id: str
     ) -> tuple[int, list[tuple[str, str]], bytes]: ...
     def error_event(self, error: TenantryError, request_id: str) -> bytes: ...
-    def rate_limit_headers(self, limits: Sequence[Limit]) -> dict[str, str]: ...
+    def rate_limit_headers(self, limits: Sequence[Limit]) -> RawHeaders: ...
     def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]: ...
     def model_card(self, model: CatalogueModel) -> dict[str, Any]: ...
 
@@ -199,9 +200,9 @@ def claimed(value: Any) -> int:
 
 
 @lru_cache(maxsize=16)
-def iso(moment: datetime) -> str:
+def iso(moment: datetime) -> bytes:
     """Cached, since all answers of a second name the same two instants (5 µs each)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
 
 
 def error_body(error: TenantryError) -> dict[str, Any]:
@@ -212,6 +213,6 @@ def error_body(error: TenantryError) -> dict[str, Any]:
 ALWAYS_JSON = ("content-type", "application/json")
 
 
-def error_headers(error: TenantryError, request_id: str, names: Sequence[str]) -> list[tuple[str, str]]:
+def error_headers(error: TenantryError, request_id: str, names: Sequence[bytes]) -> list[tuple[str, str]]:
     """`names`: the headers in which the dialect's clients look for the request's id."""
-    return [ALWAYS_JSON, *((name, request_id) for name in names), *error.headers.items()]
+    return [ALWAYS_JSON, *((name.decode(), request_id) for name in names), *error.headers.items()]

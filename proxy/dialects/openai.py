@@ -24,6 +24,7 @@ from proxy.dialects.base import (
     tags_of,
 )
 from proxy.errors import InvalidRequest
+from proxy.headers import RawHeaders
 from proxy.sse import EventReader
 from routing.choice import Ask, CatalogueModel
 
@@ -69,7 +70,10 @@ class OpenAI:
 
     name = "openai"
     upstream_path = "/v1/chat/completions"
-    request_id_headers: tuple[str, ...] = ("request-id", "x-request-id")  # the latter is what its SDKs show
+    request_id_headers: tuple[bytes, ...] = (
+        b"request-id",
+        b"x-request-id",
+    )  # the latter is what its SDKs show
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
@@ -156,14 +160,14 @@ class OpenAI:
     def _envelope(self, error: TenantryError) -> bytes:
         return msgspec.json.encode({"error": {"param": None, **error_body(error)}})
 
-    def rate_limit_headers(self, limits: Sequence[Limit]) -> dict[str, str]:
-        headers = {}
+    def rate_limit_headers(self, limits: Sequence[Limit]) -> RawHeaders:
+        fields: RawHeaders = []
         for each in limits:
-            headers[f"x-ratelimit-limit-{each.kind}"] = str(each.limit)
-            headers[f"x-ratelimit-remaining-{each.kind}"] = str(each.remaining)
-            seconds = each.reset.timestamp() - time.time()
-            headers[f"x-ratelimit-reset-{each.kind}"] = f"{max(0, round(seconds))}s"
-        return headers
+            kind, seconds = each.kind.encode(), each.reset.timestamp() - time.time()
+            fields.append((b"x-ratelimit-limit-" + kind, b"%d" % each.limit))
+            fields.append((b"x-ratelimit-remaining-" + kind, b"%d" % each.remaining))
+            fields.append((b"x-ratelimit-reset-" + kind, b"%ds" % max(0, round(seconds))))
+        return fields
 
     def models_page(self, models: Sequence[CatalogueModel]) -> dict[str, Any]:
         return {"object": "list", "data": [self.model_card(model) for model in models]}

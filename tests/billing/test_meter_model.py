@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
+from billing import asking as meter_asking
 from billing import meter, reaper, replay
+from billing.asking import short
 from billing.books import check_books
 from billing.drain import drain_all
 from billing.lease import Facts, Run
@@ -152,7 +154,7 @@ class Meter(RuleBasedStateMachine):
     def admitted(self, offers, **arguments):
         """The lease, or what refused it."""
         clock = SimpleNamespace(time=lambda: time.time() + self.skew)
-        with patch("billing.meter.time", clock):
+        with patch("billing.asking.time", clock):
             try:
                 return self.loop.run(meter.admit(self.principal, offers, **arguments)).lease, None
             except BudgetExceeded as refusal:
@@ -226,7 +228,8 @@ class Meter(RuleBasedStateMachine):
     def clock_goes_wrong(self, seconds):
         """This process's clock, not Redis's, which tells it which period it is."""
         self.skew = seconds
-        meter._spans.clear()
+        meter_asking._spans.clear()
+        meter_asking._terms.clear()
 
     @rule(data=st.data())
     def a_counter_is_evicted(self, data):
@@ -250,8 +253,8 @@ class Meter(RuleBasedStateMachine):
     def counters_say_what_the_model_says(self):
         place = tenant_key(self.tenant.pk)
         assert store().hlen(f"{place}:leases") == len(self.model.open)
-        users = {meter._short(user): user for user in ("ann", "bob")}
-        runs = {meter._short(run): run for run in ("nightly", "weekly")}
+        users = {short(user): user for user in ("ann", "bob")}
+        runs = {short(run): run for run in ("nightly", "weekly")}
         for name in store().keys(f"{place}:*b*"):
             match name.decode().removeprefix(f"{place}:").split(":"):
                 case ["b", period]:

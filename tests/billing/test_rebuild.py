@@ -19,6 +19,7 @@ from billing.drain import Drain
 from billing.lease import Facts, Run
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
+from billing.settling import TOMBSTONE_SECONDS
 from gateway_project.shards import shard_of, tenant_key
 from tenants.policy import KeyPolicy
 from tests.billing.cold_herd import colds
@@ -246,7 +247,7 @@ async def test_end_users_who_left_leave_nothing_in_redis(tenant, redis_server):
         "user window": (f"{place}:u:", ":rpm", 61),
         "user budget": (f"{place}:u:", "", meter.IDLE_SECONDS),
         "run budget": (f"{place}:r:", "", meter.IDLE_SECONDS),
-        "tombstone": (f"{{s{shard_of(tenant.pk)}}}:done:", "", meter.TOMBSTONE_SECONDS),
+        "tombstone": (f"{{s{shard_of(tenant.pk)}}}:done:", "", TOMBSTONE_SECONDS),
     }
     left: dict[str, int] = {}
     for name in map(bytes.decode, after):

@@ -12,7 +12,7 @@ from billing.drain import Drain
 from billing.lease import Facts
 from billing.memory import Memory, Settlement
 from billing.models import Adjustment, UsageRecord
-from billing.redis_pipe import AnswerLost
+from billing.redis_pipe import AnswerLost, Script
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -232,7 +232,8 @@ async def test_what_was_drained_is_forgotten(tenant, redis_server):
 def test_memory_keeps_what_is_younger_than_the_oldest_entry():
     memory = Memory()
     for number in range(4):
-        memory.settled(0, Settlement(str(number), (1000, number), [], []))
+        call = Script("beat").call(["shard"], [])
+        memory.settled(Settlement(str(number), 0, b"", call, call, entry=(1000, number)))
 
     memory.drained(0, (1000, 2))
 
@@ -241,17 +242,17 @@ def test_memory_keeps_what_is_younger_than_the_oldest_entry():
 
 async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_server, monkeypatch):
     """As of a Redis that stood still: the caller was told 503, and the command was carried out later."""
-    carried_out = meter.pipe().run
+    carried_out = meter.pipe().make
     answered = False
 
-    async def no_answer(script, keys, arguments):
-        if script.name == "admit" and not answered:
-            await carried_out(script, keys, arguments)
+    async def no_answer(call):
+        reply = await carried_out(call)
+        if call.script.name == "admit" and not answered:
             raise AnswerLost("no answer in time")
-        return await carried_out(script, keys, arguments)
+        return reply
 
     first = await admitted(tenant)  # warms the counters
-    monkeypatch.setattr(meter.pipe(), "run", no_answer)
+    monkeypatch.setattr(meter.pipe(), "make", no_answer)
     with pytest.raises(MeteringUnavailable):
         await admitted(tenant)
     place = tenant_key(tenant.pk)

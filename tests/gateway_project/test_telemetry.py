@@ -41,7 +41,7 @@ async def test_calls_and_refusals_are_counted_and_get_a_line(world, upstream_ans
         served = await post(world.key)
         refused = await post("tn_wrong_key_that_is_long_enough")
 
-    telemetry.write_lines()
+    telemetry.flush()
     call, refusal = map(json.loads, capsys.readouterr().out.splitlines())
     assert spent._value.get() == pytest.approx(0.00375)
     assert (call["request_id"], call["cost_usd"]) == (served.headers["request-id"], "0.003750000")

@@ -1,0 +1,370 @@
+"""What one admission asks `admit.lua` for, and what its reply means. Only this module knows their order."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from math import ceil
+from weakref import WeakKeyDictionary
+
+import msgspec
+from django.conf import settings
+
+from billing.downgrades import lines_of
+from billing.events import UsageEvent
+from billing.lease import Facts, Lease, Offer, Run, head, stored
+from billing.memory import WORKER, Doubt
+from billing.money import spend_at, to_usd
+from billing.periods import Span, day_of, period_of
+from billing.redis_pipe import Argument, Script, ScriptCall, bulk
+from billing.refusals import (
+    BudgetExceeded,
+    ConcurrencyLimited,
+    DailyTokensExceeded,
+    DowngradeDeclined,
+    RateLimited,
+    UserRateLimited,
+)
+from billing.settling import settle_keys
+from gateway_project.shards import shard_of, tag, tenant_key
+from tenants.policy import BudgetMode, Policy, Principal
+
+SCOPES = ("tenant", "key", "user", "run")
+_ADMIT = Script("admit")
+_KEYS = 14
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """A lease, and what the answer's headers say. `None` where no limit is set.
+
+    Requests are those of the window (tenant's, key's or end user's) with the least room, tokens those of the
+    day; both with this call, whose tokens are the ones held for it. `open_calls` were open before it;
+    `over_shadow`: the limit in shadow would have refused it; `saving`: cheaper models are preferred now.
+    """
+
+    lease: Lease
+    route: str
+    requests_limit: int | None
+    requests_used: int
+    tokens_limit: int | None
+    tokens_used: int
+    day_ends: datetime
+    admitted_ms: int
+    budget_remaining_nano: int | None
+    spent_nano: int = 0
+    held_nano: int = 0
+    open_calls: int = 0
+    over_shadow: bool = False
+    saving: bool = False
+
+
+class Terms:
+    """What all calls of one principal in one period and day ask with: worked out and packed once.
+
+    Saves nine of fourteen microseconds a call.
+    """
+
+    def __init__(self, principal: Principal, period: Span, day: Span) -> None:
+        policy, key = principal.policy, principal.key
+        self.period, self.day = period, day
+        self.mark, self.place = tag(shard_of(policy.tenant_id)), tenant_key(policy.tenant_id)
+        self.day_counter = f"d:{day.name}"
+        self._tenant_counter = "b:prepaid" if policy.budget_mode is BudgetMode.PREPAID else f"b:{period.name}"
+        self._key_counter = f"k:{key.id}:b:{period.name}"
+        self._key_window = f"k:{key.id}:rpm" if key.requests_per_minute is not None else ""
+        self._limits_users = policy.user_requests_per_minute is not None
+        shadow_limit = policy.shadow.requests_per_minute if policy.shadow else None
+        self._shadow_window = "shadow:rpm" if shadow_limit is not None else ""
+        self.budgets = (
+            None if policy.budget_mode is BudgetMode.SOFT else policy.monthly_budget_nano,
+            key.monthly_budget_nano,
+        )
+        self.alert_lines = _alert_lines(policy)
+        self.lines = lines_of(policy)
+        arguments: list[Argument] = [
+            policy.tenant_id,
+            policy.version.everyone,
+            policy.version.tenant,
+            period.start,
+            period.end,
+            day.start,
+            day.end,
+            _limit(policy.requests_per_minute),
+            _limit(policy.user_requests_per_minute),
+            _limit(key.requests_per_minute),
+            _limit(policy.concurrency),
+            _limit(policy.tokens_per_day),
+            *(_limit(budget) for budget in (*self.budgets, policy.user_monthly_budget_nano)),
+            self.lines.start,
+            self.lines.end,
+            _limit(shadow_limit),
+        ]
+        self.constants = len(arguments)
+        self.packed_arguments = bulk(*arguments)
+        # Of a call that names no end user and no run, and belongs to no conversation.
+        self.plain_counters = self.counters("", "")
+        self.plain_head = head(self.plain_counters, self.day_counter)
+        self.packed_keys = bulk(_KEYS, *self.keys("", "", ""))
+        self.plain_settle_keys = bulk(*settle_keys(policy.tenant_id, self.plain_counters, self.day_counter))
+
+    def counters(self, user: str, run: str) -> tuple[str, str, str, str]:
+        """Without a limit too: one that is set later has to count the calls that are open by then."""
+        return (
+            self._tenant_counter,
+            self._key_counter,
+            f"u:{user}:b:{self.period.name}" if user else "",
+            f"r:{run}:b" if run else "",
+        )
+
+    def keys(self, user: str, run: str, conversation: str) -> list[str]:
+        """In the order of `admit.lua`; what there is none of is the tenant's own hash."""
+        names = (
+            "leases",
+            "rpm",
+            f"u:{user}:rpm" if user and self._limits_users else "",
+            self._key_window,
+            *self.counters(user, run),
+            self.day_counter,
+        )
+        place = self.place
+        return [
+            f"{self.mark}:shard",
+            place,
+            *(f"{place}:{name}" if name else place for name in names),
+            f"{self.mark}:busy",
+            f"{place}:c:{conversation}" if conversation else place,
+            f"{place}:{self._shadow_window}" if self._shadow_window else place,
+        ]
+
+
+_terms: WeakKeyDictionary[Principal, Terms] = WeakKeyDictionary()
+_spans: dict[tuple[str, int], tuple[Span, Span]] = {}
+
+
+def terms_of(principal: Principal, *, at: float | None = None) -> Terms:
+    """The terms at epoch second `at`, or now by this process's clock."""
+    now = time.time() if at is None else at
+    terms = _terms.get(principal)
+    if terms is None or at is not None or not terms.day.start <= now < terms.day.end:
+        terms = _terms[principal] = Terms(principal, *spans(principal.policy, at=at))
+    return terms
+
+
+def spans(policy: Policy, at: float | None = None) -> tuple[Span, Span]:
+    """The tenant's period and day, at epoch second `at` or as last known."""
+    place = (policy.timezone, policy.billing_day)
+    known = _spans.get(place)
+    now = time.time() if at is None else at
+    if known is None or at is not None or not known[1].start <= now < known[1].end:
+        known = (period_of(now, *place), day_of(now, policy.timezone))
+        _spans[place] = known
+    return known
+
+
+class Asking:
+    """One call that asks to be admitted."""
+
+    def __init__(
+        self,
+        principal: Principal,
+        offers: Sequence[Offer],
+        request_id: str,
+        facts: Facts,
+        run: Run | None,
+        terms: Terms,
+        *,
+        only_asks: bool = False,
+    ) -> None:
+        policy = principal.policy
+        self.principal, self.policy, self.offers, self.request_id = principal, policy, offers, request_id
+        self.facts, self.run, self.terms, self.only_asks = facts, run, terms, only_asks
+        self._user = short(facts.end_user) if facts.end_user else ""
+        self._run = short(run.id) if run else ""
+        self._conversation = (
+            _conversation(facts, offers) if len(offers) > 1 and terms.lines.start >= 0 else ""
+        )
+        self._is_plain = not (self._user or self._run or self._conversation)
+        self.counters = terms.plain_counters if self._is_plain else terms.counters(self._user, self._run)
+        self.budgets = (
+            *terms.budgets,
+            policy.user_monthly_budget_nano if self._user else None,
+            run.budget_nano if run else None,
+        )
+        self.held_tokens = offers[0].held_tokens if offers else 0
+        self.events = [self._event(offer) for offer in offers]
+        self.stored = stored(WORKER, self.events, terms.alert_lines)
+
+    @property
+    def keys(self) -> list[str]:
+        """Every key of `admit.lua`, in its order."""
+        return self.terms.keys(self._user, self._run, self._conversation)
+
+    def call(self) -> ScriptCall:
+        """The call of `admit.lua`."""
+        terms, plain = self.terms, self._is_plain
+        arguments: list[Argument] = [
+            self.request_id,
+            _limit(self.budgets[3]),
+            settings.CONVERSATION_SECONDS if self._conversation else 0,
+            int(self.only_asks),
+            self.held_tokens,
+            terms.plain_head if plain else head(self.counters, terms.day_counter),
+            self.stored,
+        ]
+        for offer in self.offers:
+            arguments += (
+                int(offer.candidate.skip_from_percent is not None),
+                offer.input_hold_nano,
+                offer.output_nano_per_token,
+                offer.max_tokens,
+                offer.min_output_tokens,
+                offer.held_tokens,
+            )
+        keys = terms.packed_keys if plain else bulk(_KEYS, *self.keys)
+        body = b"%b%b%b" % (keys, terms.packed_arguments, bulk(*arguments))
+        return ScriptCall(_ADMIT, terms.place, body, 1 + _KEYS + terms.constants + len(arguments))
+
+    def doubt(self) -> Doubt:
+        """How to take this admission back, in the order `void.lua` wants."""
+        known = self.keys
+        keys = [known[2], *known[6:12], *known[3:6]]
+        windows = "".join("1" if key != known[1] else "0" for key in known[3:6])
+        kept = "".join("1" if name else "0" for name in self.counters)
+        shard = shard_of(self.policy.tenant_id)
+        return Doubt(shard, keys, [self.request_id, self.policy.tenant_id, kept, windows])
+
+    def _event(self, offer: Offer) -> UsageEvent:
+        facts = self.facts
+        return UsageEvent(
+            request_id=self.request_id,
+            tenant_id=self.policy.tenant_id,
+            key_id=self.principal.key.id,
+            day=self.terms.day.name,
+            period_start=self.terms.period.name,
+            wire=facts.wire,
+            model=offer.candidate.model.name,
+            model_preferred="" if offer is self.offers[0] else self.offers[0].candidate.model.name,
+            route=offer.candidate.why,
+            price_id=offer.price_id,
+            end_user=facts.end_user,
+            session=facts.session,
+            run_id=self.run.id if self.run else "",
+            model_requested=facts.model_requested,
+            stream=facts.stream,
+            tags=facts.tags,
+            budget_nano=self.policy.monthly_budget_nano,
+            text_bytes=facts.text_bytes,
+            message_count=facts.message_count,
+            tool_count=facts.tool_count,
+            keyword=facts.keyword,
+        )
+
+    def admission(self, reply: list[int]) -> Admission:
+        """What an OK says."""
+        _, index, max_tokens, paid, hold, clamped, spent, held, *more = reply
+        limit, requests, tokens, now_us, open_calls, over_shadow, saving = more
+        terms, offer, event = self.terms, self.offers[index - 1], self.events[index - 1]
+        if clamped:
+            event.route = f"{event.route}+clamped"
+        budget = self.policy.monthly_budget_nano
+        lease = Lease(
+            request_id=self.request_id,
+            tenant_id=self.policy.tenant_id,
+            hold_nano=hold,
+            held_tokens=self.held_tokens,
+            counters=self.counters,
+            day_counter=terms.day_counter,
+            offer=offer,
+            max_tokens=max_tokens,
+            clamped=bool(clamped),
+            event=event,
+            alert_lines=terms.alert_lines,
+            worker=WORKER,
+            budgets=self.budgets,
+            resets_at=None if self.counters[0] == "b:prepaid" else terms.period.ends_at,
+            output_tokens=paid,
+            index=index,
+            admitted_us=now_us,
+            facts=self.stored,
+            settle_keys=terms.plain_settle_keys if self._is_plain else b"",
+        )
+        return Admission(
+            lease=lease,
+            route=event.route,
+            requests_limit=None if limit < 0 else limit,
+            requests_used=requests,
+            tokens_limit=self.policy.tokens_per_day,
+            tokens_used=tokens,
+            day_ends=terms.day.ends_at,
+            admitted_ms=now_us // 1000,
+            budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
+            spent_nano=spent,
+            held_nano=held,
+            open_calls=open_calls,
+            over_shadow=bool(over_shadow),
+            saving=bool(saving),
+        )
+
+    def refusal(self, reply: list[bytes | int]) -> Exception:
+        """What a REFUSED says, as the error table has it."""
+        policy = self.policy
+        match reply[1]:
+            case b"rate":
+                limit = policy.requests_per_minute
+                return RateLimited(
+                    f"The limit of {limit} requests a minute is reached.", retry_ms=int(reply[2]), limit=limit
+                )
+            case b"key_rate":
+                limit = self.principal.key.requests_per_minute
+                return RateLimited(
+                    f"This key's {limit} requests a minute are used up.", retry_ms=int(reply[2]), limit=limit
+                )
+            case b"user_rate":
+                limit = policy.user_requests_per_minute
+                return UserRateLimited(
+                    f"This end user's {limit} requests a minute are used up.",
+                    retry_ms=int(reply[2]),
+                    limit=limit,
+                )
+            case b"concurrency":
+                return ConcurrencyLimited(f"{policy.concurrency} requests are already open.", retry_ms=1000)
+            case b"tokens":
+                seconds = max(1, ceil(self.terms.day.end - time.time()))
+                return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)
+        number = int(reply[2]) - 7
+        forever = number == 3 or (number == 0 and policy.budget_mode is BudgetMode.PREPAID)
+        refusal = DowngradeDeclined if reply[1] == b"declined" else BudgetExceeded
+        return refusal(
+            scope=SCOPES[number],
+            spend_usd=to_usd(int(reply[3])),
+            budget_usd=to_usd(self.budgets[number] or 0),
+            resets_at=None if forever else self.terms.period.ends_at,
+        )
+
+
+def _alert_lines(policy: Policy) -> str:
+    """The spend at which each alert is due. Of a prepaid balance the percentages count from the last top-up: at
+    80 a fifth of it is left.
+    """
+    budget = policy.monthly_budget_nano
+    counted = budget if policy.alerts_below_nano is None else policy.alerts_below_nano
+    if not (budget and counted):
+        return ""
+    return ",".join(f"{percent}:{spend_at(percent, budget, counted)}" for percent in policy.alert_percents)
+
+
+def short(text: str) -> str:
+    """A name of any length as a part of a key."""
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def _limit(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+def _conversation(facts: Facts, offers: Sequence[Offer]) -> str:
+    """The conversation's name: its session, else how it began; anew where the choice is another one."""
+    if not (facts.session or facts.opening):
+        return ""
+    begun = facts.session or f"{facts.end_user}\n{facts.opening}"
+    return short("\n".join((*(offer.candidate.model.name for offer in offers), begun)))
