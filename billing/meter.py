@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 import weakref
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -122,18 +122,22 @@ async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Sett
     return settled
 
 
-def post(lease: Lease, outcome: Outcome) -> asyncio.Future[Any]:
-    """`settle`, on its way by the end of this loop turn. Where it fails, `settle` is to be called."""
+def post(lease: Lease, outcome: Outcome, *, otherwise: Callable[[], None]) -> asyncio.Future[Any]:
+    """`settle`, on its way by the end of this loop turn. Where it fails, `otherwise` is called."""
     settlement = settlement_of(lease, outcome, by="settled")
     sent = pipe().start(settlement.call)
-    sent.add_done_callback(partial(_posted, lease, settlement))
+    sent.add_done_callback(partial(_posted, lease, settlement, otherwise))
     return sent
 
 
-def _posted(lease: Lease, settlement: Settlement, sent: asyncio.Future[Any]) -> None:
-    if not sent.cancelled() and sent.exception() is None:
-        _settled(settlement, sent.result())
-        memory.closed(lease)
+def _posted(
+    lease: Lease, settlement: Settlement, otherwise: Callable[[], None], sent: asyncio.Future[Any]
+) -> None:
+    if sent.cancelled() or sent.exception() is not None:
+        otherwise()
+        return
+    _settled(settlement, sent.result())
+    memory.closed(lease)
 
 
 async def repeat(settlement: Settlement) -> Settled:
@@ -174,9 +178,11 @@ async def _hold_more(lease: Lease, amount: int, price: int, *, counted: bool) ->
     place = tenant_key(lease.tenant_id)
     keys = [f"{place}:leases", *(f"{place}:{name}" if name else place for name in lease.counters)]
     limits = (-1 if budget is None else budget for budget in lease.budgets)
-    reply = await pipe().run(
-        _EXTEND, keys, [lease.request_id, amount, price, lease.kept, *limits, int(counted)]
-    )
+    asked = _EXTEND.call(keys, [lease.request_id, amount, price, lease.kept, *limits, int(counted)])
+    reply = await pipe().make(asked)
+    while reply[0] == b"COLD":
+        await warm(pipe(), _cold_of(lease, reply[1]))
+        reply = await pipe().make(asked)
     if reply[0] == b"GONE":
         raise MeteringUnavailable("The metering store has lost this call's reservation.")
     if reply[0] == b"REFUSED":
@@ -189,6 +195,24 @@ async def _hold_more(lease: Lease, amount: int, price: int, *, counted: bool) ->
         )
     granted: int = reply[1]
     return granted
+
+
+def _cold_of(lease: Lease, number: int) -> Cold:
+    """What `extend.lua` calls `number`: a counter that left Redis while the call is open."""
+    event, name = lease.event, lease.counters[number - 1]
+    # Not before it would by `_cold`: 40 days after the period, a day after the day.
+    days = 72 if number <= 2 else 3
+    return Cold(
+        tenant_id=lease.tenant_id,
+        counter=name,
+        scope=SCOPES[number - 1],
+        period_start=None if name == "b:prepaid" else event.period_start,
+        day=event.day,
+        key_id=event.key_id or 0,
+        end_user=event.end_user,
+        run_id=event.run_id,
+        expires_at=lease.admitted_us // 1_000_000 + days * 86400,
+    )
 
 
 async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -66,11 +67,12 @@ def cost(usage: Usage, price: Price) -> NanoUSD:
 
 def with_margin(nano: int, percent: str | Decimal) -> NanoUSD:
     """The sell price of what costs `nano`: `percent` on top, rounded up to the nano-dollar."""
-    margin = Decimal(percent)
-    if not margin:
-        return NanoUSD(nano)
-    thousandths = int(margin * 1000)
-    return NanoUSD(-(-nano * (100_000 + thousandths) // 100_000))
+    return NanoUSD(-(-nano * (100_000 + _thousandths(percent)) // 100_000))
+
+
+@lru_cache(maxsize=256)
+def _thousandths(percent: str | Decimal) -> int:
+    return int(Decimal(percent) * 1000)
 
 
 class PriceBook(msgspec.Struct, frozen=True):

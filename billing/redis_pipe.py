@@ -158,10 +158,11 @@ class RedisPipe(ABC):
 
     Raises MeteringUnavailable when Redis cannot be reached or does not answer in time; AnswerLost where the
     command may have been carried out all the same. `generation` grows with every new connection: its users
-    replay what the old one may have lost.
+    replay what the old one may have lost. `turns` of the loop after `start`, its call is on its way.
     """
 
     generation: int
+    turns = 1
 
     def __init__(self) -> None:
         self._teaching: dict[str, asyncio.Future[None]] = {}

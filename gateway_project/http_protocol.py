@@ -1,5 +1,5 @@
-"""uvicorn's HTTP/1.1 with two bounds it does not have: how large a request's head may be, and how slow; and with a
-message for an answer that is whole.
+"""uvicorn's HTTP/1.1 with two bounds it does not have: how large a request's head may be, and how slow; and with two
+short ways for what nearly every call of the data plane does.
 """
 
 import asyncio
@@ -10,22 +10,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 20.0
-# An ASGI extension, and the type of its message: `status`, `headers` (lower-case names, their content-length among
-# them, none of `connection`) and `body`.
-WHOLE_ANSWER = "tenantry.http.response.whole"
-# An ASGI extension: a function that is given what to call, without arguments, when the caller leaves.
+Headers = list[tuple[bytes, bytes]]
+# Two ASGI extensions of this server, both functions in `scope["extensions"]`: see `_Cycle`.
+SEND_WHOLE = "tenantry.http.send_whole"
 ON_DISCONNECT = "tenantry.http.on_disconnect"
 
 
 class _Cycle(RequestResponseCycle):
-    """Sends a whole answer in one step: by ASGI's two messages it costs 9 µs more, of which most is a look at each
-    header by two regular expressions. And tells of a caller who leaves: to wait for that by `receive` is 7 µs.
-    """
+    """What ASGI has no messages for."""
 
     _told: Callable[[], None] | None = None
 
-    def tell(self, told: Callable[[], None] | None) -> None:
-        """Have `told` called when the caller leaves before the answer is complete; `None`: nobody any more."""
+    def on_disconnect(self, told: Callable[[], None]) -> None:
+        """Have `told` called when the caller leaves before the answer is complete. To wait for it by `receive` takes
+        a coroutine, an event and a future: 7 µs.
+        """
         self._told = told
         self.flow.resume_reading()  # else nobody would see the end
 
@@ -33,23 +32,23 @@ class _Cycle(RequestResponseCycle):
         if self._told is not None and not self.response_complete:
             self._told()
 
-    async def send(self, message: Any) -> None:
-        if message["type"] != WHOLE_ANSWER:
-            await super().send(message)
-        elif self.flow.write_paused or not self.keep_alive or self.scope["method"] == "HEAD":
-            start: Any = {**message, "type": "http.response.start"}
-            body: Any = {"type": "http.response.body", "body": message["body"]}
-            await super().send(start)
-            await super().send(body)
-        elif not self.disconnected:
-            head = _head(message["status"], [*self.default_headers, *message["headers"]])
+    def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Send all of an answer at once; false where it takes ASGI's messages. `headers`: lower-case names, their
+        content-length among them and none of `connection`. Saves 9 µs, most of it a look at each header by two
+        regular expressions.
+        """
+        if self.flow.write_paused or not self.keep_alive or self.scope["method"] == "HEAD":
+            return False
+        if not self.disconnected:
+            head = _head(status, [*self.default_headers, *headers])
             self.response_started = self.response_complete = True
-            self.transport.write(head + message["body"])
+            self.transport.write(head + body)
             self.message_event.set()
             self.on_response()
+        return True
 
 
-def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+def _head(status: int, headers: Headers) -> bytes:
     """Raises RuntimeError, as uvicorn does, for a header that would add a line."""
     block = b"".join([b"%b: %b\r\n" % field for field in headers])
     if not (block.count(b"\r") == block.count(b"\n") == len(headers)) or b"\0" in block:
@@ -103,7 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = _Cycle  # uvicorn names its class inside of a function of forty lines
         assert isinstance(cycle, _Cycle)
-        cycle.scope["extensions"] = {WHOLE_ANSWER: {}, ON_DISCONNECT: cycle.tell}  # type: ignore[dict-item]  # ours
+        extensions: Any = {SEND_WHOLE: cycle.send_whole, ON_DISCONNECT: cycle.on_disconnect}
+        cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
 
     def _rest(self) -> None:

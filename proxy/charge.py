@@ -4,7 +4,6 @@ import asyncio
 import logging
 from functools import partial
 from itertools import chain, repeat
-from typing import Any
 
 import msgspec
 
@@ -141,11 +140,10 @@ class Charge:
     async def written(self) -> None:
         """Return once the settling is on its way to Redis: only then may the answer's last bytes go.
 
-        One turn of the loop starts what sends it to a cluster, or writes it to a single server; the next one
-        writes it to the cluster.
+        It is written at the end of this turn of the loop; to a cluster, of the next.
         """
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(meter.pipe().turns):
+            await asyncio.sleep(0)
 
     def _settle(
         self, usage: Usage, *, status: str, http_status: int | None, model: str = "", note: str = ""
@@ -183,13 +181,11 @@ class Charge:
             latency_ms=self.call.elapsed_ms(),
             ttft_ms=self.ttft_ms,
             upstream_request_id=self.upstream_request_id[:128],
-            note="; ".join(filter(None, (note, self._served_otherwise(model))))[:500],
+            note=self._with_name(note, model)[:500],
         )
+        wait_for(meter.post(self.lease, outcome, otherwise=partial(_keep_settling, self.lease, outcome)))
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
         tracing.settled(self.lease, outcome, self.call.headers)
-        sent = meter.post(self.lease, outcome)
-        sent.add_done_callback(partial(_ensure, self.lease, outcome))
-        wait_for(sent)
 
     def _saved(self, usage: Usage, *, context: int) -> int:
         """What the same tokens of the first choice would have cost more; nothing where that served."""
@@ -206,12 +202,12 @@ class Charge:
             return model
         return admitted.name
 
-    def _served_otherwise(self, model: str) -> str:
+    def _with_name(self, note: str, model: str) -> str:
         """What the ledger would not know otherwise: an answer in the name of a model nobody has a price for."""
         admitted = self.lease.offer.candidate.model
         if not model or model in (admitted.name, admitted.upstream_name) or self.prices.knows(model):
-            return ""
-        return f"answered as {model[:100]}"
+            return note
+        return "; ".join(filter(None, (note, f"answered as {model[:100]}")))
 
     def _trusted(self, reading: UsageReading, *, written: int) -> tuple[Usage, str]:
         """Usage to charge for, and why it is not simply what the upstream said (empty: it is)."""
@@ -247,9 +243,8 @@ class Charge:
         return self.lease.max_tokens * self.parsed.ask.answers
 
 
-def _ensure(lease: Lease, outcome: Outcome, sent: asyncio.Future[Any]) -> None:
-    if sent.cancelled() or sent.exception() is not None:
-        keep(_settle(lease, outcome))
+def _keep_settling(lease: Lease, outcome: Outcome) -> None:
+    keep(_settle(lease, outcome))
 
 
 async def _settle(lease: Lease, outcome: Outcome) -> None:

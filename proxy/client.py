@@ -1,8 +1,7 @@
 """The caller's connection, watched while its request is served."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from proxy.body import Message, Receive
@@ -46,19 +45,20 @@ class Client:
             return self._work.uncancel() == 0
         return False
 
-    @contextmanager
-    def uncut(self) -> Iterator[None]:
+    def uncut(self) -> "Client":
         """A section that a leaving caller does not interrupt; the cancellation waits for its end.
 
         For admission: a lease must not get lost between Redis and us.
         """
+        return self
+
+    def __enter__(self) -> None:
         self._uncut += 1
-        try:
-            yield
-        finally:
-            self._uncut -= 1
-            if self.left and not self._uncut:
-                self._cancel()
+
+    def __exit__(self, *failure: object) -> None:
+        self._uncut -= 1
+        if self.left and not self._uncut:
+            self._cancel()
 
     def outstay(self) -> None:
         """Serve on to the end whether the caller waits or not, for tenants that drain."""

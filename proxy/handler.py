@@ -16,7 +16,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import get_resolver
 
 from billing.request_ids import new_request_id
-from gateway_project.http_protocol import ON_DISCONNECT, WHOLE_ANSWER
+from gateway_project.http_protocol import ON_DISCONNECT, SEND_WHOLE
 from proxy.answers import Answer, failure
 from proxy.body import Message, Receive, read_body
 from proxy.client import Client
@@ -100,8 +100,8 @@ async def _send(answer: Answer, scope: Scope, send: Send, client: Client) -> Non
 
 async def _send_whole(answer: Answer, scope: Scope, send: Send) -> None:
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
-    if answer.status < 400 and WHOLE_ANSWER in scope.get("extensions", _NONE):
-        await send({"type": WHOLE_ANSWER, "status": answer.status, "headers": headers, "body": answer.body})
+    at_once = scope.get("extensions", _NONE).get(SEND_WHOLE)
+    if answer.status < 400 and at_once is not None and at_once(answer.status, headers, answer.body):
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -8,7 +8,7 @@ What it leaves out, because the upstream needs none of it: HTTP/2, proxies, redi
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 
 import httptools
 import httpx
@@ -132,6 +132,7 @@ class Connection(asyncio.Protocol):
         self._patience = 0.0
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self.last_byte_at = self._loop.time()
         self.status = 0
         self.headers: RawHeaders = []
@@ -150,7 +151,7 @@ class Connection(asyncio.Protocol):
         self._patience = patience
         self.last_byte_at = self._loop.time()
         self._deadline = self.last_byte_at + total
-        self._timer = self._loop.call_later(min(patience, total), self._look_at_clock)
+        self._look_again_at(self.last_byte_at + min(patience, total))
         if len(body) < HIGH_WATER:
             self._transport.write(head + body)
         else:
@@ -227,13 +228,21 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
+    def _look_again_at(self, moment: float) -> None:
+        """One timer, which outlives the exchange: the next one's is nearly always later, and moved on from there."""
+        if self._timer is None or moment < self._timer_at:
+            self._end()
+            self._timer = self._loop.call_at(moment, self._look_at_clock)
+            self._timer_at = moment
+
     def _look_at_clock(self) -> None:
-        """One timer for the whole exchange: it is moved on when it finds that bytes have come meanwhile."""
+        self._timer = None
+        if self._complete:
+            return
         now = self._loop.time()
         silent, left = now - self.last_byte_at, self._deadline - now
         if left > 0 and (silent < self._patience or self._paused):
-            again = max(0.01, min(self._patience - silent, left))
-            self._timer = self._loop.call_later(again, self._look_at_clock)
+            self._look_again_at(now + max(0.01, min(self._patience - silent, left)))
             return
         late = f"no byte within {self._patience} s" if left > 0 else "not over in time"
         self._fail(httpx.ReadTimeout(late))
@@ -261,6 +270,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._complete:
+            self._end()
             self._lost = self._lost or httpx.ReadError("closed while idle")
         elif self._headed and self._until_close:
             self.on_message_complete()
@@ -307,7 +317,6 @@ class Connection(asyncio.Protocol):
             self.headers = []  # 100 Continue, 103 Early Hints: the answer is still to come
             return
         self._complete = True
-        self._end()
         if not self._parser.should_keep_alive():
             self._lost = httpx.ReadError("the upstream keeps no connection")
 
@@ -329,10 +338,14 @@ class Http1Answer(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        piece = await self._connection.piece() if self._connection is not None else None
+        piece = await self.piece()
         if piece is None:
             raise StopAsyncIteration
         return piece
+
+    def piece(self) -> Awaitable[bytes | None]:
+        """What has come since the last look; `None` at the body's end."""
+        return _nothing() if self._connection is None else self._connection.piece()
 
     async def read(self) -> bytes:
         """All that is left of the body."""
@@ -345,6 +358,10 @@ class Http1Answer(httpx.AsyncByteStream):
         connection, self._connection = self._connection, None
         if connection is not None:
             self._transport.put_back(self._place, connection)
+
+
+async def _nothing() -> None:
+    return None
 
 
 def place_of(url: httpx.URL) -> Place:

@@ -22,6 +22,11 @@ class EventReader:
         self._skipping = False
         self.lost = False
 
+    def only(self, chunk: bytes) -> bytes | None:
+        """The data of a chunk that is one usual event, as most are; `None`: `feed` is to be asked, nothing is done."""
+        usual = None if self._buffer else _USUAL.fullmatch(chunk)
+        return usual[1] if usual else None
+
     def feed(self, chunk: bytes) -> Iterator[tuple[bytes, bytes]]:
         searched, begun = max(0, len(self._buffer) - 3), 0
         # Nearly always a chunk is whole events, and is cut as it is.

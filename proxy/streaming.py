@@ -42,7 +42,7 @@ class Relay:
         charge, meter = self._charge, self._meter
         failure: TenantryError | None = None
         try:
-            async for piece in self._answer.chunks():
+            async for piece in self._answer:
                 if charge.ttft_ms is None:
                     charge.ttft_ms = charge.call.elapsed_ms()
                 passed = meter.feed(piece)

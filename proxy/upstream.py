@@ -49,7 +49,11 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class UpstreamAnswer:
-    """An answer whose head has arrived. Read it, or iterate over it, then close it."""
+    """An answer whose head has arrived. Read it, or iterate over it, then close it.
+
+    Iterated over, it gives the body's bytes as they come, never re-cut; what came compressed although it was asked not
+    to, plain. Raises `UpstreamUnavailable` if it breaks off.
+    """
 
     def __init__(self, answer: Http1Answer) -> None:
         self._answer = answer
@@ -57,6 +61,7 @@ class UpstreamAnswer:
         self.headers: RawHeaders = answer.headers
         self._named = dict(reversed(self.headers))
         self._when_over: Callable[[], None] | None = None
+        self._plain: Callable[[bytes], bytes] | None = None
 
     def when_over(self, told: Callable[[], None]) -> None:
         """Have `told` called once, when this answer is closed."""
@@ -69,28 +74,28 @@ class UpstreamAnswer:
     async def read(self) -> bytes:
         """The whole body. Raises `UpstreamUnavailable` if it breaks off."""
         if self.header(b"content-encoding"):
-            return b"".join([chunk async for chunk in self.chunks()])
+            return b"".join([chunk async for chunk in self])
         try:
             return await self._answer.read()
         except httpx.TransportError as error:
             raise _failure(error) from error
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they come, never re-cut; what came compressed although it was asked not to, plain.
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._plain = _decoder(self.header(b"content-encoding"))
+        return self
 
-        Raises `UpstreamUnavailable` if it breaks off.
-        """
-        plain = _decoder(self.header(b"content-encoding"))
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._answer:
-                if plain is None:
-                    yield chunk
-                elif decoded := plain(chunk):
-                    yield decoded
+            while (chunk := await self._answer.piece()) is not None:
+                if self._plain is None:
+                    return chunk
+                if decoded := self._plain(chunk):
+                    return decoded
         except httpx.TransportError as error:
             raise _failure(error) from error
         except zlib.error as error:
             raise UpstreamUnavailable("The upstream's compression is broken.", reached=True) from error
+        raise StopAsyncIteration
 
     async def close(self) -> None:
         """Give the connection back if the body was read, else close it."""

@@ -30,10 +30,12 @@ NANO = Decimal(1_000_000_000)
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """What is the same for every tenant, and the token it was read under."""
+    """What is the same for every tenant, and the token it was read under. `routes` and `downgrades` are by tier."""
 
     token: str
     models: dict[int, CatalogueModel]
+    routes: dict[int, dict[Complexity, str]]
+    downgrades: dict[int, dict[str, str]]
     rules: ComplexityRules
     rules_in_shadow: ComplexityRules | None
 
@@ -84,7 +86,7 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = Non
     tier = tier or tenant.tier
     catalogue = _current_catalogue(version.everyone)
     allowed = AllowedModel.objects.filter(tenant=tenant).values_list("model_id", flat=True)
-    targets = dict(TierDowngrade.objects.filter(tier=tier).values_list("model__name", "target__name"))
+    targets = catalogue.downgrades.get(tier.pk, {})
     models = [
         msgspec.structs.replace(model, downgrade_to=targets[model.name]) if model.name in targets else model
         for model in (catalogue.models[pk] for pk in allowed if pk in catalogue.models)
@@ -102,7 +104,7 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = Non
         tier=tier.name,
         suspended=tenant.status != TenantStatus.ACTIVE or tenant.deleted_at is not None,
         models={model.name: model for model in models if model.enabled},
-        routes=_routes(tier),
+        routes=catalogue.routes.get(tier.pk, {}),
         rules=catalogue.rules,
         default_model=tenant.default_model.name if tenant.default_model else None,
         requests_per_minute=own("max_requests_per_minute"),
@@ -132,11 +134,6 @@ def _own(tenant: Tenant, tier: Tier, field: str) -> int | None:
     return getattr(tier, field) if value is None else value
 
 
-def _routes(tier: Tier) -> dict[Complexity, str]:
-    rows = TierRoute.objects.filter(tier=tier).values_list("complexity", "model__name")
-    return {Complexity(complexity): name for complexity, name in rows}
-
-
 def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
     """What is tried beside the tenant's policy; its own limits hold there as they do here."""
     tried = tenant.shadow_tier or tenant.tier.shadow_tier
@@ -150,7 +147,7 @@ def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
         tokens_per_day=_own(tenant, tier, "max_tokens_per_day") if limited else None,
         monthly_budget_nano=_nano(tenant.spendable_under(tier)) if limited else None,
         downgrade_percent=_own(tenant, tier, "downgrade_percent") or 0,
-        routes=_routes(tier),
+        routes=catalogue.routes.get(tier.pk, {}),
         rules=catalogue.rules_in_shadow or catalogue.rules,
     )
 
@@ -164,8 +161,29 @@ def _current_catalogue(token: str) -> Catalogue:
     with _catalogue_lock:
         if _catalogue is None or _catalogue.token != token:
             rules, in_shadow = current_rules()
-            _catalogue = Catalogue(token=token, models=_models(), rules=rules, rules_in_shadow=in_shadow)
+            _catalogue = Catalogue(
+                token=token,
+                models=_models(),
+                routes=_routes(),
+                downgrades=_downgrades(),
+                rules=rules,
+                rules_in_shadow=in_shadow,
+            )
         return _catalogue
+
+
+def _routes() -> dict[int, dict[Complexity, str]]:
+    routes: dict[int, dict[Complexity, str]] = {}
+    for tier, complexity, name in TierRoute.objects.values_list("tier_id", "complexity", "model__name"):
+        routes.setdefault(tier, {})[Complexity(complexity)] = name
+    return routes
+
+
+def _downgrades() -> dict[int, dict[str, str]]:
+    downgrades: dict[int, dict[str, str]] = {}
+    for tier, name, target in TierDowngrade.objects.values_list("tier_id", "model__name", "target__name"):
+        downgrades.setdefault(tier, {})[name] = target
+    return downgrades
 
 
 def _models() -> dict[int, CatalogueModel]:

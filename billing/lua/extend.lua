@@ -4,7 +4,7 @@
 -- ARGV  1 request id  2 tokens asked for  3 nano-USD per token  4 kept budgets, e.g. '1001'
 --       5 tenant budget  6 key's  7 end user's  8 run's  (nano-USD; -1: no limit)
 --       9 whether what is asked for is tokens of output ('1') or money, a nano-USD each ('0')
--- Reply OK tokens | REFUSED budget_number spent held | GONE (no such lease, or a limited counter is cold)
+-- Reply OK tokens | REFUSED budget_number spent held | GONE (no such lease) | COLD budget_number (it is limited and not there)
 -- Invariants: spent + held <= budget for every budget kept; the lease says what it holds, for whoever settles it.
 local lease = redis.call('HGET', KEYS[1], ARGV[1])
 if not lease then return {'GONE'} end
@@ -19,7 +19,7 @@ for number = 1, 4 do
     if counter[1] then
       warm[#warm + 1] = KEYS[number + 1]
     elseif limit >= 0 then
-      return {'GONE'}
+      return {'COLD', number}
     end
     local room = limit >= 0 and math.floor((limit - counter[1] - counter[2]) / price) or granted
     if room < granted then

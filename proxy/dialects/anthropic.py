@@ -251,6 +251,9 @@ class AnthropicStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Read on; the bytes to pass on are the bytes that came."""
+        if (only := self._events.only(chunk)) is not None:
+            self._read(only)
+            return chunk
         for _, data in self._events.feed(chunk):
             self._read(data)
         return chunk

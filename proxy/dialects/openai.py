@@ -207,6 +207,8 @@ class OpenAIStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Read on. Asked for usage, bytes pass as they came; else whole events do, less the usage chunk."""
+        if (only := self._events.only(chunk)) is not None:
+            return chunk if self._read(only) or self._pass_usage else b""
         out = self._passed(self._events.feed(chunk))
         return chunk if self._pass_usage else out
 

@@ -315,6 +315,23 @@ async def test_calls_of_a_run_that_name_no_maximum_count_in_it(tenant):
     await admitted(tenant, hold=DOLLAR, run=Run("nightly", 3 * DOLLAR))
 
 
+async def test_a_hold_grows_although_its_budget_has_left_redis(tenant, redis_server):
+    """As after a flush: the lease is put back, and nobody has asked for the counter yet."""
+    admission = await meter.admit(
+        a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
+        [an_offer(MODEL, hold=100, per_token=10, max_tokens=1)],
+        request_id=new_request_id(),
+        facts=Facts("anthropic", "sonnet", True),
+    )
+    counter = f"{tenant_key(tenant.pk)}:{admission.lease.counters[0]}"
+    redis_server.delete(counter)
+
+    await meter.extend(admission.lease, 50)
+
+    assert int(redis_server.hget(counter, "held")) == admission.lease.hold_nano == 610
+    assert redis_server.ttl(counter) > 40 * 86400
+
+
 async def test_a_hold_that_grows_leaves_no_trace_of_a_counter_that_is_cold(tenant, redis_server):
     admission = await meter.admit(
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),

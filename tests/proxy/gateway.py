@@ -1,11 +1,13 @@
-"""Drives the ASGI application in process, as a server would, and can hang up at any moment."""
+"""Drives the ASGI application in process, as the product's server does, and can hang up at any moment."""
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway_project.asgi import application
+from gateway_project.http_protocol import ON_DISCONNECT, SEND_WHOLE
 
 
 @dataclass
@@ -30,12 +32,20 @@ class Answer:
 
 
 class Caller:
-    """One request. `leave()` closes its connection."""
+    """One request. `leave()` closes its connection. `plain`: through a server that knows ASGI and nothing else."""
 
     def __init__(
-        self, *, method: str, path: str, body: bytes, headers: dict[str, str], query: str = ""
+        self,
+        *,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        query: str = "",
+        plain: bool = False,
     ) -> None:
         self.answer = Answer()
+        self._told: Callable[[], None] | None = None
         self.piece_came = asyncio.Event()
         self._body: bytes | None = body
         self._gone = asyncio.Event()
@@ -57,9 +67,29 @@ class Caller:
                 *((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()),
             ],
         }
+        if not plain:
+            self._scope["extensions"] = {SEND_WHOLE: self._send_whole, ON_DISCONNECT: self._on_disconnect}
 
     def leave(self) -> None:
+        if self._told is not None and not self._gone.is_set():
+            asyncio.get_running_loop().call_soon(self._told)
         self._gone.set()
+
+    def _on_disconnect(self, told: Callable[[], None]) -> None:
+        self._told = told
+        if self._gone.is_set():
+            asyncio.get_running_loop().call_soon(told)
+
+    def _send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        if not self._gone.is_set():
+            self._begin(status, headers)
+            self.answer.pieces.append(body)
+            self._gone.set()
+        return True
+
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.answer.status = status
+        self.answer.headers = {name.decode(): value.decode("latin-1") for name, value in headers}
 
     async def call(self) -> Answer:
         await application(self._scope, self._receive, self._send)
@@ -76,10 +106,7 @@ class Caller:
         if self._gone.is_set():
             return
         if message["type"] == "http.response.start":
-            self.answer.status = message["status"]
-            self.answer.headers = {
-                name.decode(): value.decode("latin-1") for name, value in message["headers"]
-            }
+            self._begin(message["status"], message["headers"])
         else:
             self.answer.pieces.append(message.get("body", b""))
             self.piece_came.set()
@@ -103,6 +130,7 @@ def caller(
     method: str = "POST",
     headers: dict[str, str] | None = None,
     query: str = "",
+    plain: bool = False,
     **changes: Any,
 ) -> Caller:
     """A caller that sends HELLO with `changes`, or `body` as it is."""
@@ -117,6 +145,7 @@ def caller(
         body=body.encode() if isinstance(body, str) else body,
         headers={**given, **(headers or {})},
         query=query,
+        plain=plain,
     )
 
 

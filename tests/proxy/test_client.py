@@ -8,21 +8,33 @@ from proxy.client import Client
 class Caller:
     """A caller on a connection that it can leave."""
 
-    def __init__(self):
+    def __init__(self, *, tells):
         self._gone = asyncio.Event()
+        self._told = None
+        self.connection = (self.receive, self.on_disconnect if tells else None)
 
     def leave(self):
         self._gone.set()
+        if self._told:
+            self._told()
+
+    def on_disconnect(self, told):
+        self._told = told
 
     async def receive(self):
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
 
-async def test_work_is_cancelled_when_its_caller_leaves():
-    caller, reached = Caller(), []
+@pytest.fixture(params=[True, False], ids=["a server that tells", "any ASGI server"])
+def caller(request):
+    return Caller(tells=request.param)
 
-    async with Client(caller.receive):
+
+async def test_work_is_cancelled_when_its_caller_leaves(caller):
+    reached = []
+
+    async with Client(*caller.connection):
         caller.leave()
         await asyncio.sleep(1)
         reached.append("the end")
@@ -33,10 +45,10 @@ async def test_work_is_cancelled_when_its_caller_leaves():
     assert not task.cancelling()
 
 
-async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled():
-    caller, reached = Caller(), []
+async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled(caller):
+    reached = []
 
-    async with Client(caller.receive) as client:
+    async with Client(*caller.connection) as client:
         with client.uncut():
             caller.leave()
             await asyncio.sleep(0.02)
@@ -48,10 +60,10 @@ async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled()
     assert reached == ["end of section"]
 
 
-async def test_a_disconnect_after_the_answer_cancels_nothing():
-    caller, reached = Caller(), []
+async def test_a_disconnect_after_the_answer_cancels_nothing(caller):
+    reached = []
 
-    async with Client(caller.receive) as client:
+    async with Client(*caller.connection) as client:
         client.answered = True
         caller.leave()
         await asyncio.sleep(0.01)
@@ -60,11 +72,10 @@ async def test_a_disconnect_after_the_answer_cancels_nothing():
     assert reached == ["the end"]
 
 
-async def test_a_cancellation_by_the_server_is_not_swallowed():
-    caller = Caller()
+async def test_a_cancellation_by_the_server_is_not_swallowed(caller):
 
     async def serve():
-        async with Client(caller.receive):
+        async with Client(*caller.connection):
             await asyncio.sleep(1)
 
     task = asyncio.create_task(serve())

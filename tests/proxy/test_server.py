@@ -1,0 +1,96 @@
+"""Calls over a real connection to the product's own server: the short ways that it has beside ASGI's messages."""
+
+import asyncio
+import json
+from decimal import Decimal
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from gateway_project.http_protocol import _head
+from tests.proxy.gateway import HELLO, post
+from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
+from tests.security.test_raw_http import request, served, statuses, talk
+
+pytestmark = pytest.mark.django_db(transaction=True)
+STREAMED = json.dumps({**HELLO, "stream": True}).encode()
+
+
+async def slow_head(asked, writer):
+    await asyncio.sleep(0.5)
+    await raw(message())(asked, writer)
+
+
+async def hang_up(port, data, upstream):
+    """Send a call and leave once the upstream has it."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    async with asyncio.timeout(10):
+        while not upstream.asked:  # noqa: ASYNC110 - a plain list, in tests only
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    writer.close()
+
+
+@pytest.mark.parametrize(("policy", "status"), [("cancel", "cancelled"), ("drain", "cancelled")])
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [(json.dumps(HELLO).encode(), slow_head), (STREAMED, stream(START, DELTA, 0.5, DELTA, END, STOP))],
+    ids=["JSON", "stream"],
+)
+async def test_a_caller_who_hangs_up_is_noticed(
+    world, upstream_answering, books, policy, status, body, answer
+):
+    await sync_to_async(world.with_limits)(disconnect_policy=policy)
+    async with upstream_answering(answer) as upstream, served() as port:
+        await hang_up(port, request(world.key, body=body), upstream)
+        await asyncio.sleep(0.7 if policy == "drain" else 0.1)
+        seen = await books()
+
+    assert (seen.row.status, seen.row.estimated) == (status, policy == "cancel")
+    assert seen.balanced
+
+
+async def test_a_connection_serves_one_call_after_the_other(world, upstream_answering, books):
+    async with upstream_answering(raw(message())), served() as port:
+        answer = await talk(port, request(world.key) + request(world.key))
+        seen = await books()
+
+    assert statuses(answer) == [200, 200]
+    assert answer.count(b"\r\nx-tenantry-cost-usd: 0.003750\r\n") == len(seen.rows) == 2
+
+
+async def test_a_connection_that_is_to_be_closed_is(world, upstream_answering):
+    async with upstream_answering(raw(message())), served() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(world.key, b"connection: close"))
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+    assert statuses(answer) == [200]
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
+async def test_head_has_no_body(world):
+    async with served() as port:
+        line = b"HEAD /v1/models HTTP/1.1\r\nhost: a\r\nx-api-key: "
+        answer = await talk(port, line + world.key.encode() + b"\r\n\r\n")
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert statuses(head) == [200]
+    assert body == b""
+
+
+async def test_any_other_asgi_server_serves_it_too(world, upstream_answering, books):
+    async with upstream_answering(raw(message())):
+        answer = await post(world.key, plain=True)
+        seen = await books()
+
+    assert (answer.status, answer.headers["content-length"]) == (200, str(len(answer.body)))
+    assert seen.row.cost_usd == Decimal("0.003750")
+
+
+@pytest.mark.parametrize("value", [b"a\r\nx: b", b"a\nb", b"a\rb", b"a\0b"])
+def test_a_header_that_would_add_a_line_is_none(value):
+    with pytest.raises(RuntimeError):
+        _head(200, [(b"x-tenantry-model", value)])
