@@ -112,6 +112,8 @@ def input_bound(ask: Ask, model: CatalogueModel, *, prompts: int = 1) -> int:
 
 def searching_bound(tokens: int, *, searches: int, window: int) -> int:
     """A prompt of `tokens` when the upstream searches by itself: after each it reads everything once more."""
+    if not searches:
+        return tokens
     return tokens + sum(min(window, tokens + done * SEARCH_TOKENS) for done in range(1, searches + 1))
 
 
@@ -122,8 +124,10 @@ def text_bound(text: bytes, family: str = "") -> int:
 
 def tool_tokens(kinds: Sequence[str | None]) -> int:
     """What tools add beside their descriptions, by their types."""
+    if not kinds:
+        return 0
     built_in = sum(kind not in (None, "custom", "function") for kind in kinds)
-    return (TOOLS_TOKENS if kinds else 0) + BUILT_IN_TOOL_TOKENS * built_in
+    return TOOLS_TOKENS + BUILT_IN_TOOL_TOKENS * built_in
 
 
 def _kinds(text: bytes) -> list[int]:

@@ -83,9 +83,21 @@ _count_decoder = msgspec.json.Decoder(_CountBody)
 
 
 def _system_text(system: str | list[Any] | None) -> str:
+    if not system:
+        return ""
     if isinstance(system, str):
         return system
-    return " ".join(str(block.get("text", "")) for block in system or () if isinstance(block, dict))
+    return " ".join(str(block.get("text", "")) for block in system if isinstance(block, dict))
+
+
+def _searches(tools: Sequence[_Tool]) -> int:
+    """How often the upstream may search at most."""
+    return sum(
+        # A negative number would lower the hold below the call's own cost.
+        max(0, tool.max_uses) if tool.max_uses else 5
+        for tool in tools
+        if tool.type and tool.type.startswith("web_search")
+    )
 
 
 class Anthropic:
@@ -131,12 +143,7 @@ class Anthropic:
             end_user=end_user,
             session=headers.get("x-claude-code-session-id", session)[:200],
         )
-        searches = sum(
-            # A negative number would lower the hold below the call's own cost.
-            max(0, tool.max_uses) if tool.max_uses else 5
-            for tool in tools
-            if tool.type and tool.type.startswith("web_search")
-        )
+        searches = _searches(tools) if tools else 0
         return ParsedRequest(
             ask=ask,
             wants_usage=True,
