@@ -27,8 +27,6 @@ def open_pipe(url: str, *, timeout: float = 1.0) -> RedisPipe:
 class ClusterPipe(RedisPipe):
     """`timeout` seconds bound every node's answer, and the time spent on being sent from one to another."""
 
-    turns = 2
-
     def __init__(self, address: ClusterAddress, *, timeout: float = 1.0) -> None:
         super().__init__()
         self._address = address

@@ -150,6 +150,11 @@ class _Connection(asyncio.Protocol):
         self._waiting.append((self._loop.time(), future))
         return future
 
+    @property
+    def has_more(self) -> bool:
+        """Whether commands wait to be written at the end of this turn."""
+        return bool(self._outgoing)
+
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         self._write(b"".join(outgoing))
@@ -173,11 +178,10 @@ class RedisPipe(ABC):
 
     Raises MeteringUnavailable when Redis cannot be reached or does not answer in time; AnswerLost where the
     command may have been carried out all the same. `generation` grows with every new connection: its users
-    replay what the old one may have lost. `turns` of the loop after `start`, its call is on its way.
+    replay what the old one may have lost.
     """
 
     generation: int
-    turns = 1
 
     def __init__(self) -> None:
         self._teaching: dict[str, asyncio.Future[None]] = {}
@@ -217,6 +221,11 @@ class RedisPipe(ABC):
             del self._teaching[call.script.sha]
             teaching.set_result(None)
 
+    async def sent(self) -> None:
+        """Return once every call that was started is on its way."""
+        await asyncio.sleep(0)  # begins the calls' tasks
+        await asyncio.sleep(0)  # which write
+
     def start(self, call: ScriptCall) -> asyncio.Future[Any]:
         """`call`, begun; it fails for a script that Redis does not know. One node's pipe needs no task for it."""
         return asyncio.ensure_future(self.send(call.packed(), call.key))
@@ -250,6 +259,13 @@ class NodePipe(RedisPipe):
         await asyncio.wait((asking, reply))
         asking.exception()
         return reply.result()
+
+    async def sent(self) -> None:
+        connection = self._connection
+        if connection is None or connection.lost:
+            await super().sent()
+        elif connection.has_more:
+            await asyncio.sleep(0)
 
     def start(self, call: ScriptCall) -> asyncio.Future[Any]:
         """On its way by the end of this loop turn: 5 µs less than in a task."""

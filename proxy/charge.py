@@ -138,12 +138,8 @@ class Charge:
             )
 
     async def written(self) -> None:
-        """Return once the settling is on its way to Redis: only then may the answer's last bytes go.
-
-        It is written at the end of this turn of the loop; to a cluster, of the next.
-        """
-        for _ in range(meter.pipe().turns):
-            await asyncio.sleep(0)
+        """Return once the settling is on its way to Redis: only then may the answer's last bytes go."""
+        await meter.pipe().sent()
 
     def _settle(
         self, usage: Usage, *, status: str, http_status: int | None, model: str = "", note: str = ""
@@ -183,7 +179,12 @@ class Charge:
             upstream_request_id=self.upstream_request_id[:128],
             note=self._with_name(note, model)[:500],
         )
-        wait_for(meter.post(self.lease, outcome, otherwise=partial(_keep_settling, self.lease, outcome)))
+        sent = meter.post(self.lease, outcome, otherwise=partial(_keep_settling, self.lease, outcome))
+        sent.add_done_callback(partial(self._count, outcome))
+        wait_for(sent)
+
+    def _count(self, outcome: Outcome, _: object) -> None:
+        """When Redis has answered: the caller does not wait for what is only counted."""
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
         tracing.settled(self.lease, outcome, self.call.headers)
 

@@ -5,16 +5,14 @@ from typing import Any
 
 import msgspec
 
-from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from proxy import bodies, bounds
+from proxy.dialects.anthropic_usage import AnthropicStream, usage_of
 from proxy.dialects.base import (
     TAGS_HEADER,
     Limit,
     ParsedRequest,
     UsageReading,
-    claimed,
-    count,
     decode,
     error_body,
     error_headers,
@@ -25,7 +23,6 @@ from proxy.dialects.base import (
 )
 from proxy.errors import InvalidRequest
 from proxy.headers import RawHeaders
-from proxy.sse import EventReader
 from routing.choice import Ask, CatalogueModel
 
 MOST_OUTPUT = 10_000_000
@@ -162,15 +159,9 @@ class Anthropic:
 
     def usage_of(self, body: bytes) -> UsageReading:
         """The usage in a JSON answer."""
-        try:
-            answer = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
-            return UsageReading(Usage(), problem="the answer is not JSON")
-        if not isinstance(answer, dict):
-            return UsageReading(Usage(), problem="the answer is no JSON object")
-        return _reading(answer.get("usage"), str(answer.get("model") or ""), complete=True)
+        return usage_of(body)
 
-    def stream_meter(self, parsed: ParsedRequest) -> "AnthropicStream":
+    def stream_meter(self, parsed: ParsedRequest) -> AnthropicStream:
         return AnthropicStream()
 
     def credentials(self, key: str) -> dict[str, str]:
@@ -210,110 +201,3 @@ class Anthropic:
             "display_name": model.name,
             "created_at": "1970-01-01T00:00:00Z",
         }
-
-
-def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
-    """The ledger's token kinds out of upstream's usage object, checked."""
-    if not isinstance(usage, dict):
-        return UsageReading(Usage(), model=model, complete=complete, problem="the answer names no usage")
-    try:
-        iterations = usage.get("iterations")
-        parts = iterations if isinstance(iterations, list) and iterations else [usage]
-        counted = [_counts(part) for part in parts if isinstance(part, dict)]
-        if not counted:
-            raise ValueError("the iterations name no usage")
-        tools = usage.get("server_tool_use")
-        searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
-    except ValueError as error:
-        return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
-    plain, output, read, short, long = (sum(column) for column in zip(*counted, strict=True))
-    return UsageReading(Usage(plain, output, read, short, long, searches), model=model, complete=complete)
-
-
-def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
-    written = count(usage.get("cache_creation_input_tokens"))
-    split = usage.get("cache_creation")
-    split = split if isinstance(split, dict) else {}
-    short, long = count(split.get("ephemeral_5m_input_tokens")), count(split.get("ephemeral_1h_input_tokens"))
-    # What the total has beyond the two is billed as 5-minute writes.
-    short += max(0, written - short - long)
-    return (
-        count(usage.get("input_tokens")),
-        count(usage.get("output_tokens")),
-        count(usage.get("cache_read_input_tokens")),
-        short,
-        long,
-    )
-
-
-class AnthropicStream:
-    """Usage off a Messages stream: of each field the last value that was not null, never a sum."""
-
-    def __init__(self) -> None:
-        self._events = EventReader()
-        self._usage: dict[str, Any] = {}
-        self._model = ""
-        self._text_bytes = self._dense_bytes = self._deltas = self._claimed = 0
-        self.finished = self.error_seen = self.first_token_seen = False
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Read on; the bytes to pass on are the bytes that came."""
-        if (only := self._events.only(chunk)) is not None:
-            self._read(only)
-            return chunk
-        for _, data in self._events.feed(chunk):
-            self._read(data)
-        return chunk
-
-    def end(self) -> bytes:
-        """Read what came after the last whole event; nothing is held back."""
-        for _, data in self._events.end():
-            self._read(data)
-        return b""
-
-    def _read(self, data: bytes) -> None:
-        # Most events are text deltas; their size is all that counts, so they are not decoded.
-        if b'"content_block_delta"' in data[:80]:
-            self.first_token_seen = True
-            self._deltas += 1
-            size = max(0, len(data) - 83)
-            self._text_bytes += size
-            self._dense_bytes += 0 if data.isascii() else size
-            return
-        try:
-            event = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            return
-        if not isinstance(event, dict):
-            return
-        kind = event.get("type")
-        if kind == "message_start" and isinstance(event.get("message"), dict):
-            self._model = str(event["message"].get("model") or "")
-            self._merge(event["message"].get("usage"))
-        elif kind == "message_delta":
-            self._merge(event.get("usage"))
-        elif kind == "message_stop":
-            self.finished = True
-        elif kind == "error":
-            self.error_seen = True
-
-    def _merge(self, usage: Any) -> None:
-        if isinstance(usage, dict):
-            self._usage.update({name: value for name, value in usage.items() if value is not None})
-            self._claimed = claimed(self._usage.get("output_tokens"))
-
-    @property
-    def output_so_far(self) -> int:
-        """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
-        return max(self._text_bytes // 3, self._deltas, self._claimed)
-
-    @property
-    def output_at_most(self) -> int:
-        """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
-        return max((self._text_bytes + self._dense_bytes) // 2, self.output_so_far)
-
-    def reading(self) -> UsageReading:
-        reading = _reading(self._usage or None, self._model, complete=self.finished)
-        if self._events.lost and not reading.problem:
-            return msgspec.structs.replace(reading, problem="an event was too large to read")
-        return reading

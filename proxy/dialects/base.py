@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -182,11 +182,16 @@ def _checked(tags: Mapping[str, str], field: str) -> Mapping[str, str]:
     return tags
 
 
+MOST_COUNTED = 100_000_000
+# As `count` reads it.
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)] | None
+
+
 def count(value: Any) -> int:
     """A token count from upstream. Raises ValueError for what is none."""
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100_000_000:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNTED:
         raise ValueError(f"{value!r} is no token count")
     return value
 

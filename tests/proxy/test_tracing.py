@@ -3,7 +3,7 @@
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from proxy import tracing
+from proxy import background, tracing
 from tests.proxy.gateway import post
 from tests.proxy.upstream import message, raw
 
@@ -40,6 +40,7 @@ async def test_a_call_is_a_span_with_its_usage_below_the_callers_own(world, upst
 async def test_a_call_that_failed_says_so(world, upstream_answering, spans):
     async with upstream_answering(raw(b'{"error":{}}', status=400)):
         await post(world.key)
+        await background.finish(seconds=5)
 
     [span] = spans()
     assert span.attributes["error.type"] == "upstream_error"

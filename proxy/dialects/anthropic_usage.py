@@ -1,0 +1,182 @@
+"""What Anthropic's answers say they used, whole or as a stream."""
+
+from typing import Any
+
+import msgspec
+
+from billing.usage import Usage
+from proxy.dialects.base import Count, UsageReading, claimed, count
+from proxy.sse import EventReader
+
+
+class _Split(msgspec.Struct):
+    ephemeral_5m_input_tokens: Count = 0
+    ephemeral_1h_input_tokens: Count = 0
+
+
+class _ServerTools(msgspec.Struct):
+    web_search_requests: Count = 0
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_creation_input_tokens: Count = 0
+    cache_read_input_tokens: Count = 0
+    cache_creation: _Split | None = None
+    server_tool_use: _ServerTools | None = None
+    iterations: list[Any] | None = None
+
+
+class _Answer(msgspec.Struct):
+    """What an answer says of its usage; the rest of it is passed over, not read."""
+
+    usage: _Usage
+    model: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+def usage_of(body: bytes) -> UsageReading:
+    """The usage in a JSON answer."""
+    try:
+        answer = _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return _doubtful(body)
+    return _doubtful(body) if answer.usage.iterations else _usual(answer)
+
+
+def _usual(answer: _Answer) -> UsageReading:
+    """`_reading` of nearly every answer, at a third of its time."""
+    usage, split, tools = answer.usage, answer.usage.cache_creation, answer.usage.server_tool_use
+    written = usage.cache_creation_input_tokens or 0
+    short = (split.ephemeral_5m_input_tokens or 0) if split else 0
+    long = (split.ephemeral_1h_input_tokens or 0) if split else 0
+    counts = Usage(
+        input_tokens=usage.input_tokens or 0,
+        output_tokens=usage.output_tokens or 0,
+        cache_read_tokens=usage.cache_read_input_tokens or 0,
+        cache_write_5m_tokens=max(short, written - long),
+        cache_write_1h_tokens=long,
+        web_searches=(tools.web_search_requests or 0) if tools else 0,
+    )
+    return UsageReading(counts, model=answer.model or "")
+
+
+def _doubtful(body: bytes) -> UsageReading:
+    """The usage in an answer that is not as usual, or why it cannot be read."""
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return UsageReading(Usage(), problem="the answer is not JSON")
+    if not isinstance(answer, dict):
+        return UsageReading(Usage(), problem="the answer is no JSON object")
+    return _reading(answer.get("usage"), str(answer.get("model") or ""), complete=True)
+
+
+def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
+    """The ledger's token kinds out of upstream's usage object, checked."""
+    if not isinstance(usage, dict):
+        return UsageReading(Usage(), model=model, complete=complete, problem="the answer names no usage")
+    try:
+        iterations = usage.get("iterations")
+        parts = iterations if isinstance(iterations, list) and iterations else [usage]
+        counted = [_counts(part) for part in parts if isinstance(part, dict)]
+        if not counted:
+            raise ValueError("the iterations name no usage")
+        tools = usage.get("server_tool_use")
+        searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
+    except ValueError as error:
+        return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
+    plain, output, read, short, long = (sum(column) for column in zip(*counted, strict=True))
+    return UsageReading(Usage(plain, output, read, short, long, searches), model=model, complete=complete)
+
+
+def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
+    written = count(usage.get("cache_creation_input_tokens"))
+    split = usage.get("cache_creation")
+    split = split if isinstance(split, dict) else {}
+    short, long = count(split.get("ephemeral_5m_input_tokens")), count(split.get("ephemeral_1h_input_tokens"))
+    # What the total has beyond the two is billed as 5-minute writes.
+    short += max(0, written - short - long)
+    return (
+        count(usage.get("input_tokens")),
+        count(usage.get("output_tokens")),
+        count(usage.get("cache_read_input_tokens")),
+        short,
+        long,
+    )
+
+
+class AnthropicStream:
+    """Usage off a Messages stream: of each field the last value that was not null, never a sum."""
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self._usage: dict[str, Any] = {}
+        self._model = ""
+        self._text_bytes = self._dense_bytes = self._deltas = self._claimed = 0
+        self.finished = self.error_seen = self.first_token_seen = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Read on; the bytes to pass on are the bytes that came."""
+        if (only := self._events.only(chunk)) is not None:
+            self._read(only)
+            return chunk
+        for _, data in self._events.feed(chunk):
+            self._read(data)
+        return chunk
+
+    def end(self) -> bytes:
+        """Read what came after the last whole event; nothing is held back."""
+        for _, data in self._events.end():
+            self._read(data)
+        return b""
+
+    def _read(self, data: bytes) -> None:
+        # Most events are text deltas; their size is all that counts, so they are not decoded.
+        if b'"content_block_delta"' in data[:80]:
+            self.first_token_seen = True
+            self._deltas += 1
+            size = max(0, len(data) - 83)
+            self._text_bytes += size
+            self._dense_bytes += 0 if data.isascii() else size
+            return
+        try:
+            event = msgspec.json.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            return
+        if not isinstance(event, dict):
+            return
+        kind = event.get("type")
+        if kind == "message_start" and isinstance(event.get("message"), dict):
+            self._model = str(event["message"].get("model") or "")
+            self._merge(event["message"].get("usage"))
+        elif kind == "message_delta":
+            self._merge(event.get("usage"))
+        elif kind == "message_stop":
+            self.finished = True
+        elif kind == "error":
+            self.error_seen = True
+
+    def _merge(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            self._usage.update({name: value for name, value in usage.items() if value is not None})
+            self._claimed = claimed(self._usage.get("output_tokens"))
+
+    @property
+    def output_so_far(self) -> int:
+        """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
+        return max(self._text_bytes // 3, self._deltas, self._claimed)
+
+    @property
+    def output_at_most(self) -> int:
+        """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
+        return max((self._text_bytes + self._dense_bytes) // 2, self.output_so_far)
+
+    def reading(self) -> UsageReading:
+        reading = _reading(self._usage or None, self._model, complete=self.finished)
+        if self._events.lost and not reading.problem:
+            return msgspec.structs.replace(reading, problem="an event was too large to read")
+        return reading
