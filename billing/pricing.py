@@ -1,6 +1,5 @@
 """What a call costs: integer nano-USD, rounded up once."""
 
-import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +10,7 @@ import msgspec
 from billing.models import ModelPrice
 from billing.money import NanoUSD
 from billing.usage import Usage
+from gateway_project.by_token import ByToken
 from gateway_project.errors import TenantryError
 
 MILLION = 1_000_000
@@ -123,24 +123,6 @@ def _reaches(price: Price, context: int) -> bool:
     return not price.context_over_tokens or context > price.context_over_tokens
 
 
-_book: PriceBook | None = None
-_lock = threading.Lock()
-
-
-def price_book(token: str) -> PriceBook:
-    """The price list under the token `PolicyVersion.everyone`; read anew when that changed."""
-    global _book
-    with _lock:
-        if _book is None or _book.token != token:
-            _book = read_prices(token)
-        return _book
-
-
-def known_price_book(token: str) -> PriceBook | None:
-    """The price list if it is in memory under `token`: the hot path asks this first."""
-    return _book if _book is not None and _book.token == token else None
-
-
 def read_prices(token: str = "") -> PriceBook:
     """The price list as it is in the database now."""
     prices: dict[str, list[Price]] = {}
@@ -171,3 +153,16 @@ def _price(row: ModelPrice) -> Price:
         web_search=nano(row.web_search_usd) // 1000,
         default=row.model_id is None,
     )
+
+
+_books = ByToken(read_prices)
+
+
+def price_book(token: str) -> PriceBook:
+    """The price list under the token `PolicyVersion.everyone`; read anew when that changed."""
+    return _books.get(token)
+
+
+def known_price_book(token: str) -> PriceBook | None:
+    """The price list if it is in memory under `token`: the hot path asks this first."""
+    return _books.known(token)

@@ -1,11 +1,11 @@
 """Which upstreams a call may go to: EzAI first, then the rows staff added, by priority."""
 
 import logging
-import threading
 
 import msgspec
 from django.conf import settings
 
+from gateway_project.by_token import ByToken
 from gateway_project.secrets import UnreadableSecret, decrypt
 from proxy import database
 from proxy.database import ReportsUnavailable
@@ -24,36 +24,28 @@ class Place(msgspec.Struct, frozen=True):
     extra_headers: tuple[str, ...] = ()
 
 
-class _Known(msgspec.Struct, frozen=True):
-    token: str
-    rows: tuple[tuple[Place, frozenset[str]], ...]
-
-
-_known: _Known | None = None
-_lock = threading.Lock()
+Rows = tuple[tuple[Place, frozenset[str]], ...]
 
 
 async def places_for(wire: str, token: str) -> list[Place]:
     """The upstreams that speak `wire`, as of the policy token `PolicyVersion.everyone`."""
     ezai = Place(EZAI, settings.EZAI_BASE_URL, settings.EZAI_API_KEY, settings.UPSTREAM_EXTRA_HEADERS)
-    known = _known
-    if known is None or known.token != token:
+    rows = _rows.known(token)
+    if rows is None:
         try:
-            known = await database.read(lambda: _read(token))
+            rows = await database.read(lambda: _rows.get(token))
         except ReportsUnavailable:
             # The call is admitted and EzAI is there: rows for hard times are no reason to refuse it.
             logger.warning("The list of upstreams cannot be read; going on with EzAI alone")
             return [ezai]
-    return [ezai, *(place for place, wires in known.rows if wire in wires)]
+    return [ezai, *(place for place, wires in rows if wire in wires)]
 
 
-def _read(token: str) -> _Known:
-    global _known
-    with _lock:
-        if _known is None or _known.token != token:
-            rows = Upstream.objects.filter(enabled=True)
-            _known = _Known(token=token, rows=tuple(read for row in rows if (read := _place(row))))
-        return _known
+def _read(_: str) -> Rows:
+    return tuple(read for row in Upstream.objects.filter(enabled=True) if (read := _place(row)))
+
+
+_rows = ByToken(_read)
 
 
 def _place(row: Upstream) -> tuple[Place, frozenset[str]] | None:
@@ -67,5 +59,4 @@ def _place(row: Upstream) -> tuple[Place, frozenset[str]] | None:
 
 def forget() -> None:
     """For tests: read anew."""
-    global _known
-    _known = None
+    _rows.forget()

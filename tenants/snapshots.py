@@ -4,12 +4,12 @@ The tokens are read from Redis before the rows. A change that commits in between
 snapshot is found stale at its first use; the other way round it could be stale for ever.
 """
 
-import threading
 import uuid
 from decimal import Decimal
 
 import msgspec
 
+from gateway_project.by_token import ByToken
 from gateway_project.policy_changes import store
 from gateway_project.shards import shard_of, tag, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
@@ -38,10 +38,6 @@ class Catalogue(msgspec.Struct, frozen=True):
     downgrades: dict[int, dict[str, str]]
     rules: ComplexityRules
     rules_in_shadow: ComplexityRules | None
-
-
-_catalogue: Catalogue | None = None
-_catalogue_lock = threading.Lock()
 
 
 def load_principal(digest: str) -> Principal | None:
@@ -84,7 +80,7 @@ def read_version(tenant_id: int) -> PolicyVersion:
 def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = None) -> Policy:
     """The policy of `tenant` with its tier's defaults applied, or those of `tier`."""
     tier = tier or tenant.tier
-    catalogue = _current_catalogue(version.everyone)
+    catalogue = _catalogues.get(version.everyone)
     allowed = AllowedModel.objects.filter(tenant=tenant).values_list("model_id", flat=True)
     targets = catalogue.downgrades.get(tier.pk, {})
     models = [
@@ -156,20 +152,19 @@ def _nano(usd: Decimal | None) -> int | None:
     return None if usd is None else int(usd * NANO)
 
 
-def _current_catalogue(token: str) -> Catalogue:
-    global _catalogue
-    with _catalogue_lock:
-        if _catalogue is None or _catalogue.token != token:
-            rules, in_shadow = current_rules()
-            _catalogue = Catalogue(
-                token=token,
-                models=_models(),
-                routes=_routes(),
-                downgrades=_downgrades(),
-                rules=rules,
-                rules_in_shadow=in_shadow,
-            )
-        return _catalogue
+def _read_catalogue(token: str) -> Catalogue:
+    rules, in_shadow = current_rules()
+    return Catalogue(
+        token=token,
+        models=_models(),
+        routes=_routes(),
+        downgrades=_downgrades(),
+        rules=rules,
+        rules_in_shadow=in_shadow,
+    )
+
+
+_catalogues = ByToken(_read_catalogue)
 
 
 def _routes() -> dict[int, dict[Complexity, str]]:

@@ -12,9 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db.backends.utils import CursorWrapper
 
+from gateway_project.shards import SHARDS, shard_of
 from proxy import background
+from tests.factories import ApiKeyFactory, TenantFactory
 from tests.proxy.gateway import caller, post
 from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
 
@@ -99,6 +102,27 @@ async def test_a_call_costs_two_redis_commands_and_no_sql(
             await background.finish(seconds=5)
 
     assert sent == ["EVALSHA"] * 20
+    assert statements == []
+
+
+async def test_tenants_of_every_shard_who_call_by_turns_cost_no_sql_either(
+    world, upstream_answering, statements
+):
+    def one_more():
+        tenant = TenantFactory(tier=world.tenant.tier, models=[world.sonnet])
+        return tenant.pk, ApiKeyFactory(tenant=tenant).plain
+
+    tenants = [await sync_to_async(one_more)() for _ in range(SHARDS)]
+    assert {shard_of(tenant_id) for tenant_id, _ in tenants} == set(range(SHARDS))
+    async with upstream_answering(raw(USUAL)):
+        for _, key in tenants:
+            await post(key)
+        await background.finish(seconds=5)
+        statements.clear()
+        for _, key in tenants * 2:
+            assert (await post(key)).status == 200
+        await background.finish(seconds=5)
+
     assert statements == []
 
 

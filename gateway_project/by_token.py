@@ -1,0 +1,41 @@
+"""What is read from PostgreSQL for every tenant alike, kept under the token it was read under.
+
+Each shard of the meter has a token of its own for "all policies", so as many copies are kept as there are shards: with
+one alone, tenants of two shards that call by turns would have it read anew for each call.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from gateway_project.shards import SHARDS
+
+T = TypeVar("T")
+
+
+class ByToken(Generic[T]):
+    """`read` is called once for a token, in whichever thread asks first; tokens never come back."""
+
+    def __init__(self, read: Callable[[str], T]) -> None:
+        self._read = read
+        self._known: OrderedDict[str, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, token: str) -> T | None:
+        """What is in memory under `token`: the hot path asks this first."""
+        return self._known.get(token)
+
+    def get(self, token: str) -> T:
+        """What is known under `token`, read now if need be. Raises what `read` raises."""
+        with self._lock:
+            found = self._known.get(token)
+            if found is None:
+                found = self._known[token] = self._read(token)
+                while len(self._known) > SHARDS:
+                    self._known.popitem(last=False)
+            return found
+
+    def forget(self) -> None:
+        """For tests: read anew."""
+        self._known.clear()
