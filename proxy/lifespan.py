@@ -23,7 +23,8 @@ async def lifespan(
     """ASGI's lifespan protocol: while it serves, the process says that it lives; to stop, it finishes."""
     await receive()
     tracing.start()
-    # What start-up made lives as long as the process.
+    # What start-up made lives as long as the process. Calls leave next to nothing in circles, and the usual threshold
+    # of 700 objects had that looked for at every second call: 7 % of the CPU.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)

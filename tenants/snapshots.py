@@ -34,6 +34,7 @@ class Catalogue(msgspec.Struct, frozen=True):
 
     token: str
     models: dict[int, CatalogueModel]
+    tiers: dict[int, Tier]
     routes: dict[int, dict[Complexity, str]]
     downgrades: dict[int, dict[str, str]]
     rules: ComplexityRules
@@ -49,10 +50,7 @@ def load_principal(digest: str) -> Principal | None:
     if tenant_id is None:
         return None
     version = read_version(tenant_id)
-    related = (
-        "tenant__tier__shadow_tier", "tenant__shadow_tier", "tenant__default_model"
-    )  # fmt: skip
-    row = ApiKey.objects.select_related(*related).filter(digest=digest).first()
+    row = ApiKey.objects.select_related("tenant").filter(digest=digest).first()
     if row is None:
         return None
     key = KeyPolicy(
@@ -79,8 +77,8 @@ def read_version(tenant_id: int) -> PolicyVersion:
 
 def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = None) -> Policy:
     """The policy of `tenant` with its tier's defaults applied, or those of `tier`."""
-    tier = tier or tenant.tier
     catalogue = _catalogues.get(version.everyone)
+    tier = tier or _tier_of(tenant, catalogue)
     allowed = AllowedModel.objects.filter(tenant=tenant).values_list("model_id", flat=True)
     targets = catalogue.downgrades.get(tier.pk, {})
     models = [
@@ -91,6 +89,7 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = Non
     def own(field: str) -> int | None:
         return _own(tenant, tier, field)
 
+    default = catalogue.models.get(tenant.default_model_id or 0)
     threshold = own("downgrade_percent") or 0
     release = own("downgrade_release_percent")
     return Policy(
@@ -102,7 +101,7 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = Non
         models={model.name: model for model in models if model.enabled},
         routes=catalogue.routes.get(tier.pk, {}),
         rules=catalogue.rules,
-        default_model=tenant.default_model.name if tenant.default_model else None,
+        default_model=default.name if default else None,
         requests_per_minute=own("max_requests_per_minute"),
         user_requests_per_minute=own("max_user_requests_per_minute"),
         concurrency=own("max_concurrency"),
@@ -125,6 +124,11 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = Non
     )
 
 
+def _tier_of(tenant: Tenant, catalogue: Catalogue) -> Tier:
+    """Its tier, as read once for all its tenants."""
+    return catalogue.tiers.get(tenant.tier_id) or tenant.tier
+
+
 def _own(tenant: Tenant, tier: Tier, field: str) -> int | None:
     value = getattr(tenant, field)
     return getattr(tier, field) if value is None else value
@@ -132,10 +136,11 @@ def _own(tenant: Tenant, tier: Tier, field: str) -> int | None:
 
 def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
     """What is tried beside the tenant's policy; its own limits hold there as they do here."""
-    tried = tenant.shadow_tier or tenant.tier.shadow_tier
+    own = _tier_of(tenant, catalogue)
+    tried = catalogue.tiers.get(tenant.shadow_tier_id or own.shadow_tier_id or 0)
     if tried is None and catalogue.rules_in_shadow is None:
         return None
-    tier = tried or tenant.tier
+    tier = tried or own
     limited = tried is not None
     return Shadow(
         requests_per_minute=_own(tenant, tier, "max_requests_per_minute") if limited else None,
@@ -157,6 +162,7 @@ def _read_catalogue(token: str) -> Catalogue:
     return Catalogue(
         token=token,
         models=_models(),
+        tiers=Tier.objects.in_bulk(),
         routes=_routes(),
         downgrades=_downgrades(),
         rules=rules,
