@@ -3,14 +3,23 @@ PORT ?= 8000
 export PORT
 PY = .venv/bin/python
 
-.PHONY: up test test-cluster chaos bench screenshots lint format
+# A test file stays with one worker; each worker has a Redis and a database of its own.
+WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: up test test-slow test-cluster chaos bench screenshots lint format
 .DEFAULT_GOAL := up
 
 up: .venv/installed
 	@exec $(PY) -m gateway_project.up
 
 test: .venv/installed-dev
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(WORKERS) -m "not slow and not chaos" $(ARGS)
+
+test-slow: .venv/installed-dev
+	$(PY) -m pytest $(WORKERS) -m "slow and not chaos" $(ARGS)
+
+# Compiled once, and not by every process that a test starts.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
 
 test-cluster: .venv/installed-dev
 	TEST_REDIS=cluster $(PY) -m pytest tests/billing tests/proxy tests/tenants $(ARGS)

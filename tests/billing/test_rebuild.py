@@ -17,14 +17,16 @@ from django.test.utils import CaptureQueriesContext
 from billing import meter, rebuild
 from billing.drain import Drain
 from billing.lease import Facts, Run
+from billing.models import DailyUsage
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from billing.settling import TOMBSTONE_SECONDS
 from gateway_project.shards import shard_of, tenant_key
+from tenants.models import Tenant
 from tenants.policy import KeyPolicy
 from tests.billing.cold_herd import colds
 from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer, costing
-from tests.factories import DailyUsageFactory, TenantFactory
+from tests.factories import DailyUsageFactory, TenantFactory, TierFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = "2026-03-01"
@@ -59,9 +61,9 @@ def statements():
 
 
 def tenants_who_spent(count):
-    tenants = [TenantFactory(models=[]) for _ in range(count)]
-    for number, tenant in enumerate(tenants, 1):
-        DailyUsageFactory(
+    tenants = Tenant.objects.bulk_create(TenantFactory.build_batch(count, tier=TierFactory()))
+    DailyUsage.objects.bulk_create(
+        DailyUsageFactory.build(
             tenant=tenant,
             day=DAY,
             period_start=DAY,
@@ -69,6 +71,8 @@ def tenants_who_spent(count):
             input_tokens=number,
             output_tokens=0,
         )
+        for number, tenant in enumerate(tenants, 1)
+    )
     return tenants
 
 

@@ -61,9 +61,10 @@ async def settle_for_sure(lease, nano):
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("TEST_REDIS") == "cluster", reason="this is that run")
 def test_the_meter_suite_passes_unchanged():
-    ours = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "REDIS_URL", "DATA_DIR")
+    ours = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "REDIS_URL", "DATA_DIR", "PYTEST_XDIST_WORKER")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "pytest", *SUITE],

@@ -209,7 +209,7 @@ def reporting(body: Any, *, status: int = 200, kind: str = "application/json") -
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Report)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     seen["url"] = f"http://127.0.0.1:{server.server_port}/usage?from={{since}}&to={{until}}"
     yield seen
     server.shutdown()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ADMIN_PAGES = {
     "dashboard": "/admin/",
@@ -71,14 +71,23 @@ def addresses(pages: dict[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def browser_page(**options: Any) -> Iterator[Page]:
-    """A page without memory of others. Options are those of Playwright's `new_page`."""
+def running_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         try:
-            yield browser.new_page(**options)
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def new_page(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page without memory of others. Options are those of Playwright's `new_page`."""
+    page = browser.new_page(**options)
+    try:
+        yield page
+    finally:
+        page.context.close()
 
 
 def log_in(page: Page, base: str, *, path: str, user: str, password: str) -> None:

@@ -1,6 +1,6 @@
 """`make screenshots`: the main pages of a fresh demo, light, dark and on a phone, into docs/images."""
 
-from tests.browser.pages import ADMIN_PAGES, PORTAL_PAGES, addresses, browser_page, log_in
+from tests.browser.pages import ADMIN_PAGES, PORTAL_PAGES, addresses, log_in, new_page, running_browser
 from tests.stack.conftest import HOME, running_stack
 
 IMAGES = HOME / "docs" / "images"
@@ -15,13 +15,13 @@ SHOWN = ("dashboard", "tenants", "tenant", "ledger", "portal", "portal-usage", "
 
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with running_stack() as stack:
+    with running_stack() as stack, running_browser() as browser:
         for suffix, look in LOOKS.items():
             for pages, path, user in (
                 (ADMIN_PAGES, "/admin/login/", "admin"),
                 (PORTAL_PAGES, "/portal/login/", "portal"),
             ):
-                with browser_page(**look) as page:
+                with new_page(browser, **look) as page:
                     log_in(page, stack.url, path=path, user=user, password=stack.passwords[user])
                     page.goto(
                         stack.url + next(iter(addresses(pages).values()))

@@ -6,9 +6,9 @@ import pytest
 
 playwright = pytest.importorskip("playwright")
 
-from playwright.sync_api import Page, expect  # noqa: E402
+from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
-from tests.browser.pages import browser_page, chromium, log_in  # noqa: E402
+from tests.browser.pages import chromium, log_in, new_page  # noqa: E402
 from tests.stack.conftest import Stack  # noqa: E402
 
 pytestmark = [
@@ -34,9 +34,10 @@ def colleagues(stack: Stack) -> Stack:
 
 
 @pytest.fixture
-def admin(stack: Stack):
-    with browser_page(viewport={"width": 1360, "height": 900}) as page:
-        log_in(page, stack.url, path="/admin/login/", user="admin", password=stack.passwords["admin"])
+def admin(browser: Browser, session_of):
+    with new_page(
+        browser, viewport={"width": 1360, "height": 900}, storage_state=session_of("admin")
+    ) as page:
         yield page
 
 
@@ -164,6 +165,20 @@ def test_the_ledger_is_filtered_and_a_row_opens(stack: Stack, admin: Page):
     expect(admin.locator("#content")).to_contain_text("Cancelled")
 
 
+def test_finance_downloads_an_export(stack: Stack, admin: Page):
+    admin.goto(f"{stack.url}/admin/billing/usagerecord/")
+    admin.click("text=Export…")
+    admin.fill("input[name=tenant]", "hooli")
+    with admin.expect_download() as download:
+        admin.click("form.c-narrow button.c-button")
+    rows = download.value.path().read_text().splitlines()
+    admin.goto(f"{stack.url}/admin/billing/usageexport/")
+    log = admin.inner_text("#result_list")
+    assert rows[0].startswith("request_id,created_at,tenant")
+    assert len(rows) > 100
+    assert "complete" in log.lower()
+
+
 def test_the_trail_is_exported(stack: Stack, admin: Page):
     admin.goto(f"{stack.url}/admin/auditlog/logentry/")
     with admin.expect_download() as download:
@@ -184,9 +199,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_a_role_may_not_do_is_absent_and_refused(colleagues: Stack, role: str):
+def test_what_a_role_may_not_do_is_absent_and_refused(colleagues: Stack, browser: Browser, role: str):
     base = colleagues.url
-    with browser_page() as page:
+    with new_page(browser) as page:
         log_in(page, base, path="/admin/login/", user=role.lower(), password=PASSWORD)
         links = page.eval_on_selector_all("a", "all => all.map(each => each.getAttribute('href'))")
         for address in REFUSED[role]:

@@ -7,10 +7,10 @@ import pytest
 
 playwright = pytest.importorskip("playwright")
 
-from playwright.sync_api import Page, expect  # noqa: E402
+from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
 from gateway_project.portal.urls import tenant as patterns  # noqa: E402
-from tests.browser.pages import browser_page, chromium, log_in  # noqa: E402
+from tests.browser.pages import chromium, log_in, new_page  # noqa: E402
 from tests.stack.conftest import Stack  # noqa: E402
 
 pytestmark = [
@@ -21,9 +21,12 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def owner(stack: Stack) -> Iterator[Page]:
-    with browser_page(viewport={"width": 1280, "height": 900}) as page:
-        log_in(page, stack.url, path="/portal/login/", user="portal", password=stack.passwords["portal"])
+def owner(stack: Stack, browser: Browser, session_of) -> Iterator[Page]:
+    """On the overview, as one comes in."""
+    with new_page(
+        browser, viewport={"width": 1280, "height": 900}, storage_state=session_of("portal")
+    ) as page:
+        page.goto(of(stack))
         yield page
 
 
@@ -75,6 +78,25 @@ def test_a_key_is_rotated_and_revoked_after_a_question(stack: Stack, owner: Page
     row.get_by_role("button", name="Revoke", exact=True).click()
     owner.get_by_role("button", name="Revoke to be turned").click()
     expect(owner.locator("tr", has_text=newer[:11]).locator(".tag")).to_have_text("revoked")
+
+
+def test_a_developer_issues_a_key_by_keyboard_and_calls_with_it(stack: Stack, owner: Page):
+    owner.goto(of(stack, "keys/"))
+    owner.focus("input[name=name]")
+    owner.keyboard.type("from the browser")
+    owner.keyboard.press("Enter")
+    key = owner.input_value("input.secret")
+    answer = owner.request.post(
+        f"{stack.url}/v1/messages",
+        headers={"x-api-key": key, "anthropic-version": "2023-06-01"},
+        data={
+            "model": "claude-sonnet-4-20250514",
+            "max_tokens": 16,
+            "messages": [{"role": "user", "content": "hi"}],
+        },
+    )
+    assert re.fullmatch(r"tn_[\w-]{43}", key)
+    assert answer.status == 200
 
 
 def test_a_webhook_is_added_tested_and_its_log_fills_by_itself(stack: Stack, owner: Page):
@@ -139,8 +161,8 @@ def test_another_tenants_pages_are_not_found(stack: Stack, owner: Page):
             assert "Hooli" not in answer.text()
 
 
-def test_every_page_works_without_scripts(stack: Stack):
-    with browser_page(java_script_enabled=False) as page:
+def test_every_page_works_without_scripts(stack: Stack, browser: Browser):
+    with new_page(browser, java_script_enabled=False) as page:
         log_in(page, stack.url, path="/portal/login/", user="portal", password=stack.passwords["portal"])
         page.goto(of(stack, "requests/"))
         page.click("text=Older")

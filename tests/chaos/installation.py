@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,9 @@ import psutil
 import psycopg
 import redis
 
+from gateway_project.sockets import socket_below
 from tests.billing.webhooks.receiver import Receiver, receiving
+from tests.folders import throwaway_folder
 from tests.sandbox import free_port, running_sandbox
 from tests.stack.conftest import HOME, wait_until_ready
 
@@ -35,13 +36,14 @@ _WHAT = {
 }
 
 
-class Gateway(msgspec.Struct):
-    """Its address, where its data is, what its commands need, and the upstream's journal."""
+class Gateway(msgspec.Struct, kw_only=True):
+    """Its address, where its data is, what its commands need, the upstream's journal, and an operator's token."""
 
     url: str
     home: Path
     journal: Path
     environment: dict[str, str]
+    token: str = ""
 
     def manage(self, *arguments: str, check: bool = True) -> str:
         """What a `manage.py` command prints."""
@@ -145,17 +147,13 @@ class Installation(Gateway):
             more.wait(30)
 
     def redis(self) -> Any:
-        socket = self.manage(
-            "shell", "-v", "0", "-c", "from django.conf import settings as s; print(s.REDIS_URL)"
-        )
-        return redis.Redis.from_url(socket.strip().splitlines()[-1])
+        return redis.Redis(unix_socket_path=str(socket_below(self.home, "redis.sock")))
 
 
 @contextlib.contextmanager
 def running_installation(*, web_workers: int = 2, ahead_seconds: int = 0) -> Iterator[Installation]:
     """With `ahead_seconds` the clock of all its processes is so much ahead of the machine's."""
-    home = Path(tempfile.mkdtemp(prefix="tenantry-chaos-", dir="/tmp"))
-    home.chmod(0o755)
+    home = throwaway_folder("tenantry-chaos-")
     journal = home / "journal.jsonl"
     port = free_port()
     log = (home / "up.log").open("w")
@@ -165,6 +163,7 @@ def running_installation(*, web_workers: int = 2, ahead_seconds: int = 0) -> Ite
             "DATA_DIR": str(home),
             "PORT": str(port),
             "WEB_WORKERS": str(web_workers),
+            "DEMO": "0",
             "EZAI_BASE_URL": upstream,
             "EZAI_API_KEY": "sandbox",
             "UPSTREAM_TRACKING_HEADERS": "x-tenantry-request={request_id}",
@@ -207,9 +206,10 @@ def _clock_ahead(seconds: int) -> dict[str, str]:
 
 def operator_of(installation: Gateway) -> httpx.Client:
     """A client of the control API."""
-    printed = json.loads(installation.manage("create_operator", "chaos"))
+    if not installation.token:
+        installation.token = json.loads(installation.manage("create_operator", "chaos"))["token"]
     return httpx.Client(
-        base_url=installation.url, headers={"authorization": f"Token {printed['token']}"}, timeout=30
+        base_url=installation.url, headers={"authorization": f"Token {installation.token}"}, timeout=30
     )
 
 

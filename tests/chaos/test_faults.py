@@ -17,7 +17,7 @@ from tests.chaos.installation import Installation, ledger_rows, make_key, operat
 from tests.chaos.load import Load
 from tests.chaos.report import Finding, write
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 Fault = Callable[[Installation, Load], None]
 
 

@@ -1,6 +1,6 @@
 """A hard budget of 5 USD under fire: never passed, nearly all of it usable, and nobody cut off without being told.
 
-The quick ones run with the suite; `make chaos` runs them with 1,000 calls, and with 4 web processes.
+The quick ones run in `make test-slow`; `make chaos` runs them with 1,000 calls, and with 4 web processes.
 """
 
 import os
@@ -13,7 +13,7 @@ from tests.chaos.fire import BUDGET, LEVELS, TEN_CENTS, Burst, aim, fire
 from tests.chaos.installation import Installation, operator_of, running_installation
 from tests.chaos.report import Burned, write_fire
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 AGENT = {"stream": True, "max_tokens": 32_000}
 USES_300 = "[[sandbox input_tokens=1000 output_tokens=300 deltas=30 delta_words=10 delta_ms=20]]"
 USES_ALL = "[[sandbox input_tokens=1000 output_tokens=32000 deltas=640 delta_words=50 delta_ms=15]]"

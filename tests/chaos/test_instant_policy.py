@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.installation import SONNET, Installation, operator_of, running_installation
 from tests.stack.conftest import HOME
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 PROCESSES = 3
 CONTENT = "[[sandbox input_tokens=1000 output_tokens=1000]]"
 REFUSALS = {

@@ -38,7 +38,9 @@ def one_connection():
         signal.connect(close_old_connections)
 
 
-@pytest.fixture
+# By a parameter, because an item without one is named after its function alone: all operations by one name, of which
+# a run with several workers would keep one.
+@pytest.fixture(params=["of a tenant"])
 def furnished(db, redis_server):
     tenant = TenantFactory(slug="acme", models=[ModelFactory(name="claude-sonnet-4-20250514")])
     key = ApiKeyFactory(tenant=tenant)

@@ -8,15 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import msgspec
-import pytest
 
+from tests.folders import throwaway_folder
 from tests.sandbox import free_port
 
 GREETING = re.compile(r"  Key  |    -H 'x-api-key: ")
@@ -50,16 +49,9 @@ class Stack(msgspec.Struct):
         return httpx.Client(base_url=self.url, headers={"authorization": f"Token {printed['token']}"})
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    with running_stack() as running:
-        yield running
-
-
 @contextlib.contextmanager
 def running_stack() -> Iterator[Stack]:
-    home = Path(tempfile.mkdtemp(prefix="tenantry-stack-", dir="/tmp"))
-    home.chmod(0o755)
+    home = throwaway_folder("tenantry-stack-")
     port = free_port()
     given = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "SECRET_KEY", "EZAI_API_KEY", "EZAI_BASE_URL")
     environment = {name: value for name, value in os.environ.items() if name not in given}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.installation import SONNET, operator_of, running_installation
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

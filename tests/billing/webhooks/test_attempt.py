@@ -54,7 +54,7 @@ def secure(tmp_path, settings, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     settings.WEBHOOK_ALLOW_HOSTS = [f"{name}:{server.server_port}" for name in ("hooks.test", "other.test")]
     here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.server_port))]
     looked_up = socket.getaddrinfo
