@@ -135,19 +135,28 @@ class _Connection(asyncio.Protocol):
                 future.set_exception(AnswerLost("The metering store closed the connection."))
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
+        """At once, with what waits to be written: while a turn of a busy loop goes on, Redis has it done."""
+        future = self._expected()
+        if not future.done():
+            self._outgoing.append(command)
+            self._flush()
+        return future
+
+    def post(self, command: bytes) -> asyncio.Future[Any]:
+        """By the end of this turn: nobody waits for the reply, so what comes until then shares a system call."""
+        future = self._expected()
+        if not future.done():
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(command)
+        return future
+
+    def _expected(self) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.lost:
             future.set_exception(MeteringUnavailable("The metering store is not reachable."))
-            return future
-        if self._outgoing:
-            self._outgoing.append(command)
-        elif self._waiting:
-            # The server is busy with others: what comes until the end of this turn shares a system call.
-            self._outgoing.append(command)
-            self._loop.call_soon(self._flush)
         else:
-            self._write(command)
-        self._waiting.append((self._loop.time(), future))
+            self._waiting.append((self._loop.time(), future))
         return future
 
     @property
@@ -157,11 +166,8 @@ class _Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
-        self._write(b"".join(outgoing))
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self.lost:
-            self._transport.write(data)
+        if outgoing and self._transport is not None and not self.lost:
+            self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
 
     def oldest_wait(self) -> float:
         """Seconds the first unanswered command has waited."""
@@ -272,7 +278,7 @@ class NodePipe(RedisPipe):
         connection = self._connection
         if connection is None or connection.lost:
             return super().start(call)
-        return connection.send(call.packed())
+        return connection.post(call.packed())
 
     async def close(self) -> None:
         if self._watch is not None:
