@@ -144,6 +144,8 @@ class _Connection(asyncio.Protocol):
 
     def post(self, command: bytes) -> asyncio.Future[Any]:
         """By the end of this turn: nobody waits for the reply, so what comes until then shares a system call."""
+        if not self._waiting:
+            return self.send(command)
         future = self._expected()
         if not future.done():
             if not self._outgoing:
