@@ -3,7 +3,7 @@
 Each of it once. `docs/money.md` has the rules in the words of those who are told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,10 +13,17 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from billing.models import AlertKind, BudgetAlert, DailyUsage, UsageRecord
+from billing.models import (
+    AlertKind,
+    BudgetAlert,
+    DailyUsage,
+    UsageRecord,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from billing.periods import day_of, period_of
 from billing.spend import budget_of
-from billing.webhooks.publish import EventType, publish
+from billing.webhooks.publish import EventType, event_id, publish
 from tenants.models import ApiKey, Tenant
 from tenants.policy import BudgetMode
 
@@ -44,29 +51,34 @@ TOKENS = (
 
 def announce_keys(look_back: timedelta = LATELY) -> int:
     """`key.created` and `key.revoked`, whoever made the change; told to endpoints that existed by then."""
+    listening = WebhookEndpoint.objects.filter(enabled=True).filter(
+        Q(events=[]) | Q(events__overlap=[EventType.KEY_CREATED, EventType.KEY_REVOKED])
+    )
+    tenants = set(listening.values_list("tenant_id", flat=True))
+    if not tenants:
+        return 0
     since = timezone.now() - look_back
     keys = ApiKey.objects.select_related("tenant").filter(Q(created_at__gte=since) | Q(revoked_at__gte=since))
-    told = 0
-    for key in keys:
-        data = {"key": key.pk, "name": key.name, "prefix": key.prefix}
-        with transaction.atomic():
-            if key.created_at >= since:
-                told += publish(
-                    key.tenant,
-                    EventType.KEY_CREATED,
-                    {**data, "at": key.created_at.isoformat()},
-                    key=f"{key.pk}",
-                    at=key.created_at,
-                )
-            if key.revoked_at and key.revoked_at >= since:
-                told += publish(
-                    key.tenant,
-                    EventType.KEY_REVOKED,
-                    {**data, "at": key.revoked_at.isoformat()},
-                    key=f"{key.pk}:{key.revoked_at.isoformat()}",
-                    at=key.revoked_at,
-                )
-    return told
+    if None not in tenants:  # the operator hears of every tenant's
+        keys = keys.filter(tenant_id__in=tenants)
+    changes = [change for key in keys for change in _changes(key, since)]
+    ids = [event_id(kind, name) for _, kind, name, _ in changes]
+    told = set(WebhookDelivery.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    return sum(_announce(*change) for change, known in zip(changes, ids, strict=True) if known not in told)
+
+
+def _changes(key: ApiKey, since: datetime) -> Iterator[tuple[ApiKey, EventType, str, datetime]]:
+    """What became of `key`: the event, its name for good, and when."""
+    if key.created_at >= since:
+        yield key, EventType.KEY_CREATED, f"{key.pk}", key.created_at
+    if key.revoked_at and key.revoked_at >= since:
+        yield key, EventType.KEY_REVOKED, f"{key.pk}:{key.revoked_at.isoformat()}", key.revoked_at
+
+
+def _announce(key: ApiKey, kind: EventType, name: str, at: datetime) -> int:
+    data = {"key": key.pk, "name": key.name, "prefix": key.prefix, "at": at.isoformat()}
+    with transaction.atomic():
+        return publish(key.tenant, kind, data, key=name, at=at)
 
 
 def notice_limits(now: datetime | None = None) -> int:

@@ -322,6 +322,24 @@ def test_a_key_of_an_outage_is_told_of_by_the_longer_look_back(endpoint):
     assert (announce_keys(), announce_keys(LOOK_BACK), announce_keys(LOOK_BACK)) == (0, 1, 0)
 
 
+def test_keys_cost_one_question_where_nobody_listens(django_assert_num_queries):
+    for number in range(3):
+        issue_key(tenant=TenantFactory(), name=f"app {number}")
+    WebhookEndpointFactory(events=["budget.exceeded"])
+
+    with django_assert_num_queries(1):
+        assert announce_keys() == 0
+
+
+def test_keys_that_were_told_of_cost_no_more_than_one(endpoint, django_assert_num_queries):
+    for number in range(5):
+        issue_key(tenant=endpoint.tenant, name=f"app {number}")
+    assert announce_keys() == 5
+
+    with django_assert_num_queries(3):
+        assert announce_keys() == 0
+
+
 def test_a_new_endpoint_is_not_told_of_old_keys():
     tenant = TenantFactory()
     issue_key(tenant=tenant, name="app")
