@@ -172,22 +172,17 @@ class Connection(asyncio.Protocol):
                 self._paused = False
                 self._transport.resume_reading()
             await self._wait()
-        return self._taken()
-
-    async def rest(self) -> bytes:
-        """The body to its end, from the last look on; most of them are there with the head."""
-        if self._complete:
-            return self._taken()
-        pieces = []
-        while (piece := await self.piece()) is not None:
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    def _taken(self) -> bytes:
         piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._unread = 0
         return piece
+
+    async def rest(self) -> bytes:
+        """The body to its end, from the last look on; most of them are there with the head."""
+        pieces = []
+        while (piece := await self.piece()) is not None:
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def forget(self) -> None:
         """Let go what nobody has read of the answer: it must never become part of the next one."""
