@@ -25,8 +25,8 @@ def offers_for(
 ) -> list[Offer]:
     """An offer for each candidate, at the sell price and at the worst the request can cost.
 
-    What is not `billed` holds nothing. Raises ModelNotPriced without a price, and InvalidRequest when the
-    first model cannot write as much as was asked.
+    What is not `billed` holds nothing. Raises ModelNotPriced where the first has no price (a cheaper one without ends
+    the ladder), and InvalidRequest when the first model cannot write as much as was asked.
     """
     first = candidates[0]
     _refuse_misfit(parsed, first.model)
@@ -37,16 +37,27 @@ def offers_for(
             f"({first.model.max_output_tokens}).",
             field=parsed.max_tokens_field,
         )
-    try:
-        offers = [offer_of(parsed, candidate, policy=policy, prices=prices) for candidate in candidates]
-    except ModelNotPriced as error:
-        raise ModelNotPriced(error.model, allowed=prices.priced(policy.models)) from None
+    offers: list[Offer] = []
+    for candidate in candidates:
+        try:
+            offers.append(offer_of(parsed, candidate, policy=policy, prices=prices))
+        except ModelNotPriced as error:
+            if not offers:
+                raise ModelNotPriced(error.model, allowed=prices.priced(policy.models)) from None
+            offers[-1] = _never_passed_over(offers[-1])
+            break
     if billed:
         return offers
     return [
         msgspec.structs.replace(offer, input_hold_nano=0, output_nano_per_token=0, max_tokens=0)
         for offer in offers
     ]
+
+
+def _never_passed_over(offer: Offer) -> Offer:
+    """As the last rung, below which there is none that could serve."""
+    candidate = msgspec.structs.replace(offer.candidate, skip_from_percent=None)
+    return msgspec.structs.replace(offer, candidate=candidate)
 
 
 def _refuse_misfit(parsed: ParsedRequest, model: CatalogueModel) -> None:
