@@ -114,6 +114,8 @@ def _database(url: str) -> dict[str, object]:
         "HOST": host,
         "PORT": str(parts.port or query.pop("port", "")),
         "CONN_MAX_AGE": 0,
+        # After a restart of PostgreSQL the pool is full of connections that are none: each would be somebody's error.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **query,
             "connect_timeout": 3,

@@ -1,14 +1,17 @@
 """What PostgreSQL refuses though the serializers took it, told to who asked instead of as a fault of ours."""
 
+import logging
 from typing import Any
 
 from django.apps import apps
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.db.models import ProtectedError
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+logger = logging.getLogger("tenantry.billing")
 
 
 def told(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -22,6 +25,10 @@ def told(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, DataError):
         detail = "A value is not one that can be stored or looked for, such as a text with a null character."
         return exception_handler(ValidationError({"detail": [detail]}), context)
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("The control API has no database", exc_info=error)
+        detail = "The database does not answer right now. Try again shortly."
+        return Response({"detail": detail}, status.HTTP_503_SERVICE_UNAVAILABLE, headers={"retry-after": "2"})
     return exception_handler(error, context)
 
 

@@ -10,6 +10,7 @@ _WHY = {
     "405": "Not with this method.",
     "409": "It is in use; the answer says by what.",
     "415": "The body is not JSON.",
+    "503": "The database does not answer right now; `retry-after` says when to try again.",
 }
 _ERROR = {
     "type": "object",
