@@ -26,6 +26,10 @@ _AWAY = {
     "OOM",
     "MISCONF",
     "NOREPLICAS",
+    # Its password was changed, or is not loaded yet.
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
 }
 _ELSEWHERE = {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}
 Argument = str | int | float | bytes | memoryview
@@ -55,8 +59,8 @@ def _failure(reply: hiredis.ReplyError) -> Exception:
     kind, _, rest = str(reply).partition(" ")
     if kind in _ELSEWHERE:
         return Elsewhere(kind, rest.partition(" ")[2] if kind in ("MOVED", "ASK") else "")
-    if kind in _AWAY:
-        return MeteringUnavailable(f"The metering store is not ready ({kind}).")
+    if kind in _AWAY or rest.startswith("max number of clients"):
+        return MeteringUnavailable(f"The metering store is not ready ({reply}).")
     return reply
 
 

@@ -20,6 +20,7 @@ from billing.memory import Settlement, entry_id
 from billing.models import UsageRecord, UsageStatus
 from billing.redis_pipe import RedisPipe, Script
 from gateway_project.shards import shard_of, tag, tenant_key
+from tenants.authentication import forget_policies
 
 logger = logging.getLogger("tenantry.billing")
 _BEAT, _RESTORE, _VOID = Script("beat"), Script("restore"), Script("void")
@@ -49,6 +50,8 @@ async def _beat(worker: str, shard: int) -> None:
     if seen.get(shard) == now:
         meter.memory.drained(shard, entry_id(oldest))
         return
+    if shard in seen:
+        forget_policies()
     await put_back(shard)
     if epoch:
         seen[shard] = now

@@ -65,6 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
+    _running: _Cycle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -73,8 +74,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
         super().connection_lost(exc)
-        if isinstance(self.cycle, _Cycle):
-            self.cycle.left()
+        running = self._running
+        if running is not None and not running.response_complete:
+            # uvicorn tells the last one that came, which may be another one that waits for its turn.
+            running.disconnected = True
+            running.message_event.set()
+            running.left()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -102,6 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = _Cycle  # uvicorn names its class inside of a function of forty lines
         assert isinstance(cycle, _Cycle)
+        self._running = cycle
         extensions: Any = {SEND_WHOLE: cycle.send_whole, ON_DISCONNECT: cycle.on_disconnect}
         cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)

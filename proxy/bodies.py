@@ -81,5 +81,7 @@ def _only_scalar(body: bytes, name: str) -> Span | None:
     at = body.find(quoted)
     if at < 0 or body.find(quoted, at + 1) >= 0 or body.count(b"{", 0, at) != 1 or _is_spelled(body):
         return None
+    if body[at - 1 : at] == b"\\":
+        return None  # the end of a longer name, such as `"\"max_tokens"`, which no upstream reads as this one
     found = _SCALAR.match(body, at + len(quoted))
     return found.span(1) if found and found.group(1)[:1] not in b"{[" else None

@@ -48,6 +48,9 @@ async def _beat() -> None:
             await replay.beat(meter.WORKER)
         except MeteringUnavailable as error:
             logger.warning("No heartbeat: %s", error.message)
+        except Exception:
+            # Whatever it is, the next beat must come: without beats this process would be taken for dead.
+            logger.exception("A heartbeat failed")
         telemetry.flush()
         await verdicts.flush()
         await asyncio.sleep(BEAT_SECONDS)

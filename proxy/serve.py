@@ -17,7 +17,7 @@ from proxy.attempts import forward
 from proxy.call import Call
 from proxy.charge import Charge
 from proxy.dialects import ANTHROPIC
-from proxy.dialects.base import ParsedRequest
+from proxy.dialects.base import UNREADABLE, ParsedRequest
 from proxy.offers import offers_for, run_of
 from proxy.repeats import idempotency_key, once
 from proxy.shadow import judge
@@ -144,9 +144,11 @@ def plan_by(
         rules=policy.rules,
         default_model=policy.default_model,
         downgrade_percent=policy.downgrade_percent,
-        may_downgrade=may_downgrade,
     )
     offers = offers_for(parsed, candidates, policy=policy, prices=prices, billed=billed)
+    if not may_downgrade:
+        # Refused where others are served by a cheaper model: passed over there, with nothing below.
+        offers = offers[:1]
     return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)
 
 
@@ -268,6 +270,6 @@ def refused(answer: UpstreamAnswer, body: bytes, charge: Charge) -> None:
 def _is_json(body: bytes) -> bool:
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return True

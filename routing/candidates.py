@@ -31,12 +31,10 @@ def candidates_for(
     rules: ComplexityRules,
     default_model: str | None,
     downgrade_percent: int,
-    may_downgrade: bool = True,
 ) -> list[Candidate]:
     """The model asked for (or the default, or the one complexity chooses), then what it may be downgraded to.
 
     `models` are those the tenant may use. Raises ModelNotAllowed where the first of them isn't among these.
-    A caller who may not be downgraded is refused where others are: the first model alone, passed over then.
     """
     name, why = _chosen(ask, routes=routes, rules=rules, default_model=default_model)
     model = models.get(name)
@@ -49,14 +47,13 @@ def candidates_for(
             break
         ladder.append(models[cheaper])
     last = len(ladder) - 1
-    rungs = ladder if may_downgrade else ladder[:1]
     return [
         Candidate(
             model=rung,
             why=why if position == 0 else f"{why}+downgraded",
             skip_from_percent=downgrade_percent if position < last else None,
         )
-        for position, rung in enumerate(rungs)
+        for position, rung in enumerate(ladder)
     ]
 
 

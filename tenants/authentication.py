@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from django.db import DatabaseError, close_old_connections
 
+from gateway_project.by_token import forget_all
 from gateway_project.errors import TenantryError
 from gateway_project.redis_address import STORE_ERRORS
 from tenants.policy import Policy, Principal
@@ -112,9 +113,15 @@ async def refresh(principal: Principal, headers: Mapping[str, str]) -> Principal
 
 
 def forget() -> None:
-    """Drop every cached policy."""
-    _cache.clear()
+    """Drop every cached policy, and who showed wrong keys."""
+    forget_policies()
     failures.forget()
+
+
+def forget_policies() -> None:
+    """Read every policy anew: a Redis that has lost its last second may call an old one current again."""
+    _cache.clear()
+    forget_all()
 
 
 def _in_good_standing(principal: Principal) -> Principal:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from billing.usage import Usage
-from proxy.dialects.base import Count, UsageReading, claimed, count
+from proxy.dialects.base import UNREADABLE, Count, UsageReading, claimed, count
 from proxy.sse import EventReader
 
 
@@ -42,7 +42,7 @@ def usage_of(body: bytes) -> UsageReading:
     """The usage in a JSON answer."""
     try:
         answer = _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _doubtful(body)
     return _doubtful(body) if answer.usage.iterations else _usual(answer)
 
@@ -68,7 +68,7 @@ def _doubtful(body: bytes) -> UsageReading:
     """The usage in an answer that is not as usual, or why it cannot be read."""
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return UsageReading(Usage(), problem="the answer is not JSON")
     if not isinstance(answer, dict):
         return UsageReading(Usage(), problem="the answer is no JSON object")
@@ -145,7 +145,7 @@ class AnthropicStream:
             return
         try:
             event = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return
         if not isinstance(event, dict):
             return

@@ -102,6 +102,10 @@ class Dialect(Protocol):
     def model_card(self, model: CatalogueModel) -> dict[str, Any]: ...
 
 
+# What msgspec raises for bytes that are no JSON; those that are no UTF-8 within a text are Python's own error.
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """The body by `decoder`. Raises InvalidRequest in words a caller can act on."""
     if not body:
@@ -116,7 +120,7 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         if not field and "missing required field" in reason:
             field = reason.rsplit("`", 2)[-2]
         raise InvalidRequest(f"{field + ': ' if field else ''}{reason}.", field=field) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
 
 

@@ -11,6 +11,7 @@ from gateway_project.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.base import (
     TAGS_HEADER,
+    UNREADABLE,
     Limit,
     ParsedRequest,
     UsageReading,
@@ -138,7 +139,7 @@ class OpenAI:
         """The usage in a JSON answer."""
         try:
             answer = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return UsageReading(Usage(), problem="the answer is not JSON")
         if not isinstance(answer, dict):
             return UsageReading(Usage(), problem="the answer is no JSON object")
@@ -229,7 +230,7 @@ class OpenAIStream:
             return True
         try:
             event = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return True
         if not isinstance(event, dict):
             return True

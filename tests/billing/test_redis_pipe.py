@@ -3,10 +3,28 @@
 import asyncio
 import os
 
+import hiredis
 import pytest
 
 from billing import meter
-from billing.redis_pipe import Script
+from billing.redis_pipe import Script, _failure
+from billing.refusals import MeteringUnavailable
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "ERR max number of clients reached",
+        "WRONGPASS invalid username-password pair",
+        "LOADING Redis is loading",
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_away(reply):
+    assert isinstance(_failure(hiredis.ReplyError(reply)), MeteringUnavailable)
+
+
+def test_a_fault_of_ours_is_none_of_the_servers():
+    assert not isinstance(_failure(hiredis.ReplyError("ERR unknown command")), MeteringUnavailable)
 
 
 @pytest.mark.skipif(os.environ.get("TEST_REDIS") == "cluster", reason="it counts one server's commands")

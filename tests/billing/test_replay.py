@@ -16,7 +16,7 @@ from billing.redis_pipe import AnswerLost, Script
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from gateway_project.shards import shard_of, tenant_key
+from gateway_project.shards import every_tag, shard_of, tenant_key
 from tenants.authentication import forget
 from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer
 from tests.factories import TenantFactory
@@ -261,6 +261,22 @@ async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_serve
 
     assert (before, redis_server.hkeys(f"{place}:leases")) == (2, [first.lease.request_id.encode()])
     assert int(redis_server.hget(f"{place}:{first.lease.counters[0]}", "held")) == DOLLAR
+
+
+async def test_policies_are_read_anew_where_redis_may_say_an_old_token_again(
+    tenant, redis_server, monkeypatch
+):
+    read_anew = []
+    monkeypatch.setattr(replay, "forget_policies", lambda: read_anew.append(True))
+    await replay.beat("w")
+    await replay.beat("w")
+    before = list(read_anew)
+    await meter.pipe().close()  # as its server's end would
+    await replay.beat("w")
+    await replay.beat("w")
+
+    assert before == []
+    assert len(read_anew) == len(every_tag())
 
 
 async def test_an_extension_that_got_no_answer_is_released_with_the_call(tenant, redis_server):

@@ -45,12 +45,24 @@ values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(max_size=5) | st.sampled_from(["model", "max_tokens"]), values), st.booleans())
+NAMES = st.text(max_size=5) | st.sampled_from(
+    ["model", "max_tokens", '"model', 'x"model', "\\model", '\\"model']
+)
+
+
+@given(st.dictionaries(NAMES, values), st.booleans())
 def test_putting_a_member_changes_that_member_only(body, pretty):
     raw = json.dumps(body, indent=2 if pretty else None, ensure_ascii=not pretty).encode("utf-8", "replace")
     expected = {**json.loads(raw), "model": "claude"}
 
     assert json.loads(bodies.put(raw, "model", "claude")) == expected
+
+
+@pytest.mark.parametrize("name", ['"max_tokens', 'x\\"max_tokens'])
+def test_a_name_that_only_ends_like_one_is_none(name):
+    raw = json.dumps({"model": "m", name: 1, "messages": [{"role": "user", "content": "x"}]}).encode()
+
+    assert json.loads(bodies.put(raw, "max_tokens", 7)) == {**json.loads(raw), "max_tokens": 7}
 
 
 def test_nothing_is_rewritten_where_nothing_changes():

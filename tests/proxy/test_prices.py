@@ -40,7 +40,10 @@ async def test_it_names_the_models_that_are_allowed_and_have_a_price(world, upst
     assert "claude-opus-4-20250514, claude-sonnet-4-20250514" in answer.error["message"]
 
 
-async def test_a_cheaper_model_without_a_price_is_no_rung_of_the_ladder(world, upstream_answering, books):
+@pytest.mark.parametrize("headers", [{}, {"x-tenantry-no-downgrade": "1"}], ids=["", "no downgrade"])
+async def test_a_cheaper_model_without_a_price_is_no_rung_of_the_ladder(
+    world, upstream_answering, books, headers
+):
     def downgrade_to_unpriced():
         allow_unpriced(world)
         world.sonnet.downgrade_to = Model.objects.get(name="claude-new")
@@ -52,7 +55,7 @@ async def test_a_cheaper_model_without_a_price_is_no_rung_of_the_ladder(world, u
         first = await post(world.key, max_tokens=60)
         await background.finish(seconds=5)
         # This one begins at 47 % of the budget, where a cheaper model would be due.
-        answers = [first, await post(world.key, max_tokens=60)]
+        answers = [first, await post(world.key, max_tokens=60, headers=headers)]
         seen = await books()
 
     assert [answer.status for answer in answers] == [200, 200]

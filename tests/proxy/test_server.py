@@ -60,6 +60,18 @@ async def test_a_connection_serves_one_call_after_the_other(world, upstream_answ
     assert answer.count(b"\r\nx-tenantry-cost-usd: 0.003750\r\n") == len(seen.rows) == 2
 
 
+async def test_the_running_call_is_told_although_another_one_waits_behind_it(
+    world, upstream_answering, books
+):
+    async with upstream_answering(slow_head) as upstream, served() as port:
+        await hang_up(port, request(world.key) + request(world.key), upstream)
+        await asyncio.sleep(0.1)
+        seen = await books()
+
+    assert (seen.row.status, seen.row.estimated) == ("cancelled", True)
+    assert seen.balanced
+
+
 async def test_a_connection_that_is_to_be_closed_is(world, upstream_answering):
     async with upstream_answering(raw(message())), served() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -231,3 +231,22 @@ async def test_thirty_callers_that_leave_at_any_moment_are_each_settled_once(
     assert len({row.request_id for row in seen.rows}) == len(seen.rows) >= len(upstream.asked)
     assert seen.reserved_usd == 0
     assert seen.balanced
+
+
+async def test_bytes_that_are_no_utf_8_are_passed_on_and_harm_nothing(world, upstream_answering, books):
+    odd = b'event: ping\ndata: {"type":"ping","note":"\xff"}\n\n'
+    async with upstream_answering(stream(START + odd + DELTA + END + STOP)):
+        answer = await post(world.key, stream=True)
+        seen = await books()
+
+    assert answer.body == START + odd + DELTA + END + STOP
+    assert (seen.row.cost_usd, seen.row.status) == (EXACT, "ok")
+
+
+async def test_a_refusal_that_is_no_utf_8_is_the_upstreams_fault(world, upstream_answering, books):
+    async with upstream_answering(raw(b'{"error":"\xff"}', status=400)):
+        answer = await post(world.key)
+        seen = await books()
+
+    assert (answer.status, answer.error["code"]) == (502, "upstream_unavailable")
+    assert (seen.row.cost_usd, seen.reserved_usd) == (0, 0)

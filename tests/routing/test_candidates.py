@@ -87,12 +87,8 @@ def test_a_downgrade_never_goes_to_a_model_the_tenant_may_not_use():
     assert ladder(asking(model="opus"), OPUS) == [("opus", "requested", None)]
 
 
-def test_a_caller_may_rather_be_refused_than_downgraded():
-    assert ladder(asking(model="opus"), SONNET, OPUS, may_downgrade=False) == [("opus", "requested", 90)]
-
-
 def test_a_model_without_a_cheaper_one_is_never_passed_over():
-    assert ladder(asking(model="sonnet"), SONNET, may_downgrade=False) == [("sonnet", "requested", None)]
+    assert ladder(asking(model="sonnet"), SONNET) == [("sonnet", "requested", None)]
 
 
 def test_a_circle_of_downgrades_ends():

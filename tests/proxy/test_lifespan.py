@@ -1,0 +1,27 @@
+"""What a web process does beside its calls."""
+
+import asyncio
+
+import pytest
+
+from billing import replay
+from proxy import lifespan
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+async def test_the_heart_beats_on_whatever_went_wrong(monkeypatch):
+    beats = []
+
+    async def beat(worker):
+        beats.append(worker)
+        raise ValueError("an answer nobody expected")
+
+    monkeypatch.setattr(replay, "beat", beat)
+    monkeypatch.setattr(lifespan, "BEAT_SECONDS", 0.01)
+    beating = asyncio.create_task(lifespan._beat())
+    async with asyncio.timeout(5):
+        while len(beats) < 3:  # noqa: ASYNC110 - a plain list, in tests only
+            await asyncio.sleep(0.01)
+    beating.cancel()
+
+    assert len(beats) >= 3
