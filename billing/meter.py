@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from billing.asking import SCOPES, Admission, Asking, spans, terms_of
+from billing.asking import SCOPES, Admission, Asking
 from billing.lease import Facts, Lease, Offer, Run
 from billing.memory import WORKER, Memory, Settlement, entry_id
 from billing.money import to_usd
@@ -18,6 +18,7 @@ from billing.redis_cluster import open_pipe
 from billing.redis_pipe import AnswerLost, RedisPipe, Script
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.settling import REAPED_SECONDS, Outcome, Settled, settlement_of
+from billing.terms import spans, terms_of
 from gateway_project.shards import shard_of, tag, tenant_key
 from tenants.policy import Principal
 

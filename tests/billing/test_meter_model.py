@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from billing import asking as meter_asking
-from billing import meter, reaper, replay
+from billing import meter, reaper, replay, terms
 from billing.asking import short
 from billing.books import check_books
 from billing.drain import drain_all
@@ -154,7 +153,7 @@ class Meter(RuleBasedStateMachine):
     def admitted(self, offers, **arguments):
         """The lease, or what refused it."""
         clock = SimpleNamespace(time=lambda: time.time() + self.skew)
-        with patch("billing.asking.time", clock):
+        with patch("billing.terms.time", clock):
             try:
                 return self.loop.run(meter.admit(self.principal, offers, **arguments)).lease, None
             except BudgetExceeded as refusal:
@@ -228,8 +227,8 @@ class Meter(RuleBasedStateMachine):
     def clock_goes_wrong(self, seconds):
         """This process's clock, not Redis's, which tells it which period it is."""
         self.skew = seconds
-        meter_asking._spans.clear()
-        meter_asking._terms.clear()
+        terms._spans.clear()
+        terms._terms.clear()
 
     @rule(data=st.data())
     def a_counter_is_evicted(self, data):

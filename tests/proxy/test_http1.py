@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from proxy.http1 import HIGH_WATER, Http1Transport
+from proxy.connection import HIGH_WATER
+from proxy.http1 import Http1Transport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
