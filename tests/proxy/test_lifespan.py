@@ -2,13 +2,10 @@
 
 import asyncio
 
-import pytest
-
 from billing import replay
 from proxy import lifespan
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 async def test_the_heart_beats_on_whatever_went_wrong(monkeypatch):
     beats = []
 
@@ -16,7 +13,11 @@ async def test_the_heart_beats_on_whatever_went_wrong(monkeypatch):
         beats.append(worker)
         raise ValueError("an answer nobody expected")
 
+    async def flush():
+        raise OSError("standard output is closed")
+
     monkeypatch.setattr(replay, "beat", beat)
+    monkeypatch.setattr(lifespan, "_flush", flush)
     monkeypatch.setattr(lifespan, "BEAT_SECONDS", 0.01)
     beating = asyncio.create_task(lifespan._beat())
     async with asyncio.timeout(5):
