@@ -45,6 +45,9 @@ class _Cycle(RequestResponseCycle):
             self.transport.write(head + body)
             self.message_event.set()
             self.on_response()
+        # Nothing is to be told any more; left there, each request would be a circle for the garbage collector.
+        self._told = None
+        self.scope.pop("extensions", None)
         return True
 
 
