@@ -4,7 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from billing.webhooks.guard import validate_url
+from billing.address_guard import validate_url
 from tenants.models import Tenant
 
 

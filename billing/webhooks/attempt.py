@@ -13,8 +13,8 @@ from typing import Self, cast
 import httpx
 import msgspec
 
+from billing.address_guard import MAIL, ForbiddenAddress, Place, place_of
 from billing.models import WebhookDelivery
-from billing.webhooks.guard import MAIL, ForbiddenAddress, Place, place_of
 from billing.webhooks.letters import letter
 from billing.webhooks.signing import secrets_of, sign
 

@@ -2,8 +2,8 @@
 
 from django.conf import settings
 
+from billing.address_guard import MAIL
 from billing.models import WebhookEndpoint
-from billing.webhooks.guard import MAIL
 from billing.webhooks.signing import give_secret
 from tenants.models import Tenant
 

@@ -4,8 +4,8 @@ from collections import defaultdict
 
 from django.core.mail import EmailMessage
 
+from billing.address_guard import MAIL
 from billing.models import WebhookDelivery
-from billing.webhooks.guard import MAIL
 from billing.webhooks.publish import EventType
 
 _SUBJECTS = {

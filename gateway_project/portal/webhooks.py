@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
+from billing.address_guard import validate_url
 from billing.models import WebhookDelivery, WebhookEndpoint
-from billing.webhooks.guard import validate_url
 from billing.webhooks.publish import INTERNAL, EventType, publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.portal.access import member, page

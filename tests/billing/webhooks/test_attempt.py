@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from billing.address_guard import Place
 from billing.webhooks.attempt import Connections, attempt
-from billing.webhooks.guard import Place
 from tests.billing.webhooks.receiver import Receiver
 from tests.factories import WebhookDeliveryFactory, WebhookEndpointFactory
 

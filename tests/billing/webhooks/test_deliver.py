@@ -13,12 +13,12 @@ from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
+from billing.address_guard import place_of
+from billing.alerts.notices import LOOK_BACK, announce_keys
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from billing.notices import LOOK_BACK, announce_keys
 from billing.webhooks.attempt import Ending
 from billing.webhooks.deliver import SCHEDULE, _claim, _write_back, deliver_due
 from billing.webhooks.endpoints import start_afresh
-from billing.webhooks.guard import place_of
 from billing.webhooks.publish import EventType, publish, publish_test, redeliver
 from billing.webhooks.signing import rotate_secret, secrets_of
 from gateway_project.secrets import decrypt

@@ -8,11 +8,11 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
+from billing.alerts.notices import announce_keys, notice_usage
 from billing.closing import close_due
 from billing.events import UsageEvent
 from billing.ledger import Entry, post
 from billing.models import DailyUsage
-from billing.notices import announce_keys, notice_usage
 from billing.reconcile import reconcile
 from billing.request_ids import new_request_id
 from billing.webhooks.deliver import deliver_due

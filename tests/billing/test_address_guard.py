@@ -3,7 +3,7 @@ import socket
 import pytest
 from django.core.exceptions import ValidationError
 
-from billing.webhooks.guard import ForbiddenAddress, place_of, validate_url
+from billing.address_guard import ForbiddenAddress, place_of, validate_url
 
 # One of each kind that is not the public internet, RFC 6890 and what came after it.
 NOT_PUBLIC = {
