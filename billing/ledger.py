@@ -16,7 +16,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.types.json import Jsonb
 
 from billing.adjustments import keep_figures
-from billing.alerts import tell_threshold
+from billing.alerts.thresholds import tell_threshold
 from billing.chain import sealing, take_turn
 from billing.events import UsageEvent, decode
 from billing.models import Adjustment, UsageRecord

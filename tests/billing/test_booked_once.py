@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from billing.adjustments import book
-from billing.alerts import catch_up
+from billing.alerts.thresholds import catch_up
 from billing.models import Adjustment, BudgetAlert
 from billing.repricing import Asked, book_repricing
 from tests.factories import (

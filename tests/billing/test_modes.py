@@ -14,7 +14,7 @@ from billing.spend import counter_of, current_spend
 from gateway_project.shards import every_tag, tenant_key
 from tenants.models import Tenant
 from tenants.modes import forget_idle_counters
-from tests.billing.test_alerts import spend
+from tests.billing.alerts.test_thresholds import spend
 from tests.console.test_tenants import form_of
 from tests.factories import StaffFactory, TenantFactory
 

@@ -49,7 +49,7 @@ def ledger_process():
     url = urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "manage.py", "ledger"],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "DATABASE_URL": url},
         stderr=subprocess.DEVNULL,
     )

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from billing.alerts.notices import notice_limits, notice_usage
 from billing.models import BudgetAlert, WebhookDelivery
-from billing.notices import notice_limits, notice_usage
 from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db

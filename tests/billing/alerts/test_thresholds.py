@@ -10,7 +10,7 @@ from django.db import transaction
 
 from billing import drain, meter
 from billing.adjustments import book, end_grants
-from billing.alerts import catch_up
+from billing.alerts.thresholds import catch_up
 from billing.drain import Drain, drain_all
 from billing.lease import Facts, Offer
 from billing.ledger import post, read_entry
