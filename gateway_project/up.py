@@ -221,8 +221,8 @@ class Installation:
                 store().hsetnx(f"{tag}:shard", "epoch", secrets.token_hex(16))
 
     def _seed(self) -> None:
-        from gateway_project.demo import seed_demo
-        from gateway_project.demo_usage import seed_portal, seed_usage
+        from billing.demo.tenants import seed_demo
+        from billing.demo.usage import seed_portal, seed_usage
 
         file = self.data / "demo.json"
         self.demo = json.loads(file.read_text()) if file.exists() else {}
@@ -237,7 +237,7 @@ class Installation:
 
     def _seed_basics(self) -> None:
         """A catalogue to begin with and nobody in it; the dashboard says what to do next."""
-        from gateway_project.demo import seed_basics
+        from billing.demo.tenants import seed_basics
 
         file = self.data / "demo.json"
         self.demo = json.loads(file.read_text()) if file.exists() else {}

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 
 from billing import ledger, tag_usage
+from billing.demo.synthetic_usage import make_usage
 from billing.events import UsageEvent
 from billing.ledger import Entry
-from billing.made_usage import make_usage
 from billing.models import DailyTagUsage, ModelPrice, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from billing.made_usage import make_usage, months_before
+from billing.demo.synthetic_usage import make_usage, months_before
 from tenants.models import Tenant
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from gateway_project.demo import seed_demo
+from billing.demo.tenants import seed_demo
 
 
 class Command(BaseCommand):

@@ -10,8 +10,8 @@ from django.forms.models import model_to_dict
 from django.http import HttpRequest
 from rest_framework.authtoken.models import Token
 
+from billing.demo.tenants import OPUS, SONNET, seed_demo
 from billing.models import ModelPrice
-from gateway_project.demo import OPUS, SONNET, seed_demo
 from routing.models import Model
 from tenants.keys import digest_of
 from tenants.models import ApiKey, Tenant, Tier, TierRoute

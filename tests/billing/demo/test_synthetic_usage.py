@@ -9,7 +9,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from billing.books import check_books
-from billing.made_usage import make_usage
+from billing.demo.synthetic_usage import make_usage
 from billing.models import DailyUsage, ModelPrice, UsageRecord
 from billing.pricing import _price, cost
 from billing.usage import Usage

@@ -10,9 +10,9 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
-from billing.made_usage import make_usage
+from billing.demo.synthetic_usage import make_usage
+from billing.demo.tenants import OPUS, SONNET, TENANTS, DemoTenant
 from billing.models import UsageRecord
-from gateway_project.demo import OPUS, SONNET, TENANTS, DemoTenant
 from routing.models import Model
 from tenants.keys import issue_key
 from tenants.models import AllowedModel, Membership, Role, Tenant, Tier
