@@ -14,8 +14,8 @@ from rest_framework import generics, serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from billing import exports
 from billing.api.strict import Pages, UsagePages
+from billing.exports import export
 from billing.models import UsageExport, UsageRecord
 from billing.tag_usage import tagged
 from gateway_project.streamed import streamed
@@ -138,7 +138,7 @@ class UsageCsvView(APIView):
             *FILTERS,
             OpenApiParameter("columns", str, description="Comma list; by default the ledger's fields."),
             OpenApiParameter("timezone", str, description="Of the times; the tenant's, or UTC for all."),
-            OpenApiParameter("format", str, enum=list(exports.FORMATS)),
+            OpenApiParameter("format", str, enum=list(export.FORMATS)),
         ],
         responses={
             (200, "text/csv"): OpenApiTypes.STR,
@@ -149,32 +149,32 @@ class UsageCsvView(APIView):
     def get(self, request: Request) -> StreamingHttpResponse:
         parameters = request.query_params
         try:
-            export = exports.begin(
+            export = export.begin(
                 export_filter(parameters),
                 columns=[name for name in parameters.get("columns", "").split(",") if name]
-                or exports.DEFAULT_COLUMNS,
+                or export.DEFAULT_COLUMNS,
                 zone=_zone(parameters),
                 file_format=parameters.get("format", "csv"),
                 created_by=request.user,
             )
-        except exports.BadExport as error:
+        except export.BadExport as error:
             raise serializers.ValidationError({"detail": [error.message]}) from error
         response = streamed(
             request._request,
-            lambda: exports.pieces(export),
-            content_type=exports.CONTENT_TYPES[export.format],
+            lambda: export.pieces(export),
+            content_type=export.CONTENT_TYPES[export.format],
             filename=f"usage.{export.format}",
         )
         response["X-Tenantry-Export"] = str(export.pk)
         return response
 
 
-def export_filter(parameters: Any) -> exports.Filter:
+def export_filter(parameters: Any) -> export.Filter:
     """The filter in query parameters. Raises ValidationError naming the parameter."""
     key = parameters.get("key") or ""
     if key and not key.isdecimal():
         raise serializers.ValidationError({"key": ["A key's id is a number."]})
-    return exports.Filter(
+    return export.Filter(
         tenant=parameters.get("tenant") or "",
         model=parameters.get("model") or "",
         key=int(key) if key else None,

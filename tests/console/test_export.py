@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.urls import reverse
 
-from billing.exports import DEFAULT_COLUMNS
+from billing.exports.export import DEFAULT_COLUMNS
 from billing.models import UsageExport
 from tests.factories import TenantFactory, UsageRecordFactory
 

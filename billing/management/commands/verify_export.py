@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.exports import verify
+from billing.exports.export import verify
 from billing.models import UsageExport
 from billing.models.usage_export import ExportStatus
 

@@ -258,7 +258,7 @@ def _gzipped(content: _Content) -> Iterator[bytes]:
 
 
 def _parquet(content: _Content) -> Iterator[bytes]:
-    from billing.parquet import row_groups  # pyarrow is an extra
+    from billing.exports.parquet import row_groups  # pyarrow is an extra
 
     return row_groups(content)
 
