@@ -105,7 +105,7 @@ def _fill(count: int, tenants: int = TENANTS) -> None:
 
 def _drained(count: int) -> tuple[float, float]:
     """Events a second through the drain alone, and CPU µs an event in it and in PostgreSQL."""
-    from billing.drain import drain_all
+    from billing.ledger.drain import drain_all
 
     for _ in range(count // 5000):
         _fill(5000)
@@ -131,7 +131,7 @@ def _lag(seconds: float) -> tuple[int, list[float]]:
     writer = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "bench.drain", "write", str(seconds)], cwd=HOME
     )
-    ledger = subprocess.Popen([sys.executable, "-W", "ignore", "manage.py", "ledger"], cwd=HOME)
+    posting = subprocess.Popen([sys.executable, "-W", "ignore", "manage.py", "ledger"], cwd=HOME)
     lags = []
     try:
         time.sleep(3)  # both are up
@@ -144,8 +144,8 @@ def _lag(seconds: float) -> tuple[int, list[float]]:
             time.sleep(0.01)
     finally:
         writer.wait()
-        ledger.terminate()
-        ledger.wait(30)
+        posting.terminate()
+        posting.wait(30)
     return int(seconds * PACE), lags
 
 
@@ -163,18 +163,18 @@ def _measure(seconds: float) -> None:
     from django.core.management import call_command
     from django.db import connection
 
-    from billing import ledger
-    from billing.verify import verify
+    from billing.ledger import posting
+    from billing.ledger.verify import verify
 
     call_command("migrate", verbosity=0, interactive=False)
-    sealing, take_turn = ledger.sealing, ledger.take_turn
+    sealing, take_turn = posting.sealing, posting.take_turn
     runs: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
 
     def switch(name: str) -> None:
         on = name == "with"
         no_seal: Callable[..., object] = lambda *_: "nothing AS (SELECT)"  # noqa: E731
-        ledger.sealing = sealing if on else no_seal  # type: ignore[assignment]
-        ledger.take_turn = take_turn if on else (lambda *_: None)
+        posting.sealing = sealing if on else no_seal  # type: ignore[assignment]
+        posting.take_turn = take_turn if on else (lambda *_: None)
 
     _drained(5000)
     for number in range(ROUNDS):

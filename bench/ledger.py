@@ -117,7 +117,7 @@ def _questions(tenant_id: int) -> dict[str, Callable[[], Any]]:
 
     from django.db.models import Sum
 
-    from billing.books import check_books
+    from billing.ledger.books import check_books
     from billing.models import DailyUsage
     from gateway_project.console import dashboard
     from tenants.models import Tenant

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 
-from billing.books import undrained
+from billing.ledger.books import undrained
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
 from billing.periods import Span, period_of
 from billing.spend import budget_of

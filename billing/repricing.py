@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from billing.adjustments import book
+from billing.ledger.adjustments import book
 from billing.models import Adjustment, AdjustmentKind, ModelPrice, UsageRecord, UsageStatus
 from billing.money import to_nano, to_usd
 from billing.pricing import PriceBook, cost, read_prices, with_margin

@@ -3,12 +3,12 @@
 from celery import shared_task
 from django.conf import settings
 
-from billing.adjustments import end_grants
 from billing.alerts.notices import LOOK_BACK, announce_keys, notice_limits, notice_usage
 from billing.alerts.thresholds import catch_up
 from billing.closing import close_due
-from billing.partitions import make_partitions
-from billing.reconcile import reconcile
+from billing.ledger.adjustments import end_grants
+from billing.ledger.partitions import make_partitions
+from billing.ledger.reconcile import reconcile
 from billing.upstream_bill import check_recent
 from billing.upstream_report import import_report
 from billing.webhooks.deliver import deliver_due

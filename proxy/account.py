@@ -10,16 +10,17 @@ import msgspec
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from billing import meter, tag_usage, verdicts
+from billing import meter
 from billing.downgrades import saved_between
 from billing.events import UsageEvent
+from billing.ledger import refusal_counts, tag_usage
+from billing.ledger.tag_usage import TagSum
 from billing.models import DailyUsage, UsageRecord
 from billing.money import to_usd
 from billing.periods import Span
 from billing.rebuild import TOKENS, undrained_events
 from billing.request_ids import created_at
 from billing.standing import BudgetStanding, standing
-from billing.tag_usage import TagSum
 from gateway_project.shards import shard_of
 from proxy import database
 from proxy.decision import downgrade_of
@@ -100,7 +101,7 @@ def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict
     if name and not equals:
         answer["by_tag"] = _by_tag(tag_usage.by_value(tenant_id, name, since=since, until=until), total)
     if not equals:
-        refused = verdicts.sums(tenant_id, since=since, until=until)
+        refused = refusal_counts.sums(tenant_id, since=since, until=until)
         saved = saved_between(tenant_id, since=since, until=until)
         answer["downgrades"] = {
             "requests": saved.requests,

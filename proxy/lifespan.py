@@ -6,7 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from billing import meter, replay, verdicts
+from billing import meter, replay
+from billing.ledger import refusal_counts
 from billing.refusals import MeteringUnavailable
 from proxy import background, telemetry, tracing
 from proxy.upstream import close_all
@@ -34,7 +35,7 @@ async def lifespan(
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
     telemetry.flush()
-    await verdicts.flush()
+    await refusal_counts.flush()
     await close_all()
     await meter.pipe().close()
     await send({"type": "lifespan.shutdown.complete"})
@@ -61,4 +62,4 @@ async def _beat_once() -> None:
 
 async def _flush() -> None:
     telemetry.flush()
-    await verdicts.flush()
+    await refusal_counts.flush()

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from django.db import DatabaseError, close_old_connections
 
-from billing import meter, verdicts
+from billing import meter
 from billing.lease import Facts, Offer
+from billing.ledger import refusal_counts
 from billing.meter import StalePolicy
 from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
 from gateway_project.errors import TenantryError
@@ -64,7 +65,7 @@ def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> Pa
             return ANTHROPIC.parse(call.body, call.headers, counting=True)
         return call.dialect.parse(call.body, call.headers)
     except TenantryError as error:
-        verdicts.refused(principal.policy, error.code)
+        refusal_counts.refused(principal.policy, error.code)
         raise
 
 
@@ -84,7 +85,7 @@ async def _authenticated(call: Call) -> Principal:
     try:
         return await authenticate(call.headers, address=call.address)
     except KeyRefused as error:
-        verdicts.refused(error.policy, error.code)
+        refusal_counts.refused(error.policy, error.code)
         raise
 
 
@@ -116,7 +117,7 @@ async def admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, b
                 principal = await refresh(principal, call.headers)
         raise PolicyUnavailable
     except TenantryError as error:
-        verdicts.refused(principal.policy, error.code)
+        refusal_counts.refused(principal.policy, error.code)
         raise
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from billing import verdicts
 from billing.asking import Admission
+from billing.ledger import refusal_counts
 from billing.money import spend_at
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.choice import Ask
@@ -18,10 +18,10 @@ def judge(policy: Policy, ask: Ask, admission: Admission) -> None:
         return
     code = _refusal(policy, policy.shadow, admission)
     if code:
-        verdicts.would_have(policy, code)
+        refusal_counts.would_have(policy, code)
         return
     for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
-        verdicts.would_have(policy, verdict, model)
+        refusal_counts.would_have(policy, verdict, model)
 
 
 def _refusal(policy: Policy, shadow: Shadow, admission: Admission) -> str:

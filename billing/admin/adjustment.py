@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from billing.adjustments import book
+from billing.ledger.adjustments import book
 from billing.models import Adjustment, AdjustmentKind
 from gateway_project.console import cells
 from gateway_project.console.pages import InsertOnlyPage, staff_of

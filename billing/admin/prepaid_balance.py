@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from billing.balance import balance_of
+from billing.ledger.balance import balance_of
 from billing.models import AdjustmentKind, PrepaidBalance
 from gateway_project.console import cells
 from gateway_project.console.pages import ReadOnlyPage

@@ -18,9 +18,9 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
+from billing.ledger.tag_usage import tagged
 from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
-from billing.tag_usage import tagged
 from gateway_project.console import cells
 from gateway_project.console.pages import CountlessPage
 from routing.models import Model

@@ -10,8 +10,8 @@ from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 
-from billing.adjustments import AlreadyBooked, book
 from billing.api.strict import Pages, Strict
+from billing.ledger.adjustments import AlreadyBooked, book
 from billing.models import Adjustment, Statement
 from billing.statement_csv import statement_csv
 from billing.statement_pdf import statement_pdf

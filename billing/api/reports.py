@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import downgrades, tag_usage, verdicts
+from billing import downgrades
+from billing.ledger import refusal_counts, tag_usage
 from tenants.models import Tenant
 
 DAYS = 30
@@ -85,7 +86,7 @@ class RefusalsView(APIView):
     @extend_schema(parameters=SPAN, responses=RefusalsSerializer)
     def get(self, request: Request) -> Response:
         tenant, since, until, _ = _asked(request)
-        found = verdicts.sums(tenant.pk, since=since, until=until)
+        found = refusal_counts.sums(tenant.pk, since=since, until=until)
         return Response(RefusalsSerializer({"results": found}).data)
 
 

@@ -16,8 +16,8 @@ from rest_framework.views import APIView
 
 from billing.api.strict import Pages, UsagePages
 from billing.exports import export
+from billing.ledger.tag_usage import tagged
 from billing.models import UsageExport, UsageRecord
-from billing.tag_usage import tagged
 from gateway_project.streamed import streamed
 from tenants.models import Tenant
 

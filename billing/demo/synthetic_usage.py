@@ -11,11 +11,11 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
 
-from billing.chain import sealing, take_turn
-from billing.histogram import BOUNDS_MS
+from billing.ledger.chain import sealing, take_turn
+from billing.ledger.histogram import BOUNDS_MS
+from billing.ledger.partitions import make_partitions
+from billing.ledger.roll_up import BUCKETS, KEYS, SUMS
 from billing.models import ModelPrice
-from billing.partitions import make_partitions
-from billing.roll_up import BUCKETS, KEYS, SUMS
 from gateway_project.policy_changes import store
 from gateway_project.shards import tenant_key
 from tenants.models import ApiKey, Tenant

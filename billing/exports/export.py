@@ -15,7 +15,7 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from billing.archive import archived_between
+from billing.ledger.archive import archived_between
 from billing.models import UsageExport
 from billing.models.usage_export import ExportStatus
 from gateway_project.errors import TenantryError

@@ -11,7 +11,7 @@ class DailyUsage(models.Model):
     """Sums of one tenant's ledger rows of one local day, by key, model and status.
 
     Written by the drain in the transaction that writes the rows. The two bucket arrays are latency
-    histograms, see `billing.histogram`; NULL while nothing was measured.
+    histograms, see `billing.ledger.histogram`; NULL while nothing was measured.
     """
 
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, db_constraint=False, related_name="daily_usage")

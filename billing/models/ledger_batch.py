@@ -9,7 +9,7 @@ class LedgerBatch(models.Model):
     """One drained batch of one shard, numbered from 1 without a gap.
 
     `row_hashes` are the SHA-256 of its rows, 32 bytes each in the order of `request_ids`; `hash` is the hex
-    SHA-256 over shard, number, `previous_hash` and `row_hashes`. See `billing/chain.py`.
+    SHA-256 over shard, number, `previous_hash` and `row_hashes`. See `billing/ledger/chain.py`.
     """
 
     shard = models.PositiveSmallIntegerField()

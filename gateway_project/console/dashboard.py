@@ -26,7 +26,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from billing.events import OVERRAN
-from billing.histogram import percentile
+from billing.ledger.histogram import percentile
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
 from billing.overruns import recent_overruns
 from gateway_project.console import cells

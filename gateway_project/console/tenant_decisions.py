@@ -18,7 +18,8 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from billing import downgrades, verdicts
+from billing import downgrades
+from billing.ledger import refusal_counts
 from billing.money import to_usd
 from billing.simulation import Outcome
 from billing.what_if import terms_for, what_if
@@ -79,7 +80,7 @@ class TierForm(forms.Form):
 def decisions_of(tenant: Tenant) -> dict[str, Any]:
     """The box on the tenant's page."""
     since = timezone.now().date() - timedelta(days=DAYS - 1)
-    sums = verdicts.sums(tenant.pk, since=since)
+    sums = refusal_counts.sums(tenant.pk, since=since)
     saved = downgrades.saved_between(tenant.pk, since=since)
     return {
         "days": DAYS,
@@ -140,7 +141,7 @@ def simulation_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
         terms = terms_for(tenant, tier=tier)
         found = what_if(tenant, terms, since=since, until=until, most_rows=MOST_CALLS)
         refused_then = sum(
-            each.requests for each in verdicts.sums(tenant.pk, since=since.date()) if not each.shadow
+            each.requests for each in refusal_counts.sums(tenant.pk, since=since.date()) if not each.shadow
         )
         context |= {
             "tier": tier,

@@ -3,7 +3,8 @@
 from datetime import date, timedelta
 from typing import Any
 
-from billing import downgrades, verdicts
+from billing import downgrades
+from billing.ledger import refusal_counts
 from tenants.models import Tenant
 
 DAYS = 30
@@ -11,7 +12,7 @@ DAYS = 30
 
 def decisions(tenant: Tenant, *, today: date) -> dict[str, Any]:
     """Template values for `portal/decisions.html`."""
-    refused = verdicts.sums(tenant.pk, since=today - timedelta(days=DAYS))
+    refused = refusal_counts.sums(tenant.pk, since=today - timedelta(days=DAYS))
     return {
         "downgrade": downgrades.state_of(tenant),
         "saved": downgrades.saved_by_period(tenant.pk, most=3),

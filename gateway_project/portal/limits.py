@@ -10,9 +10,9 @@ from django.db.models.functions import TruncMinute
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from billing.ledger.refusal_counts import sums
 from billing.models import DailyUsage, UsageRecord
 from billing.rebuild import TOKENS
-from billing.verdicts import sums
 from gateway_project.console import cells
 from gateway_project.portal.access import member, page
 from tenants.live import live

@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
-from billing.balance import balance_of
+from billing.ledger.balance import balance_of
 from billing.models import Adjustment, Statement
 from billing.statement_csv import statement_csv
 from billing.statement_pdf import statement_pdf

@@ -14,8 +14,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from billing import tag_usage
 from billing.exports import export
+from billing.ledger import tag_usage
 from billing.models import DailyUsage, UsageRecord, UsageStatus
 from billing.rebuild import TOKENS
 from billing.request_ids import created_at

@@ -16,9 +16,9 @@ from hypothesis.stateful import run_state_machine_as_test as run
 
 from billing import meter, reaper, replay, terms
 from billing.asking import short
-from billing.books import check_books
-from billing.drain import drain_all
 from billing.lease import Facts, Run
+from billing.ledger.books import check_books
+from billing.ledger.drain import drain_all
 from billing.models import Adjustment, UsageRecord
 from billing.periods import period_of
 from billing.refusals import BudgetExceeded, ConcurrencyLimited

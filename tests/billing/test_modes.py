@@ -7,9 +7,9 @@ from django.urls import reverse
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from billing.adjustments import book
-from billing.books import check_books
-from billing.drain import drain_all
+from billing.ledger.adjustments import book
+from billing.ledger.books import check_books
+from billing.ledger.drain import drain_all
 from billing.spend import counter_of, current_spend
 from gateway_project.shards import every_tag, tenant_key
 from tenants.models import Tenant

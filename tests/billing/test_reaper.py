@@ -9,9 +9,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing import meter, reaper, replay
-from billing.books import check_books
-from billing.drain import drain_all
 from billing.lease import Facts
+from billing.ledger.books import check_books
+from billing.ledger.drain import drain_all
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from gateway_project.shards import shard_of, tenant_key

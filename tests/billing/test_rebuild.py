@@ -15,8 +15,8 @@ from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
 from billing import meter, rebuild
-from billing.drain import Drain
 from billing.lease import Facts, Run
+from billing.ledger.drain import Drain
 from billing.models import DailyUsage
 from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id

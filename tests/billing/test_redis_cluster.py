@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from billing import meter
-from billing.drain import drain_all
+from billing.ledger.drain import drain_all
 from billing.models import UsageRecord
 from billing.refusals import MeteringUnavailable
 from gateway_project.policy_changes import put_tokens, store

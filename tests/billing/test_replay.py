@@ -7,9 +7,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing import meter, replay
-from billing.books import check_books
-from billing.drain import Drain
 from billing.lease import Facts
+from billing.ledger.books import check_books
+from billing.ledger.drain import Drain
 from billing.memory import Memory, Settlement
 from billing.models import Adjustment, UsageRecord
 from billing.redis_pipe import AnswerLost, Script

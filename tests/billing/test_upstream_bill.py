@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from billing.bill_lines import BadBill, BillLine
 from billing.events import UsageEvent
-from billing.ledger import Entry, post
+from billing.ledger.posting import Entry, post
 from billing.models import BillCheck, UpstreamUsage, WebhookDelivery
 from billing.repricing import Asked, book_repricing
 from billing.tasks import check_upstream_bill

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from django.urls import reverse
 
-from billing.adjustments import book
+from billing.ledger.adjustments import book
 from tenants.models import Tenant, TenantStatus, TierRoute
 from tenants.status import set_status
 from tests.console.test_tenants import form_of

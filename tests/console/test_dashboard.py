@@ -6,7 +6,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from billing.histogram import histogram
+from billing.ledger.histogram import histogram
 from billing.models import DailyVerdict
 from tests.factories import DailyUsageFactory, DriftReportFactory, TenantFactory, WebhookEndpointFactory
 

@@ -9,8 +9,8 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing import meter
-from billing.books import check_books
-from billing.drain import Drain
+from billing.ledger.books import check_books
+from billing.ledger.drain import Drain
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.shards import every_tag
 from proxy import attempts, background, breaker, upstream

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import verdicts
+from billing.ledger import refusal_counts
 from tests.proxy.gateway import get, post
 from tests.proxy.upstream import message, raw
 
@@ -57,7 +57,7 @@ async def test_usage_says_what_downgrades_saved_and_why_requests_were_refused(
     async with upstream_answering(raw(message())):
         await post(world.key, model=OPUS)
         await post(world.key, model="gpt-4o")
-        await verdicts.flush()
+        await refusal_counts.flush()
         await books()
         usage = await get(world.key, "/v1/usage")
 

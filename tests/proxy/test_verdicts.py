@@ -7,9 +7,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
-from billing import verdicts
+from billing.ledger import refusal_counts
+from billing.ledger.refusal_counts import VerdictSum
 from billing.models import DailyVerdict
-from billing.verdicts import VerdictSum
 from tenants.models import TenantStatus
 from tests.factories import (
     ApiKeyFactory,
@@ -28,12 +28,12 @@ OPUS = {"model": "claude-opus-4-20250514"}
 
 @pytest.fixture(autouse=True)
 def _nothing_counted():
-    verdicts._counts.clear()
+    refusal_counts._counts.clear()
 
 
 async def counted(shadow=False):
     """Code (and detail) by how often, after the heartbeat."""
-    await verdicts.flush()
+    await refusal_counts.flush()
     rows = await sync_to_async(lambda: list(DailyVerdict.objects.filter(shadow=shadow)))()
     return {row.code + (f" {row.detail}" if row.detail else ""): row.requests for row in rows}
 
@@ -69,7 +69,7 @@ async def test_what_is_served_is_no_refusal(world, upstream_answering):
 async def test_counts_add_up_over_heartbeats(world, upstream_answering):
     for _ in range(2):
         await post(world.key, model="gpt-4o")
-        await verdicts.flush()
+        await refusal_counts.flush()
 
     assert await counted() == {"model_not_allowed": 2}
 
@@ -77,8 +77,10 @@ async def test_counts_add_up_over_heartbeats(world, upstream_answering):
 async def test_while_the_database_is_away_counts_are_kept(world, upstream_answering, monkeypatch):
     await post(world.key, model="gpt-4o")
     with monkeypatch.context() as patched:
-        patched.setattr(verdicts, "_write", lambda counts: (_ for _ in ()).throw(OperationalError("away")))
-        await verdicts.flush()
+        patched.setattr(
+            refusal_counts, "_write", lambda counts: (_ for _ in ()).throw(OperationalError("away"))
+        )
+        await refusal_counts.flush()
 
     assert await counted() == {"model_not_allowed": 1}
 
@@ -155,6 +157,6 @@ def test_sums_are_of_the_days_asked_for(world):
     for day, code in ((1, "rate_limited"), (2, "rate_limited"), (3, "budget_exceeded")):
         DailyVerdict.objects.create(tenant=world.tenant, day=date(2026, 1, day), code=code, requests=day)
 
-    found = verdicts.sums(world.tenant.pk, since=date(2026, 1, 1), until=date(2026, 1, 2))
+    found = refusal_counts.sums(world.tenant.pk, since=date(2026, 1, 1), until=date(2026, 1, 2))
 
     assert found == [VerdictSum(code="rate_limited", detail="", shadow=False, requests=3)]

@@ -13,7 +13,7 @@ from django.urls import URLResolver, get_resolver, reverse
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from billing.drain import drain_all
+from billing.ledger.drain import drain_all
 from proxy.urls import urlpatterns as data_plane
 from tests.factories import ApiKeyFactory, MembershipFactory, ModelFactory, TenantFactory, UserFactory
 from tests.proxy.conftest import books, upstream_answering, world

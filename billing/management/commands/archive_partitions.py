@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.archive import KEEP_AT_LEAST_MONTHS, CannotArchive, archive_month, months_to_archive
+from billing.ledger.archive import KEEP_AT_LEAST_MONTHS, CannotArchive, archive_month, months_to_archive
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.books import check_books
+from billing.ledger.books import check_books
 from tenants.models import Tenant
 
 

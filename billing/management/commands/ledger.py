@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from billing import meter, replay
-from billing.drain import BATCH, RECOVERABLE, Drain
+from billing.ledger.drain import BATCH, RECOVERABLE, Drain
 from billing.reaper import Reaper
 from gateway_project.errors import TenantryError
 from gateway_project.policy_changes import replay_policy_changes

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from billing.partitions import MONTHS_AHEAD, make_partitions, rows_without_a_month
+from billing.ledger.partitions import MONTHS_AHEAD, make_partitions, rows_without_a_month
 
 
 class Command(BaseCommand):

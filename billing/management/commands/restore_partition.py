@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.archive import CannotArchive, restore_month
+from billing.ledger.archive import CannotArchive, restore_month
 
 
 class Command(BaseCommand):

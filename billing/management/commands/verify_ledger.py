@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.verify import Head, Verdict, adopt, verify
+from billing.ledger.verify import Head, Verdict, adopt, verify
 
 
 class _Kept(msgspec.Struct):

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from django.db import connection
 
-from billing import drain
-from billing.drain import drain_all
 from billing.events import UsageEvent, encode
+from billing.ledger import drain
+from billing.ledger.drain import drain_all
 from billing.models import BudgetAlert, UsageRecord, WebhookDelivery
 from billing.request_ids import new_request_id
 from gateway_project.shards import every_tag, shard_of, tag

@@ -8,8 +8,8 @@ from django.core.management import CommandError, call_command
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing.books import check_books
 from billing.demo.synthetic_usage import make_usage
+from billing.ledger.books import check_books
 from billing.models import DailyUsage, ModelPrice, UsageRecord
 from billing.pricing import _price, cost
 from billing.usage import Usage

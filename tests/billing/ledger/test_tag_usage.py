@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from billing import ledger, tag_usage
 from billing.demo.synthetic_usage import make_usage
 from billing.events import UsageEvent
-from billing.ledger import Entry
+from billing.ledger import posting, tag_usage
+from billing.ledger.posting import Entry
 from billing.models import DailyTagUsage, ModelPrice, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -44,10 +44,10 @@ def summed(name, **span):
 
 
 def test_the_drain_adds_each_call_under_each_of_its_tags():
-    ledger.post(
+    posting.post(
         [an_entry(tags={"feature": "chat", "team": "a"}), an_entry(tags={"feature": "chat"})], shard=0
     )
-    ledger.post([an_entry(tags={"feature": "search"}, cost=5_000), an_entry(tags={})], shard=0)
+    posting.post([an_entry(tags={"feature": "search"}, cost=5_000), an_entry(tags={})], shard=0)
 
     assert summed("feature") == {
         "search": (1, 16, Decimal("0.000005")),
@@ -60,17 +60,17 @@ def test_the_drain_adds_each_call_under_each_of_its_tags():
 def test_a_batch_posted_twice_counts_once():
     entries = [an_entry(tags={"feature": "chat"})]
 
-    ledger.post(entries, shard=0)
-    ledger.post(entries, shard=0)
+    posting.post(entries, shard=0)
+    posting.post(entries, shard=0)
 
     assert summed("feature")["chat"][0] == 1
 
 
 def test_values_beyond_the_most_are_summed_as_others(monkeypatch):
     monkeypatch.setattr(tag_usage, "MOST_VALUES", 3)
-    ledger.post([an_entry(tags={"call": f"c{number}"}) for number in range(2)], shard=0)
+    posting.post([an_entry(tags={"call": f"c{number}"}) for number in range(2)], shard=0)
 
-    ledger.post([an_entry(tags={"call": f"c{number}"}) for number in range(6)], shard=0)
+    posting.post([an_entry(tags={"call": f"c{number}"}) for number in range(6)], shard=0)
 
     assert {value: calls for value, (calls, *_) in summed("call").items()} == {
         "c0": 2,
@@ -111,6 +111,6 @@ def test_ledger_rows_are_found_by_tag_through_the_index():
 
 
 def test_a_days_rollup_is_one_row_for_each_value_and_model():
-    ledger.post([an_entry(tags={"f": "x"}), an_entry(tags={"f": "x"}, model="opus")], shard=0)
+    posting.post([an_entry(tags={"f": "x"}), an_entry(tags={"f": "x"}, model="opus")], shard=0)
 
     assert DailyTagUsage.objects.count() == 2

@@ -6,10 +6,10 @@ import pytest
 from django.db.models import F, Sum
 
 from billing.events import UsageEvent
-from billing.histogram import histogram
+from billing.ledger.histogram import histogram
+from billing.ledger.roll_up import add_to_roll_up
 from billing.models import DailyTotal, DailyUsage, PeriodUsage
 from billing.request_ids import new_request_id
-from billing.roll_up import add_to_roll_up
 from tests.factories import DailyUsageFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db

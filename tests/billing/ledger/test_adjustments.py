@@ -7,7 +7,7 @@ import pytest
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from billing.adjustments import AlreadyBooked, book, end_grants
+from billing.ledger.adjustments import AlreadyBooked, book, end_grants
 from billing.models import Adjustment
 from billing.money import to_nano
 from gateway_project.shards import tenant_key

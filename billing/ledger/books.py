@@ -9,8 +9,8 @@ import msgspec
 from django.conf import settings
 from django.db import connection, transaction
 
-from billing.chain import take_turn
 from billing.events import UsageEvent, decode
+from billing.ledger.chain import take_turn
 from billing.models import PeriodUsage, UsageRecord
 from billing.money import to_usd
 from billing.periods import Span, period_of

@@ -9,10 +9,10 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from billing.ledger import Entry, post
+from billing.ledger.posting import Entry, post
+from billing.ledger.verify import adopt, verify
 from billing.models import LedgerBatch, UsageRecord
-from billing.verify import adopt, verify
-from tests.billing.test_ledger import an_event
+from tests.billing.ledger.test_posting import an_event
 from tests.factories import TenantFactory, UsageRecordFactory, request_id_at
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,10 +8,10 @@ from django.urls import reverse
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from billing.adjustments import book
-from billing.balance import balance_of
 from billing.events import UsageEvent
-from billing.ledger import Entry, post
+from billing.ledger.adjustments import book
+from billing.ledger.balance import balance_of
+from billing.ledger.posting import Entry, post
 from billing.request_ids import new_request_id
 from tests.factories import (
     DailyUsageFactory,

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connection
 
 from billing.events import UsageEvent
-from billing.histogram import histogram
+from billing.ledger.histogram import histogram
 from billing.money import to_usd
 
 # The roll-up's columns and their types: what makes a row, what is added up, and the histograms.

@@ -4,7 +4,7 @@ import logging
 
 from django.db import transaction
 
-from billing.books import Book, check_books
+from billing.ledger.books import Book, check_books
 from billing.models import DriftReport
 from billing.spend import counter_of
 from billing.webhooks.publish import EventType, publish

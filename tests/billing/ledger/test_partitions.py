@@ -5,7 +5,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from billing.partitions import make_partitions, rows_without_a_month
+from billing.ledger.partitions import make_partitions, rows_without_a_month
 from tests.factories import UsageRecordFactory
 
 pytestmark = pytest.mark.django_db

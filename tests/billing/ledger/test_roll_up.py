@@ -4,10 +4,10 @@ from decimal import Decimal
 
 import pytest
 
-from billing.books import check_books
-from billing.ledger import Entry, post
+from billing.ledger.books import check_books
+from billing.ledger.posting import Entry, post
 from billing.models import DailyUsage
-from tests.billing.test_ledger import an_event
+from tests.billing.ledger.test_posting import an_event
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,12 +11,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing import archive
-from billing.archive import CannotArchive, archive_month, months_to_archive, restore_month
 from billing.exports import export
 from billing.exports.export import Filter
+from billing.ledger import archive
+from billing.ledger.archive import CannotArchive, archive_month, months_to_archive, restore_month
+from billing.ledger.partitions import make_partitions, months_with_a_partition
 from billing.models import DailyUsage, LedgerArchive, UsageRecord
-from billing.partitions import make_partitions, months_with_a_partition
 from tests.factories import DailyUsageFactory, StatementFactory, TenantFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db

@@ -9,9 +9,9 @@ import pytest
 from django.core.management import call_command
 
 from billing import meter, reaper
-from billing.drain import Drain, drain_all
 from billing.events import UsageEvent, encode
-from billing.ledger import Entry, post
+from billing.ledger.drain import Drain, drain_all
+from billing.ledger.posting import Entry, post
 from billing.models import Adjustment, BudgetAlert, DailyUsage, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -83,7 +83,7 @@ def test_what_a_dead_drain_has_read_is_taken_over(tenant, redis_server, monkeypa
     dead = Drain()
     monkeypatch.setattr(dead, "_post", lambda *_: 0)
     dead.step()
-    monkeypatch.setattr("billing.drain.CLAIM_AFTER_MS", 0)
+    monkeypatch.setattr("billing.ledger.drain.CLAIM_AFTER_MS", 0)
 
     drain_all()
 

@@ -15,16 +15,16 @@ import msgspec
 from django.db import OperationalError, connection, transaction
 from psycopg.types.json import Jsonb
 
-from billing.adjustments import keep_figures
 from billing.alerts.thresholds import tell_threshold
-from billing.chain import sealing, take_turn
 from billing.events import UsageEvent, decode
+from billing.ledger.adjustments import keep_figures
+from billing.ledger.chain import sealing, take_turn
+from billing.ledger.roll_up import add_to_roll_up
+from billing.ledger.tag_usage import add_tags
 from billing.models import Adjustment, UsageRecord
 from billing.models.adjustment import AdjustmentKind
 from billing.money import to_usd
 from billing.request_ids import created_at
-from billing.roll_up import add_to_roll_up
-from billing.tag_usage import add_tags
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 

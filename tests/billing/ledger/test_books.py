@@ -12,11 +12,11 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from billing import books
-from billing.books import check_books
-from billing.drain import drain_all
 from billing.events import UsageEvent
-from billing.ledger import Entry, post
+from billing.ledger import books
+from billing.ledger.books import check_books
+from billing.ledger.drain import drain_all
+from billing.ledger.posting import Entry, post
 from billing.models import DriftReport, UsageRecord, WebhookDelivery
 from billing.periods import period_of
 from billing.request_ids import new_request_id

@@ -16,8 +16,8 @@ import msgspec
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
+from billing.ledger.partitions import make_partitions, months_with_a_partition
 from billing.models import LedgerArchive, UsageRecord
-from billing.partitions import make_partitions, months_with_a_partition
 from gateway_project.errors import TenantryError
 
 # Closing looks 400 days back for late rows.

@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from billing.adjustments import book
 from billing.alerts.thresholds import catch_up
+from billing.ledger.adjustments import book
 from billing.models import Adjustment, BudgetAlert
 from billing.repricing import Asked, book_repricing
 from tests.factories import (

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.db.models import Sum
 
-from billing.adjustments import balance_rows
+from billing.ledger.adjustments import balance_rows
 from billing.models import Adjustment, AdjustmentKind, DailyUsage, UsageRecord
 from billing.spend import budget_of, current_spend
 from tenants.models import Tenant

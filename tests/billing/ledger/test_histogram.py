@@ -3,7 +3,7 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.histogram import BOUNDS_MS, histogram, percentile
+from billing.ledger.histogram import BOUNDS_MS, histogram, percentile
 
 
 def test_nothing_measured_is_no_histogram():

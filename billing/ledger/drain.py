@@ -11,7 +11,7 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
-from billing.ledger import Batch, Entry, post, read_entry
+from billing.ledger.posting import Batch, Entry, post, read_entry
 from gateway_project.policy_changes import store
 from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import tag

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from billing.chain import GENESIS, ROW_HASH, batch_hash, sealing, take_turn
+from billing.ledger.chain import GENESIS, ROW_HASH, batch_hash, sealing, take_turn
 
 _ADOPTED_AT_ONCE = 10_000
 _ITS_ROW = """billing_usagerecord row
