@@ -14,9 +14,9 @@ from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 
 from billing.ledger.books import undrained
+from billing.meter.current_spend import budget_of
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
 from billing.periods import Span, period_of
-from billing.spend import budget_of
 from billing.webhooks.publish import EventType, publish
 from tenants.models import Tenant
 

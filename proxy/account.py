@@ -11,16 +11,16 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from billing import meter
-from billing.downgrades import saved_between
 from billing.events import UsageEvent
 from billing.ledger import refusal_counts, tag_usage
 from billing.ledger.tag_usage import TagSum
+from billing.meter.downgrades import saved_between
+from billing.meter.limit_status import BudgetStanding, standing
+from billing.meter.rebuild import TOKENS, undrained_events
 from billing.models import DailyUsage, UsageRecord
 from billing.money import to_usd
 from billing.periods import Span
-from billing.rebuild import TOKENS, undrained_events
 from billing.request_ids import created_at
-from billing.standing import BudgetStanding, standing
 from gateway_project.shards import shard_of
 from proxy import database
 from proxy.decision import downgrade_of

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 from django.urls import Resolver404
 
+from billing.meter.errors import DailyTokensExceeded, RateLimited
 from billing.money import NANO
-from billing.refusals import DailyTokensExceeded, RateLimited
 from gateway_project.errors import TenantryError
 from proxy import headers as header_lists
 from proxy import telemetry

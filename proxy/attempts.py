@@ -13,8 +13,8 @@ import msgspec
 from django.conf import settings
 
 from billing import meter
+from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.pricing import ModelNotPriced
-from billing.refusals import BudgetExceeded, MeteringUnavailable
 from proxy import headers as header_lists
 from proxy import upstreams
 from proxy.breaker import Breaker, breaker_of

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from billing import meter
-from billing.refusals import MeteringUnavailable
+from billing.meter.errors import MeteringUnavailable
 from gateway_project.health import BREAKER_BOARD as BOARD
 from proxy.background import keep
 

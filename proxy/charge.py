@@ -8,15 +8,15 @@ from itertools import chain, repeat
 import msgspec
 
 from billing import meter
-from billing.asking import Admission
 from billing.events import OVERRAN
-from billing.learned import sizes
-from billing.lease import Lease, Offer
+from billing.meter.admission import Admission
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.lease import Lease, Offer
+from billing.meter.output_sizes import sizes
+from billing.meter.overruns import count_overrun
+from billing.meter.settlement import Outcome
 from billing.money import NanoUSD, to_usd
-from billing.overruns import count_overrun
 from billing.pricing import PriceBook, cost, with_margin
-from billing.refusals import MeteringUnavailable
-from billing.settling import Outcome
 from billing.usage import Usage
 from proxy import telemetry, tracing
 from proxy.background import keep, wait_for

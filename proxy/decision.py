@@ -3,13 +3,13 @@
 from typing import Any
 
 from billing import meter
-from billing.asking import Admission
-from billing.downgrades import targets_of
-from billing.lease import Facts, Offer, Run
+from billing.meter.admission import Admission
+from billing.meter.downgrades import targets_of
+from billing.meter.errors import BudgetExceeded, MeteringUnavailable
+from billing.meter.lease import Facts, Offer, Run
+from billing.meter.limit_status import Standing, standing
 from billing.money import to_usd
 from billing.pricing import cost, with_margin
-from billing.refusals import BudgetExceeded, MeteringUnavailable
-from billing.standing import Standing, standing
 from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from proxy.bounds import input_bound

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from billing import meter, replay
+from billing import meter
 from billing.ledger import refusal_counts
-from billing.refusals import MeteringUnavailable
+from billing.meter import heartbeat
+from billing.meter.errors import MeteringUnavailable
 from proxy import background, telemetry, tracing
 from proxy.upstream import close_all
 
@@ -57,7 +58,7 @@ async def _beat() -> None:
 
 
 async def _beat_once() -> None:
-    await replay.beat(meter.WORKER)
+    await heartbeat.beat(meter.WORKER)
 
 
 async def _flush() -> None:

@@ -5,8 +5,8 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from billing.learned import sizes
-from billing.lease import Offer, Run
+from billing.meter.lease import Offer, Run
+from billing.meter.output_sizes import sizes
 from billing.money import LARGEST_BUDGET_USD, to_nano
 from billing.pricing import MILLION, ModelNotPriced, PriceBook, with_margin
 from proxy.bounds import input_bound, searching_bound

@@ -6,8 +6,8 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from billing.idempotency import CLAIM_MS, Claim, Kept
-from billing.refusals import MeteringUnavailable
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.idempotency import CLAIM_MS, Claim, Kept
 from gateway_project.errors import TenantryError
 from proxy.answers import Answer
 from proxy.background import keep

@@ -8,9 +8,9 @@ import msgspec
 from django.db import DatabaseError, close_old_connections
 
 from billing import meter
-from billing.lease import Facts, Offer
 from billing.ledger import refusal_counts
 from billing.meter import StalePolicy
+from billing.meter.lease import Facts, Offer
 from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
 from gateway_project.errors import TenantryError
 from proxy.answers import Answer, passed_on, usd_text

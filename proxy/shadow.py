@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from billing.asking import Admission
 from billing.ledger import refusal_counts
+from billing.meter.admission import Admission
 from billing.money import spend_at
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.choice import Ask

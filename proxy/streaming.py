@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 
-from billing.refusals import BudgetExceeded, MeteringUnavailable
+from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from gateway_project.errors import TenantryError
 from proxy.answers import Answer, passed_on
 from proxy.background import keep

@@ -18,8 +18,8 @@ import msgspec
 from django.conf import settings
 from prometheus_client import Counter, Histogram, values
 
-from billing.lease import Lease
-from billing.settling import Outcome
+from billing.meter.lease import Lease
+from billing.meter.settlement import Outcome
 from gateway_project.errors import TenantryError
 from gateway_project.logs import redacted
 

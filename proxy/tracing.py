@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from billing.lease import Lease
+from billing.meter.lease import Lease
+from billing.meter.settlement import Outcome
 from billing.money import to_usd
-from billing.settling import Outcome
 
 _PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "gcp.gemini", "grok": "x_ai"}
 _tracer: Any = None

@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
+from billing.meter.current_spend import budget_of
 from billing.models import (
     AlertKind,
     BudgetAlert,
@@ -22,7 +23,6 @@ from billing.models import (
     WebhookEndpoint,
 )
 from billing.periods import day_of, period_of
-from billing.spend import budget_of
 from billing.webhooks.publish import EventType, event_id, publish
 from tenants.models import ApiKey, Tenant
 from tenants.policy import BudgetMode

@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import downgrades
 from billing.ledger import refusal_counts, tag_usage
+from billing.meter import downgrades
 from tenants.models import Tenant
 
 DAYS = 30

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from billing.api.strict import Pages, Strict
 from billing.ledger.balance import Balance, Movement, balance_of
-from billing.spend import budget_of, current_spend
+from billing.meter.current_spend import budget_of, current_spend
 from routing.models import Model
 from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
 
+from billing.meter.current_spend import counter_of, current_spend
 from billing.models import Adjustment, AdjustmentKind
-from billing.spend import counter_of, current_spend
 from gateway_project.errors import TenantryError
 from tenants.models import Tenant
 from tenants.policy import BudgetMode

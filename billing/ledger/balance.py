@@ -9,8 +9,8 @@ import msgspec
 from django.db.models import Sum
 
 from billing.ledger.adjustments import balance_rows
+from billing.meter.current_spend import budget_of, current_spend
 from billing.models import Adjustment, AdjustmentKind, DailyUsage, UsageRecord
-from billing.spend import budget_of, current_spend
 from tenants.models import Tenant
 
 # What pages and the API show of the movements: years of them.

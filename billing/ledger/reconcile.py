@@ -5,8 +5,8 @@ import logging
 from django.db import transaction
 
 from billing.ledger.books import Book, check_books
+from billing.meter.current_spend import counter_of
 from billing.models import DriftReport
-from billing.spend import counter_of
 from billing.webhooks.publish import EventType, publish
 from gateway_project.policy_changes import store
 from gateway_project.shards import tenant_key

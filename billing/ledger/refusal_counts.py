@@ -15,8 +15,8 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import Sum
 from prometheus_client import Counter as Metric
 
+from billing.meter.prepared_policy import spans
 from billing.models import DailyVerdict
-from billing.terms import spans
 from tenants.policy import Policy
 
 logger = logging.getLogger("tenantry.billing")

@@ -27,8 +27,8 @@ from django.utils.safestring import SafeString
 
 from billing.events import OVERRAN
 from billing.ledger.histogram import percentile
+from billing.meter.overruns import recent_overruns
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
-from billing.overruns import recent_overruns
 from gateway_project.console import cells
 from gateway_project.console.charts import Point, bars_by_day
 from gateway_project.console.first_steps import first_call, first_steps

@@ -18,8 +18,8 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from billing import downgrades
 from billing.ledger import refusal_counts
+from billing.meter import downgrades
 from billing.money import to_usd
 from billing.simulation import Outcome
 from billing.what_if import terms_for, what_if

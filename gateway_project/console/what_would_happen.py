@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from billing import meter
-from billing.lease import Facts
+from billing.meter.lease import Facts
 from billing.pricing import price_book
 from proxy.charge import BYTES_PER_TOKEN
 from proxy.decision import decision_on

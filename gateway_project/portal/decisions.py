@@ -3,8 +3,8 @@
 from datetime import date, timedelta
 from typing import Any
 
-from billing import downgrades
 from billing.ledger import refusal_counts
+from billing.meter import downgrades
 from tenants.models import Tenant
 
 DAYS = 30

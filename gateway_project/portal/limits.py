@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from billing.ledger.refusal_counts import sums
+from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord
-from billing.rebuild import TOKENS
 from gateway_project.console import cells
 from gateway_project.portal.access import member, page
 from tenants.live import live

@@ -8,10 +8,10 @@ from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from billing.meter.current_spend import budget_of, current_spend
+from billing.meter.rebuild import TOKENS
 from billing.models import BudgetAlert, DailyUsage
 from billing.periods import period_of
-from billing.rebuild import TOKENS
-from billing.spend import budget_of, current_spend
 from gateway_project.console import cells
 from gateway_project.portal.access import member, page
 from gateway_project.portal.decisions import decisions

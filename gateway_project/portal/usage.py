@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from billing.exports import export
 from billing.ledger import tag_usage
+from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord, UsageStatus
-from billing.rebuild import TOKENS
 from billing.request_ids import created_at
 from gateway_project.portal.access import member, page
 from gateway_project.streamed import streamed

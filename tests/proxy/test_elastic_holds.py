@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing.learned import LEAST, MOST, UNKNOWN, OutputSizes
+from billing.meter.output_sizes import LEAST, MOST, UNKNOWN, OutputSizes
 from tests.proxy.gateway import caller, post
 from tests.proxy.upstream import START, STOP, event, stream
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from billing import replay
+from billing.meter import heartbeat
 from proxy import lifespan
 
 
@@ -16,7 +16,7 @@ async def test_the_heart_beats_on_whatever_went_wrong(monkeypatch):
     async def flush():
         raise OSError("standard output is closed")
 
-    monkeypatch.setattr(replay, "beat", beat)
+    monkeypatch.setattr(heartbeat, "beat", beat)
     monkeypatch.setattr(lifespan, "_flush", flush)
     monkeypatch.setattr(lifespan, "BEAT_SECONDS", 0.01)
     beating = asyncio.create_task(lifespan._beat())

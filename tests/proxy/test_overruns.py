@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing.events import OVERRAN
-from billing.overruns import recent_overruns
+from billing.meter.overruns import recent_overruns
 from tests.proxy.gateway import post
 from tests.proxy.upstream import message, raw
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import idempotency
+from billing.meter import idempotency
 from tests.factories import ApiKeyFactory, TenantFactory
 from tests.proxy.gateway import caller, post
 from tests.proxy.upstream import message, raw

@@ -10,9 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from billing import meter, replay
+from billing import meter
 from billing.ledger.drain import BATCH, RECOVERABLE, Drain
-from billing.reaper import Reaper
+from billing.meter import heartbeat
+from billing.meter.reaper import Reaper
 from gateway_project.errors import TenantryError
 from gateway_project.policy_changes import replay_policy_changes
 
@@ -66,7 +67,7 @@ async def chores(reaper: Reaper) -> None:
     """Open the meter where it was never opened, and settle what the dead left."""
     try:
         await open_meter()
-        await replay.beat(meter.WORKER)
+        await heartbeat.beat(meter.WORKER)
         await reaper.look()
     finally:
         await meter.pipe().close()

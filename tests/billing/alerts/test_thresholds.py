@@ -10,11 +10,11 @@ from django.db import transaction
 
 from billing import meter
 from billing.alerts.thresholds import catch_up
-from billing.lease import Facts, Offer
 from billing.ledger import drain
 from billing.ledger.adjustments import book, end_grants
 from billing.ledger.drain import Drain, drain_all
 from billing.ledger.posting import post, read_entry
+from billing.meter.lease import Facts, Offer
 from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
 from billing.money import to_nano
 from billing.request_ids import new_request_id

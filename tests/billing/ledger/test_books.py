@@ -35,7 +35,7 @@ def test_books_that_agree_leave_no_report(redis_server):
 
 
 def test_a_roll_up_that_differs_from_the_ledger_is_reported(redis_server):
-    from billing.spend import counter_of
+    from billing.meter.current_spend import counter_of
 
     tenant = TenantFactory()
     DailyUsageFactory(tenant=tenant, period_start=counter_of(tenant)[1], cost_usd=5)

@@ -8,14 +8,15 @@ import msgspec
 import pytest
 from django.core.management import call_command
 
-from billing import meter, reaper
+from billing import meter
 from billing.events import UsageEvent, encode
 from billing.ledger.drain import Drain, drain_all
 from billing.ledger.posting import Entry, post
+from billing.meter import reaper
 from billing.models import Adjustment, BudgetAlert, DailyUsage, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from tests.billing.test_meter import DOLLAR, a_principal, admit, an_offer, costing
+from tests.billing.meter.test_meter import DOLLAR, a_principal, admit, an_offer, costing
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

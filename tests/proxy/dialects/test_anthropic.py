@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from billing.refusals import BudgetExceeded
+from billing.meter.errors import BudgetExceeded
 from billing.usage import Usage
 from proxy import sse
 from proxy.dialects import ANTHROPIC, OPENAI

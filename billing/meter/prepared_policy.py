@@ -3,12 +3,12 @@
 import time
 from weakref import WeakKeyDictionary
 
-from billing.downgrades import lines_of
-from billing.lease import head
+from billing.meter.downgrades import lines_of
+from billing.meter.lease import head
+from billing.meter.redis_pipe import Argument, bulk
+from billing.meter.settlement import settle_keys
 from billing.money import spend_at
 from billing.periods import Span, day_of, period_of
-from billing.redis_pipe import Argument, bulk
-from billing.settling import settle_keys
 from gateway_project.shards import shard_of, tag, tenant_key
 from tenants.policy import BudgetMode, Policy, Principal
 

@@ -10,11 +10,7 @@ import msgspec
 from django.conf import settings
 
 from billing.events import UsageEvent
-from billing.lease import Facts, Lease, Offer, Run, head, stored
-from billing.memory import WORKER, Doubt
-from billing.money import to_usd
-from billing.redis_pipe import Argument, Script, ScriptCall, bulk
-from billing.refusals import (
+from billing.meter.errors import (
     BudgetExceeded,
     ConcurrencyLimited,
     DailyTokensExceeded,
@@ -22,7 +18,11 @@ from billing.refusals import (
     RateLimited,
     UserRateLimited,
 )
-from billing.terms import KEYS, Terms, limit_of
+from billing.meter.journal import WORKER, Doubt
+from billing.meter.lease import Facts, Lease, Offer, Run, head, stored
+from billing.meter.prepared_policy import KEYS, Terms, limit_of
+from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
+from billing.money import to_usd
 from gateway_project.shards import shard_of
 from tenants.policy import BudgetMode, Principal
 

@@ -7,10 +7,10 @@ from decimal import Decimal
 import msgspec
 import redis
 
-from billing.lease import Lease
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.lease import Lease
+from billing.meter.redis_pipe import RedisPipe
 from billing.money import to_usd
-from billing.redis_pipe import RedisPipe
-from billing.refusals import MeteringUnavailable
 from gateway_project.policy_changes import store
 from gateway_project.shards import every_tag, shard_of, tag
 

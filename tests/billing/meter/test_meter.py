@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from billing import meter
-from billing.lease import Facts, Offer, Run
-from billing.refusals import (
+from billing.meter.errors import (
     BudgetExceeded,
     ConcurrencyLimited,
     DailyTokensExceeded,
     RateLimited,
     UserRateLimited,
 )
+from billing.meter.lease import Facts, Offer, Run
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from routing.choice import Candidate, CatalogueModel, ComplexityRules

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from billing.asking import SCOPES, Asking
-from billing.lease import Facts, Run
 from billing.meter import heat, pipe
+from billing.meter.admission import SCOPES, Asking
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.lease import Facts, Run
+from billing.meter.prepared_policy import terms_of
 from billing.periods import Span
-from billing.refusals import MeteringUnavailable
-from billing.terms import terms_of
 from tenants.policy import Principal
 
 WINDOW_US = 60_000_000

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from billing.redis_pipe import Argument, Elsewhere, NodePipe, RedisPipe
-from billing.refusals import MeteringUnavailable
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.redis_pipe import Argument, Elsewhere, NodePipe, RedisPipe
 from gateway_project.redis_address import ClusterAddress, cluster_address
 
 _PAUSES = (0.002, 0.1)  # seconds before asking again: at first, at most

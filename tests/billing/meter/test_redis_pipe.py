@@ -7,8 +7,8 @@ import hiredis
 import pytest
 
 from billing import meter
-from billing.redis_pipe import Script, _failure
-from billing.refusals import MeteringUnavailable
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.redis_pipe import Script, _failure
 
 
 @pytest.mark.parametrize(

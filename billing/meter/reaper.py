@@ -2,9 +2,9 @@
 
 import time
 
-from billing.lease import Lease, Offer, OrphanedLease, read
 from billing.meter import pipe, settle
-from billing.settling import Outcome
+from billing.meter.lease import Lease, Offer, OrphanedLease, read
+from billing.meter.settlement import Outcome
 from billing.usage import Usage
 from gateway_project.shards import every_tag, tenant_key
 from routing.choice import Candidate, CatalogueModel

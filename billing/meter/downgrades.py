@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from django.db.models import QuerySet, Sum
 
+from billing.meter.current_spend import counter_of
 from billing.models import DailyUsage
 from billing.money import spend_at
-from billing.spend import counter_of
 from gateway_project.policy_changes import store
 from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import tenant_key

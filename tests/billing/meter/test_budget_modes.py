@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from billing.ledger.adjustments import book
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
-from billing.spend import counter_of, current_spend
+from billing.meter.current_spend import counter_of, current_spend
 from gateway_project.shards import every_tag, tenant_key
 from tenants.models import Tenant
 from tenants.modes import forget_idle_counters

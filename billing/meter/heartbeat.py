@@ -15,10 +15,10 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from billing import meter
-from billing.lease import Lease
-from billing.memory import Settlement, entry_id
+from billing.meter.journal import Settlement, entry_id
+from billing.meter.lease import Lease
+from billing.meter.redis_pipe import RedisPipe, Script
 from billing.models import UsageRecord, UsageStatus
-from billing.redis_pipe import RedisPipe, Script
 from gateway_project.shards import shard_of, tag, tenant_key
 from tenants.authentication import forget_policies
 

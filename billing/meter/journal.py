@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from billing.lease import Lease
-from billing.redis_pipe import ScriptCall
+from billing.meter.lease import Lease
+from billing.meter.redis_pipe import ScriptCall
 from gateway_project.shards import shard_of
 
 # This process, as leases and heartbeats name it.

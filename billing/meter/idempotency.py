@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from billing import meter
-from billing.redis_pipe import Script
+from billing.meter.redis_pipe import Script
 from gateway_project.shards import tenant_key
 
 KEPT_MS = 24 * 3600 * 1000

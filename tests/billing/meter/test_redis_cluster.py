@@ -13,14 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 
 from billing import meter
 from billing.ledger.drain import drain_all
+from billing.meter.errors import MeteringUnavailable
 from billing.models import UsageRecord
-from billing.refusals import MeteringUnavailable
 from gateway_project.policy_changes import put_tokens, store
 from gateway_project.redis_address import cluster_address
-from tests.billing.test_meter import DOLLAR, a_principal, admit, an_offer, costing
+from tests.billing.meter.test_meter import DOLLAR, a_principal, admit, an_offer, costing
 from tests.redis_cluster import running_cluster
 
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 SUITE = [f"tests/billing/test_{name}.py" for name in ("meter", "ledger", "books", "replay")]
 KEYS = "{s3}:t:7"
 

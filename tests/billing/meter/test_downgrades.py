@@ -3,10 +3,10 @@
 import pytest
 
 from billing import meter
-from billing.lease import Facts
-from billing.refusals import BudgetExceeded
+from billing.meter.errors import BudgetExceeded
+from billing.meter.lease import Facts
 from billing.request_ids import new_request_id
-from tests.billing.test_meter import CHEAP, DOLLAR, a_principal, an_offer, costing, ready, settled
+from tests.billing.meter.test_meter import CHEAP, DOLLAR, a_principal, an_offer, costing, ready, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["ready"]  # the fixture

@@ -8,16 +8,17 @@ import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import meter, reaper, replay
-from billing.lease import Facts
+from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
+from billing.meter import heartbeat, reaper
+from billing.meter.lease import Facts
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from gateway_project.shards import shard_of, tenant_key
-from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer
-from tests.billing.test_replay import admitted, costing, open_now
-from tests.billing.test_replay import tenant as tenant  # a fixture
+from tests.billing.meter.test_heartbeat import admitted, costing, open_now
+from tests.billing.meter.test_heartbeat import tenant as tenant  # a fixture
+from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer
 
 NOW = time.time
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +36,7 @@ async def test_a_reap_that_is_repeated_is_no_late_settle(tenant):
     admission = await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
     await meter.pipe().close()  # a new connection: what may be lost is repeated
-    await replay.beat("ledger")
+    await heartbeat.beat("ledger")
 
     await meter.settle(admission.lease, costing(2_000))
     rows, corrections = await books()
@@ -49,7 +50,7 @@ async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server):
     await reaper.reap(dead_after=-1)
     redis_server.flushall()
 
-    await replay.beat("ledger")
+    await heartbeat.beat("ledger")
     rows, corrections = await books()
 
     assert rows == [(Decimal("0.000005"), "orphaned", True)]
@@ -61,7 +62,7 @@ async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redi
     await reaper.reap(dead_after=-1)
     meter.memory.closed(admission.lease)
     redis_server.flushall()
-    await replay.beat("ledger")
+    await heartbeat.beat("ledger")
     open_now(redis_server, tenant)
 
     await meter.settle(admission.lease, costing(9_000))
@@ -79,7 +80,7 @@ async def test_a_settle_that_comes_after_a_reap_was_drained_and_a_flush_is_still
     await books()
     meter.memory.opened(admission.lease)  # the process that made the call has not heard of it
     redis_server.flushall()
-    await replay.beat("w")
+    await heartbeat.beat("w")
     open_now(redis_server, tenant)
     await admitted(tenant)  # the counters are there again
 
@@ -113,7 +114,7 @@ async def begun_a_minute_ago(tenant, redis_server):
 
 async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, redis_server):
     lease = await begun_a_minute_ago(tenant, redis_server)
-    await replay.beat(meter.WORKER)
+    await heartbeat.beat(meter.WORKER)
 
     assert await reaper.reap() == 0
     assert (await meter.settle(lease, costing(10))).first
@@ -121,7 +122,7 @@ async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenan
 
 async def test_a_reapers_own_clock_declares_nobody_dead(tenant, redis_server, monkeypatch):
     await begun_a_minute_ago(tenant, redis_server)
-    await replay.beat(meter.WORKER)
+    await heartbeat.beat(meter.WORKER)
     monkeypatch.setattr("time.time", lambda: NOW() + 3600)
 
     assert await reaper.reap() == 0

@@ -13,9 +13,11 @@ import django
 
 django.setup()
 
-from billing import rebuild  # noqa: E402 - models need Django set up
-from billing.meter import pipe  # noqa: E402
-from billing.rebuild import Cold, warm  # noqa: E402
+from billing.meter import (
+    pipe,
+    rebuild,
+)
+from billing.meter.rebuild import Cold, warm  # noqa: E402
 
 built: list[Cold] = []
 

@@ -16,7 +16,7 @@ from typing import Any
 import hiredis
 from redis.asyncio.connection import SSLConnection, parse_url
 
-from billing.refusals import MeteringUnavailable
+from billing.meter.errors import MeteringUnavailable
 
 _AWAY = {
     "LOADING",

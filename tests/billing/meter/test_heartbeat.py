@@ -6,19 +6,20 @@ import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import meter, replay
-from billing.lease import Facts
+from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
-from billing.memory import Memory, Settlement
+from billing.meter import heartbeat
+from billing.meter.errors import BudgetExceeded, MeteringUnavailable
+from billing.meter.journal import Memory, Settlement
+from billing.meter.lease import Facts
+from billing.meter.redis_pipe import AnswerLost, Script
 from billing.models import Adjustment, UsageRecord
-from billing.redis_pipe import AnswerLost, Script
-from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from gateway_project.shards import shard_of, tenant_key
 from tenants.authentication import forget
-from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer
+from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +33,7 @@ async def tenant(redis_server, settings):
     for shard in range(settings.METER_SHARDS):
         redis_server.hset(f"{{s{shard}}}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
     redis_server.hset(tenant_key(tenant.pk), "policy", "tenant")
-    await replay.beat("w")
+    await heartbeat.beat("w")
     yield tenant
     meter.memory.clear()
     await meter.pipe().close()
@@ -71,7 +72,7 @@ async def test_after_a_flush_settled_calls_that_were_not_drained_reach_the_ledge
     await meter.settle(admission.lease, costing(5_000))
     redis_server.flushall()
 
-    await replay.beat("w")
+    await heartbeat.beat("w")
     book, costs = await books_of(tenant)
 
     assert [int(cost * DOLLAR) for cost in costs] == [5_000]
@@ -84,7 +85,7 @@ async def test_after_a_flush_drained_calls_are_not_counted_twice(tenant, redis_s
     await books_of(tenant)
     redis_server.flushall()
 
-    await replay.beat("w")
+    await heartbeat.beat("w")
 
     assert redis_server.xlen(f"{{s{shard_of(tenant.pk)}}}:usage") == 0
 
@@ -92,7 +93,7 @@ async def test_after_a_flush_drained_calls_are_not_counted_twice(tenant, redis_s
 async def test_after_a_flush_open_calls_are_reserved_again_and_settle_once(tenant, redis_server):
     admission = await admitted(tenant)
     redis_server.flushall()
-    await replay.beat("w")
+    await heartbeat.beat("w")
     open_now(redis_server, tenant)
 
     second = await admitted(tenant)
@@ -108,7 +109,7 @@ async def test_after_a_flush_open_calls_are_reserved_again_and_settle_once(tenan
 
 async def test_nothing_is_admitted_before_every_process_had_a_beat(tenant, redis_server):
     redis_server.flushall()
-    await replay.beat("w")
+    await heartbeat.beat("w")
     redis_server.hset(f"{{s{shard_of(tenant.pk)}}}:shard", "policy", "everyone")
 
     with pytest.raises(MeteringUnavailable):
@@ -120,7 +121,7 @@ async def test_a_budget_spent_before_a_flush_is_spent_after_it(tenant, redis_ser
         admission = await admitted(tenant)
         await meter.settle(admission.lease, costing(30 * DOLLAR))
     redis_server.flushall()
-    await replay.beat("w")
+    await heartbeat.beat("w")
     open_now(redis_server, tenant)
 
     with pytest.raises(BudgetExceeded):
@@ -137,7 +138,7 @@ async def test_a_new_connection_makes_a_process_repeat_what_may_be_lost(tenant, 
     redis_server.hset(f"{place}:{settled.lease.counters[0]}", mapping={"spent": 0, "held": 0})
     await meter.pipe().close()
 
-    await replay.beat("w")
+    await heartbeat.beat("w")
 
     assert redis_server.xlen(f"{mark}:usage") == 1
     spent, held = redis_server.hmget(f"{place}:{settled.lease.counters[0]}", "spent", "held")
@@ -155,10 +156,10 @@ async def test_a_new_connection_counts_nothing_twice_that_waits_longer_than_its_
     redis_server.delete(f"{mark}:done:{admission.lease.request_id}")
     await meter.pipe().close()
 
-    await replay.beat("w")
+    await heartbeat.beat("w")
     redis_server.delete(f"{mark}:done:{admission.lease.request_id}")
     await meter.pipe().close()
-    await replay.beat("w")
+    await heartbeat.beat("w")
 
     spent = redis_server.hget(f"{tenant_key(tenant.pk)}:{admission.lease.counters[0]}", "spent")
     assert (int(spent), redis_server.xlen(f"{mark}:usage")) == (5_000, 1)
@@ -175,7 +176,7 @@ async def test_a_settle_without_an_answer_that_was_drained_stays_done_however_la
     redis_server.delete(f"{{s{shard_of(tenant.pk)}}}:done:{admission.lease.request_id}")
     await meter.pipe().close()
 
-    await replay.beat("w")
+    await heartbeat.beat("w")
     again = await meter.settle(admission.lease, costing(5_000))
     book, costs = await books_of(tenant)
 
@@ -196,7 +197,7 @@ async def test_a_lost_second_gives_no_drained_call_its_lease_back(tenant, redis_
     redis_server.hset(f"{place}:{lease.counters[0]}", mapping={"spent": 0, "held": DOLLAR})
     await meter.pipe().close()
 
-    await replay.beat("w")
+    await heartbeat.beat("w")
     book, costs = await books_of(tenant)
 
     assert not redis_server.exists(f"{place}:leases")
@@ -210,8 +211,8 @@ async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
     await meter.settle(admission.lease, costing(5_000))
     redis_server.flushall()
 
-    await asyncio.gather(replay.beat("w"), replay.beat("v"))
-    await replay.beat("w")
+    await asyncio.gather(heartbeat.beat("w"), heartbeat.beat("v"))
+    await heartbeat.beat("w")
 
     assert redis_server.xlen(f"{{s{shard_of(tenant.pk)}}}:usage") == 1
     assert redis_server.hlen(f"{tenant_key(tenant.pk)}:leases") == 1
@@ -220,11 +221,11 @@ async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
 async def test_what_was_drained_is_forgotten(tenant, redis_server):
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
-    await replay.beat("w")
+    await heartbeat.beat("w")
     before = len(meter.memory._settles[shard_of(tenant.pk)])
     await books_of(tenant)
     await asyncio.sleep(0.01)
-    await replay.beat("w")
+    await heartbeat.beat("w")
 
     assert (before, len(meter.memory._settles[shard_of(tenant.pk)])) == (1, 0)
 
@@ -257,7 +258,7 @@ async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_serve
         await admitted(tenant)
     place = tenant_key(tenant.pk)
     before = redis_server.hlen(f"{place}:leases")
-    await replay.beat("w")
+    await heartbeat.beat("w")
 
     assert (before, redis_server.hkeys(f"{place}:leases")) == (2, [first.lease.request_id.encode()])
     assert int(redis_server.hget(f"{place}:{first.lease.counters[0]}", "held")) == DOLLAR
@@ -267,15 +268,15 @@ async def test_policies_are_read_anew_where_redis_may_say_an_old_token_again(
     tenant, redis_server, monkeypatch
 ):
     read_anew = []
-    monkeypatch.setattr(replay, "forget_policies", lambda: read_anew.append(True))
+    monkeypatch.setattr(heartbeat, "forget_policies", lambda: read_anew.append(True))
     for _ in range(3):
-        await replay.beat("w")  # by then each node of a cluster has its connection
+        await heartbeat.beat("w")  # by then each node of a cluster has its connection
     read_anew.clear()
-    await replay.beat("w")
+    await heartbeat.beat("w")
     before = list(read_anew)
     await meter.pipe().close()  # as its server's end would
-    await replay.beat("w")
-    await replay.beat("w")
+    await heartbeat.beat("w")
+    await heartbeat.beat("w")
 
     assert before == []
     assert read_anew

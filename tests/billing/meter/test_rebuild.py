@@ -14,18 +14,19 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
-from billing import meter, rebuild
-from billing.lease import Facts, Run
+from billing import meter
 from billing.ledger.drain import Drain
+from billing.meter import rebuild
+from billing.meter.errors import BudgetExceeded, MeteringUnavailable
+from billing.meter.lease import Facts, Run
+from billing.meter.settlement import TOMBSTONE_SECONDS
 from billing.models import DailyUsage
-from billing.refusals import BudgetExceeded, MeteringUnavailable
 from billing.request_ids import new_request_id
-from billing.settling import TOMBSTONE_SECONDS
 from gateway_project.shards import shard_of, tenant_key
 from tenants.models import Tenant
 from tenants.policy import KeyPolicy
-from tests.billing.cold_herd import colds
-from tests.billing.test_meter import DOLLAR, MODEL, a_principal, an_offer, costing
+from tests.billing.meter.cold_herd import colds
+from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer, costing
 from tests.factories import DailyUsageFactory, TenantFactory, TierFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,7 +112,7 @@ async def test_processes_that_meet_the_same_cold_counters_build_each_once(tenant
     url = urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "ignore", "-m", "tests.billing.cold_herd", DAY),
+            *(sys.executable, "-W", "ignore", "-m", "tests.billing.meter.cold_herd", DAY),
             *(str(each.pk) for each in tenants),
             env={**os.environ, "DATABASE_URL": url},
             stdin=subprocess.PIPE,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from billing.events import encode
-from billing.lease import Lease
-from billing.memory import Settlement
-from billing.redis_pipe import Argument, Script, ScriptCall, bulk
+from billing.meter.journal import Settlement
+from billing.meter.lease import Lease
+from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
 from billing.usage import Usage
 from gateway_project.shards import shard_of, tag, tenant_key
 

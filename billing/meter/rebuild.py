@@ -20,10 +20,10 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 from django.db.models import F, Sum
 
 from billing.events import UsageEvent, decode
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.redis_pipe import RedisPipe, Script
 from billing.models import DailyUsage, UsageRecord
 from billing.money import to_nano
-from billing.redis_pipe import RedisPipe, Script
-from billing.refusals import MeteringUnavailable
 from gateway_project.shards import shard_of, tag, tenant_key
 
 _BEGIN, _SEED = Script("begin_rebuild"), Script("seed")

@@ -9,16 +9,16 @@ from typing import Any
 
 from django.conf import settings
 
-from billing.asking import SCOPES, Admission, Asking
-from billing.lease import Facts, Lease, Offer, Run
-from billing.memory import WORKER, Memory, Settlement, entry_id
+from billing.meter.admission import SCOPES, Admission, Asking
+from billing.meter.errors import BudgetExceeded, MeteringUnavailable
+from billing.meter.journal import WORKER, Memory, Settlement, entry_id
+from billing.meter.lease import Facts, Lease, Offer, Run
+from billing.meter.prepared_policy import spans, terms_of
+from billing.meter.rebuild import Cold, warm
+from billing.meter.redis_cluster import open_pipe
+from billing.meter.redis_pipe import AnswerLost, RedisPipe, Script
+from billing.meter.settlement import REAPED_SECONDS, Outcome, Settled, settlement_of
 from billing.money import to_usd
-from billing.rebuild import Cold, warm
-from billing.redis_cluster import open_pipe
-from billing.redis_pipe import AnswerLost, RedisPipe, Script
-from billing.refusals import BudgetExceeded, MeteringUnavailable
-from billing.settling import REAPED_SECONDS, Outcome, Settled, settlement_of
-from billing.terms import spans, terms_of
 from gateway_project.shards import shard_of, tag, tenant_key
 from tenants.policy import Principal
 

@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from billing import meter, reaper, replay, terms
-from billing.asking import short
-from billing.lease import Facts, Run
+from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
+from billing.meter import heartbeat, prepared_policy, reaper
+from billing.meter.admission import short
+from billing.meter.errors import BudgetExceeded, ConcurrencyLimited
+from billing.meter.lease import Facts, Run
 from billing.models import Adjustment, UsageRecord
 from billing.periods import period_of
-from billing.refusals import BudgetExceeded, ConcurrencyLimited
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from gateway_project.policy_changes import put_tokens, store
 from gateway_project.shards import every_tag, tenant_key
 from tenants.policy import KeyPolicy, PolicyVersion
-from tests.billing.test_meter import CHEAP, MODEL, a_principal, an_offer
+from tests.billing.meter.test_meter import CHEAP, MODEL, a_principal, an_offer
 from tests.factories import ApiKeyFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,7 +154,7 @@ class Meter(RuleBasedStateMachine):
     def admitted(self, offers, **arguments):
         """The lease, or what refused it."""
         clock = SimpleNamespace(time=lambda: time.time() + self.skew)
-        with patch("billing.terms.time", clock):
+        with patch("billing.meter.prepared_policy.time", clock):
             try:
                 return self.loop.run(meter.admit(self.principal, offers, **arguments)).lease, None
             except BudgetExceeded as refusal:
@@ -227,8 +228,8 @@ class Meter(RuleBasedStateMachine):
     def clock_goes_wrong(self, seconds):
         """This process's clock, not Redis's, which tells it which period it is."""
         self.skew = seconds
-        terms._spans.clear()
-        terms._terms.clear()
+        prepared_policy._spans.clear()
+        prepared_policy._terms.clear()
 
     @rule(data=st.data())
     def a_counter_is_evicted(self, data):
@@ -242,7 +243,7 @@ class Meter(RuleBasedStateMachine):
 
     @rule()
     def every_process_beats(self):
-        self.loop.run(replay.beat("w"))
+        self.loop.run(heartbeat.beat("w"))
 
     @staticmethod
     def _counts(name):
