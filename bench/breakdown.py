@@ -20,7 +20,7 @@ STAGES = {
     "1 authenticate": ("(tenants/authentication.py", "(tenants/throttle.py"),
     "2 parse": (".parse (proxy/dialects", "(proxy/bodies.py", "(proxy/bounds.py", "decode (proxy/dialects",
                 "person (proxy/", "tags_of (proxy/", "read (proxy/headers.py", "_system_text"),
-    "3 route and price": ("(routing/", "(proxy/offers.py", "(billing/pricing.py", "plan_of (proxy/serve.py"),
+    "3 route and price": ("(routing/", "(proxy/offers.py", "(billing/prices/price_book.py", "plan_of (proxy/serve.py"),
     "4 admit": ("admit (billing/meter/__init__.py", "Asking", "(billing/meter/admission.py", "(billing/meter/prepared_policy.py",
                 "_admit (proxy/serve.py", "admitted (proxy/serve.py",
                 "(billing/meter/lease.py", "(billing/periods.py", "(billing/meter/journal.py"),

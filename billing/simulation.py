@@ -9,7 +9,7 @@ import msgspec
 
 from billing.models.usage_record import UsageStatus
 from billing.money import spend_at, to_nano
-from billing.pricing import ModelNotPriced, PriceBook, cost, with_margin
+from billing.prices.price_book import ModelNotPriced, PriceBook, cost, with_margin
 from billing.usage import Usage
 from routing.choice import Ask, Complexity, ComplexityRules
 from routing.complexity import why_complex

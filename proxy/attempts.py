@@ -14,7 +14,7 @@ from django.conf import settings
 
 from billing import meter
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from billing.pricing import ModelNotPriced
+from billing.prices.price_book import ModelNotPriced
 from proxy import headers as header_lists
 from proxy import upstreams
 from proxy.breaker import Breaker, breaker_of

@@ -16,7 +16,7 @@ from billing.meter.output_sizes import sizes
 from billing.meter.overruns import count_overrun
 from billing.meter.settlement import Outcome
 from billing.money import NanoUSD, to_usd
-from billing.pricing import PriceBook, cost, with_margin
+from billing.prices.price_book import PriceBook, cost, with_margin
 from billing.usage import Usage
 from proxy import telemetry, tracing
 from proxy.background import keep, wait_for

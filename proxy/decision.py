@@ -9,7 +9,7 @@ from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import Facts, Offer, Run
 from billing.meter.limit_status import Standing, standing
 from billing.money import to_usd
-from billing.pricing import cost, with_margin
+from billing.prices.price_book import cost, with_margin
 from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from proxy.bounds import input_bound

@@ -11,7 +11,7 @@ from billing import meter
 from billing.ledger import refusal_counts
 from billing.meter import StalePolicy
 from billing.meter.lease import Facts, Offer
-from billing.pricing import ModelNotPriced, PriceBook, known_price_book, price_book
+from billing.prices.price_book import ModelNotPriced, PriceBook, known_price_book, price_book
 from gateway_project.errors import TenantryError
 from proxy.answers import Answer, passed_on, usd_text
 from proxy.attempts import forward

@@ -17,8 +17,8 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 from billing.admin.price_timeline import timeline
 from billing.admin.reprice import reprice_page
 from billing.models import ModelPrice
-from billing.price_guard import slips
-from billing.rates import CACHED, Rates, with_cached_as_input
+from billing.prices.rates import CACHED, Rates, with_cached_as_input
+from billing.prices.unit_check import slips
 from gateway_project.console.pages import InsertOnlyPage, staff_of
 
 COLUMNS = (

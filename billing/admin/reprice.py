@@ -14,7 +14,7 @@ from unfold.widgets import (
 )
 
 from billing.models import ModelPrice
-from billing.repricing import Asked, Repricing, book_repricing, preview
+from billing.prices.repricing import Asked, Repricing, book_repricing, preview
 from gateway_project.console import cells
 from gateway_project.console.pages import staff_of
 from gateway_project.errors import TenantryError

@@ -7,8 +7,8 @@ from rest_framework import mixins, serializers, viewsets
 
 from billing.api.strict import Pages, Strict
 from billing.models import ModelPrice
-from billing.price_guard import slips
-from billing.rates import CACHED, Rates, with_cached_as_input
+from billing.prices.rates import CACHED, Rates, with_cached_as_input
+from billing.prices.unit_check import slips
 from routing.models import Model
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from billing import meter
 from billing.meter.lease import Facts
-from billing.pricing import price_book
+from billing.prices.price_book import price_book
 from proxy.charge import BYTES_PER_TOKEN
 from proxy.decision import decision_on
 from proxy.dialects.base import ParsedRequest

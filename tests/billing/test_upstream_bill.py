@@ -20,7 +20,7 @@ from billing.bill_lines import BadBill, BillLine
 from billing.events import UsageEvent
 from billing.ledger.posting import Entry, post
 from billing.models import BillCheck, UpstreamUsage, WebhookDelivery
-from billing.repricing import Asked, book_repricing
+from billing.prices.repricing import Asked, book_repricing
 from billing.tasks import check_upstream_bill
 from billing.upstream_bill import check_recent, import_bill
 from billing.upstream_report import import_report

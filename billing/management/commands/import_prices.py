@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from billing.models import ModelPrice
-from billing.price_import import Change, propose, write
-from billing.rates import DEFAULT_RATES
+from billing.prices.importing import Change, propose, write
+from billing.prices.rates import DEFAULT_RATES
 from routing.models import Model
 
 

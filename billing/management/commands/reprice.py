@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import ModelPrice
-from billing.repricing import Asked, book_repricing, preview
+from billing.prices.repricing import Asked, book_repricing, preview
 from gateway_project.errors import TenantryError
 from routing.models import Model
 from tenants.models import Tenant

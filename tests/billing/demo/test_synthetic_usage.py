@@ -11,7 +11,7 @@ from django.utils import timezone
 from billing.demo.synthetic_usage import make_usage
 from billing.ledger.books import check_books
 from billing.models import DailyUsage, ModelPrice, UsageRecord
-from billing.pricing import _price, cost
+from billing.prices.price_book import _price, cost
 from billing.usage import Usage
 from tests.factories import ApiKeyFactory, ModelFactory, ModelPriceFactory, TenantFactory
 

@@ -11,7 +11,7 @@ from django.db import connection
 from billing.alerts.thresholds import catch_up
 from billing.ledger.adjustments import book
 from billing.models import Adjustment, BudgetAlert
-from billing.repricing import Asked, book_repricing
+from billing.prices.repricing import Asked, book_repricing
 from tests.factories import (
     DailyUsageFactory,
     ModelFactory,

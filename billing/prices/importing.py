@@ -14,8 +14,8 @@ from django.db import transaction
 from genai_prices import __version__, data_snapshot, types
 
 from billing.models import ModelPrice
-from billing.price_guard import slips
-from billing.rates import Rates
+from billing.prices.rates import Rates
+from billing.prices.unit_check import slips
 from routing.models import Model
 
 # Whose list prices a family's models are looked for in.

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from billing.closing import close_due
 from billing.models import Adjustment, Statement, UsageRecord
-from billing.repricing import Asked, BadRepricing, book_repricing, preview
+from billing.prices.repricing import Asked, BadRepricing, book_repricing, preview
 from tests.factories import ModelFactory, ModelPriceFactory, TenantFactory, UsageRecordFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.pricing import ModelNotPriced, Price, cost, price_book, with_margin
+from billing.prices.price_book import ModelNotPriced, Price, cost, price_book, with_margin
 from billing.usage import Usage
 from tests.factories import ModelFactory, ModelPriceFactory
 

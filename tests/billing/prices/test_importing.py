@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.models import ModelPrice
-from billing.price_import import PROVIDERS, propose, rows_of
-from billing.pricing import Price, PriceBook, cost, price_book
+from billing.prices.importing import PROVIDERS, propose, rows_of
+from billing.prices.price_book import Price, PriceBook, cost, price_book
 from billing.usage import Usage
 from tests.factories import ModelFactory, ModelPriceFactory
 

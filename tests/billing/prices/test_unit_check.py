@@ -8,8 +8,8 @@ from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.models import ModelPrice
-from billing.price_guard import slips
-from billing.rates import Rates
+from billing.prices.rates import Rates
+from billing.prices.unit_check import slips
 from tests.factories import ModelFactory, ModelPriceFactory, StaffFactory
 
 pytestmark = pytest.mark.django_db

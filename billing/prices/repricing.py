@@ -19,7 +19,7 @@ from django.db.models import QuerySet
 from billing.ledger.adjustments import book
 from billing.models import Adjustment, AdjustmentKind, ModelPrice, UsageRecord, UsageStatus
 from billing.money import to_nano, to_usd
-from billing.pricing import PriceBook, cost, read_prices, with_margin
+from billing.prices.price_book import PriceBook, cost, read_prices, with_margin
 from billing.usage import Usage
 from gateway_project.errors import TenantryError
 from routing.models import Model

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from billing.models import ModelPrice
-from billing.rates import CACHED, DEFAULT_RATES, Rates
+from billing.prices.rates import CACHED, DEFAULT_RATES, Rates
 from routing.models import Model
 
 # Below the hundredfold of the commonest slips, since the price it is held against may have moved as well.
