@@ -5,10 +5,10 @@ from django.conf import settings
 
 from billing.alerts.notices import LOOK_BACK, announce_keys, notice_limits, notice_usage
 from billing.alerts.thresholds import catch_up
-from billing.closing import close_due
 from billing.ledger.adjustments import end_grants
 from billing.ledger.partitions import make_partitions
 from billing.ledger.reconcile import reconcile
+from billing.statements.closing import close_due
 from billing.upstream_bill import check_recent
 from billing.upstream_report import import_report
 from billing.webhooks.deliver import deliver_due

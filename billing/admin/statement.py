@@ -7,8 +7,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilt
 from unfold.decorators import action, display
 
 from billing.models import Statement
-from billing.statement_csv import statement_csv
-from billing.statement_pdf import statement_pdf
+from billing.statements.csv_file import statement_csv
+from billing.statements.pdf import statement_pdf
 from gateway_project.console import cells
 from gateway_project.console.pages import ReadOnlyPage
 

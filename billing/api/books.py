@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from billing.api.strict import Pages, Strict
 from billing.ledger.adjustments import AlreadyBooked, book
 from billing.models import Adjustment, Statement
-from billing.statement_csv import statement_csv
-from billing.statement_pdf import statement_pdf
+from billing.statements.csv_file import statement_csv
+from billing.statements.pdf import statement_pdf
 from tenants.models import Tenant
 
 

@@ -5,8 +5,8 @@ from django.shortcuts import get_object_or_404
 
 from billing.ledger.balance import balance_of
 from billing.models import Adjustment, Statement
-from billing.statement_csv import statement_csv
-from billing.statement_pdf import statement_pdf
+from billing.statements.csv_file import statement_csv
+from billing.statements.pdf import statement_pdf
 from gateway_project.portal.access import member, page
 from tenants.models import Membership
 from tenants.policy import BudgetMode

@@ -9,9 +9,9 @@ from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from billing.closing import close_due
 from billing.models import Adjustment, Statement, UsageRecord
 from billing.prices.repricing import Asked, BadRepricing, book_repricing, preview
+from billing.statements.closing import close_due
 from tests.factories import ModelFactory, ModelPriceFactory, TenantFactory, UsageRecordFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

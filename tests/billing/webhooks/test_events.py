@@ -9,12 +9,12 @@ from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
 from billing.alerts.notices import announce_keys, notice_usage
-from billing.closing import close_due
 from billing.events import UsageEvent
 from billing.ledger.posting import Entry, post
 from billing.ledger.reconcile import reconcile
 from billing.models import DailyUsage
 from billing.request_ids import new_request_id
+from billing.statements.closing import close_due
 from billing.webhooks.deliver import deliver_due
 from gateway_project.secrets import decrypt
 from tenants.keys import issue_key, revoke_key

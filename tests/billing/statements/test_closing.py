@@ -13,11 +13,11 @@ from django.db import connection
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
-from billing.closing import TOKENS, close_due
 from billing.models import Adjustment, Statement, WebhookDelivery
 from billing.models.adjustment import AdjustmentKind
-from billing.statement_csv import statement_csv
-from billing.statement_pdf import _Page, statement_pdf
+from billing.statements.closing import TOKENS, close_due
+from billing.statements.csv_file import statement_csv
+from billing.statements.pdf import _Page, statement_pdf
 from tests.factories import (
     ApiKeyFactory,
     StatementFactory,
