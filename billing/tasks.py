@@ -9,8 +9,8 @@ from billing.ledger.adjustments import end_grants
 from billing.ledger.partitions import make_partitions
 from billing.ledger.reconcile import reconcile
 from billing.statements.closing import close_due
-from billing.upstream_bill import check_recent
-from billing.upstream_report import import_report
+from billing.upstream_bill.comparison import check_recent
+from billing.upstream_bill.http_report import import_report
 from billing.webhooks.deliver import deliver_due
 from tenants.modes import forget_idle_counters
 

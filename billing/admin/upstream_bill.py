@@ -13,9 +13,9 @@ from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
-from billing.bill_lines import BadBill, read_csv
 from billing.models import BillCheck, UpstreamUsage
-from billing.upstream_bill import import_bill
+from billing.upstream_bill.comparison import import_bill
+from billing.upstream_bill.parsing import BadBill, read_csv
 from gateway_project.console import cells
 from gateway_project.console.pages import ReadOnlyPage
 

@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.bill_lines import BadBill, read_csv
-from billing.upstream_bill import import_bill
-from billing.upstream_report import import_report
+from billing.upstream_bill.comparison import import_bill
+from billing.upstream_bill.http_report import import_report
+from billing.upstream_bill.parsing import BadBill, read_csv
 
 
 class Command(BaseCommand):

@@ -14,8 +14,8 @@ from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from billing.bill_lines import COUNTS, BillLine
 from billing.models import Adjustment, AdjustmentKind, BillCheck, UpstreamUsage, UsageRecord
+from billing.upstream_bill.parsing import COUNTS, BillLine
 from billing.webhooks.publish import EventType, publish
 from routing.models import Model
 

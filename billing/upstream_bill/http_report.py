@@ -7,8 +7,8 @@ import httpx
 import msgspec
 from django.conf import settings
 
-from billing.bill_lines import BadBill, BillLine, read_csv, read_rows
-from billing.upstream_bill import LOOK_BACK, Imported, import_bill
+from billing.upstream_bill.comparison import LOOK_BACK, Imported, import_bill
+from billing.upstream_bill.parsing import BadBill, BillLine, read_csv, read_rows
 
 TIMEOUT_SECONDS = 60
 LARGEST = 32 * 1024 * 1024

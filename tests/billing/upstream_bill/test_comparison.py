@@ -16,14 +16,14 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from billing.bill_lines import BadBill, BillLine
 from billing.events import UsageEvent
 from billing.ledger.posting import Entry, post
 from billing.models import BillCheck, UpstreamUsage, WebhookDelivery
 from billing.prices.repricing import Asked, book_repricing
 from billing.tasks import check_upstream_bill
-from billing.upstream_bill import check_recent, import_bill
-from billing.upstream_report import import_report
+from billing.upstream_bill.comparison import check_recent, import_bill
+from billing.upstream_bill.http_report import import_report
+from billing.upstream_bill.parsing import BadBill, BillLine
 from tests.factories import (
     ModelFactory,
     ModelPriceFactory,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from billing.bill_lines import BadBill, BillLine, read_csv, read_rows
+from billing.upstream_bill.parsing import BadBill, BillLine, read_csv, read_rows
 
 DAY = date(2026, 11, 20)
 
