@@ -15,7 +15,7 @@ import msgspec
 
 from billing.address_guard import MAIL, ForbiddenAddress, Place, place_of
 from billing.models import WebhookDelivery
-from billing.webhooks.letters import letter
+from billing.webhooks.email import letter
 from billing.webhooks.signing import secrets_of, sign
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.deliver import deliver_due
-from billing.webhooks.letters import letter
+from billing.webhooks.email import letter
 from billing.webhooks.publish import EventType, publish
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 from tests.processes import run
