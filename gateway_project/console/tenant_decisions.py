@@ -21,8 +21,8 @@ from unfold.widgets import (
 from billing.ledger import refusal_counts
 from billing.meter import downgrades
 from billing.money import to_usd
-from billing.simulation import Outcome
-from billing.what_if import terms_for, what_if
+from billing.what_if.past_usage import terms_for, what_if
+from billing.what_if.simulation import Outcome
 from gateway_project.console import cells
 from gateway_project.console.what_would_happen import ask_of, what_would_happen
 from gateway_project.errors import TenantryError

@@ -10,8 +10,8 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.money import to_usd
-from billing.simulation import Outcome
-from billing.what_if import BadTerms, as_json, terms_for, what_if
+from billing.what_if.past_usage import BadTerms, as_json, terms_for, what_if
+from billing.what_if.simulation import Outcome
 from routing.choice import ComplexityRules
 from routing.rules import UNLIMITED, current_rules
 from tenants.models import Tenant, Tier

@@ -17,7 +17,7 @@ from billing.models import DailyUsage, UsageRecord
 from billing.money import to_nano, to_usd
 from billing.prices.price_book import Price, PriceBook, price_book
 from billing.prices.rates import Rates, with_cached_as_input
-from billing.simulation import Outcome, Row, Simulation, Terms
+from billing.what_if.simulation import Outcome, Row, Simulation, Terms
 from gateway_project.errors import TenantryError
 from routing.choice import ComplexityRules
 from tenants.models import Tenant, Tier

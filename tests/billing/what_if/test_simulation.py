@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from billing.models import ModelPrice, UsageRecord
-from billing.what_if import BadTerms, terms_for, what_if
+from billing.what_if.past_usage import BadTerms, terms_for, what_if
 from routing.choice import ComplexityRules
 from tests.factories import (
     ComplexityRuleFactory,
