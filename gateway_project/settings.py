@@ -280,11 +280,11 @@ AUDITLOG_INCLUDE_TRACKING_MODELS = AUDITED_MODELS
 # --- The control API ---
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["billing.api.access.IsOperator"],
+    "DEFAULT_PERMISSION_CLASSES": ["gateway_project.api.access.IsOperator"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "billing.api.refused.told",
+    "EXCEPTION_HANDLER": "gateway_project.api.errors.told",
     "URL_FORMAT_OVERRIDE": None,  # `format` names the file a caller wants, and answers to nobody unknown
     "UNAUTHENTICATED_USER": None,
 }
@@ -295,7 +295,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "billing.api.schema.with_errors",
+        "gateway_project.api.schema.with_errors",
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

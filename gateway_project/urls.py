@@ -25,7 +25,7 @@ urlpatterns = [
         name="tenant-simulation",
     ),
     path("admin/", admin.site.urls),
-    path("api/", include("billing.api.urls")),
+    path("api/", include("gateway_project.api.urls")),
     path("portal/", include("gateway_project.portal.urls")),
     path("account/second-factor/", second_factor, name="second-factor"),
     path("healthz", healthz),

@@ -8,8 +8,8 @@ from django.contrib.auth.models import Group
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from billing.api.tenants import KeySerializer, TenantSerializer
 from billing.models import UsageRecord
+from gateway_project.api.tenants import KeySerializer, TenantSerializer
 from tenants.keys import revoke_key
 from tenants.models import ApiKey, Tenant
 from tests.factories import (

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError, close_old_connections, connection
 from rest_framework.views import APIView
 
-from billing.api.refused import told
+from gateway_project.api.errors import told
 
 ALL_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -79,7 +79,7 @@ def control_plane():
             else:
                 yield text
 
-    for found in walk(get_resolver("billing.api.urls").url_patterns, "/api/"):
+    for found in walk(get_resolver("gateway_project.api.urls").url_patterns, "/api/"):
         plain = re.sub(r"\(\?P<\w+>[^)]*\)|<[^>]+>", "1", found)
         path = re.sub(r"[\^$\\]|/\?", "", plain).replace("//", "/")
         if path not in DESCRIPTION:

@@ -15,9 +15,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api.strict import Pages, Strict
 from billing.ledger.balance import Balance, Movement, balance_of
 from billing.meter.current_spend import budget_of, current_spend
+from gateway_project.api.serializers import Pages, Strict
 from routing.models import Model
 from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier

@@ -14,10 +14,10 @@ from rest_framework import generics, serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from billing.api.strict import Pages, UsagePages
 from billing.exports import export
 from billing.ledger.tag_usage import tagged
 from billing.models import UsageExport, UsageRecord
+from gateway_project.api.serializers import Pages, UsagePages
 from gateway_project.streamed import streamed
 from tenants.models import Tenant
 

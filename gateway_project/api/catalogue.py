@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 from rest_framework import mixins, serializers, viewsets
 
-from billing.api.strict import Pages, Strict
 from billing.models import ModelPrice
 from billing.prices.rates import CACHED, Rates, with_cached_as_input
 from billing.prices.unit_check import slips
+from gateway_project.api.serializers import Pages, Strict
 from routing.models import Model
 
 

@@ -9,12 +9,12 @@ from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from billing.api.books import AdjustmentViewSet, StatementViewSet
-from billing.api.catalogue import ModelViewSet, PriceViewSet
-from billing.api.reports import RefusalsView, SavingsView, TagUsageView
-from billing.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
-from billing.api.usage import UsageCsvView, UsageExportViewSet, UsageView
-from billing.api.webhooks import WebhookViewSet
+from gateway_project.api.books import AdjustmentViewSet, StatementViewSet
+from gateway_project.api.catalogue import ModelViewSet, PriceViewSet
+from gateway_project.api.reports import RefusalsView, SavingsView, TagUsageView
+from gateway_project.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
+from gateway_project.api.usage import UsageCsvView, UsageExportViewSet, UsageView
+from gateway_project.api.webhooks import WebhookViewSet
 
 
 @extend_schema(exclude=True)

@@ -10,11 +10,11 @@ from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 
-from billing.api.strict import Pages, Strict
 from billing.ledger.adjustments import AlreadyBooked, book
 from billing.models import Adjustment, Statement
 from billing.statements.csv_file import statement_csv
 from billing.statements.pdf import statement_pdf
+from gateway_project.api.serializers import Pages, Strict
 from tenants.models import Tenant
 
 
