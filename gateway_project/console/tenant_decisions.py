@@ -24,7 +24,7 @@ from billing.money import to_usd
 from billing.what_if.past_usage import terms_for, what_if
 from billing.what_if.simulation import Outcome
 from gateway_project.console import cells
-from gateway_project.console.what_would_happen import ask_of, what_would_happen
+from gateway_project.console.dry_run import ask_of, what_would_happen
 from gateway_project.errors import TenantryError
 from routing.candidates import AUTO
 from tenants.models import Tenant, Tier
