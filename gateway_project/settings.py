@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project import env
-from gateway_project.console.site import UNFOLD as UNFOLD
-from gateway_project.console.trail import AUDITED_MODELS
+from gateway_project.console_kit.audited_models import AUDITED_MODELS
+from gateway_project.console_kit.site import UNFOLD as UNFOLD
 from gateway_project.crash_reports import report_to
 from gateway_project.redis_address import cluster_address
 from gateway_project.sockets import socket_below
@@ -95,7 +95,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "builtins": ["gateway_project.console.filters"],
+            "builtins": ["gateway_project.console_kit.template_filters"],
         },
     }
 ]

@@ -10,8 +10,8 @@ from unfold.decorators import display
 
 from billing.ledger.adjustments import book
 from billing.models import Adjustment, AdjustmentKind
-from gateway_project.console import cells
-from gateway_project.console.pages import InsertOnlyPage, staff_of
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
 
 COLOURS = {"Credit": "success", "Top-up": "success", "Budget grant": "info", "Correction": "warning"}
 
@@ -95,4 +95,4 @@ class AdjustmentAdmin(InsertOnlyPage):
 
     @display(description="Amount", ordering="amount_usd")
     def amount(self, adjustment: Adjustment) -> str:
-        return cells.usd(adjustment.amount_usd)
+        return formatters.usd(adjustment.amount_usd)

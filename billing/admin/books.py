@@ -5,8 +5,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from billing.models import DriftReport, LedgerArchive, LedgerBatch
-from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage, ReadOnlyPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import CountlessPage, ReadOnlyPage
 
 
 @admin.register(DriftReport)
@@ -27,7 +27,7 @@ class DriftReportAdmin(CountlessPage):
 
     @display(description="Checked", ordering="checked_at")
     def when(self, report: DriftReport) -> str:
-        return cells.ago(report.checked_at)
+        return formatters.ago(report.checked_at)
 
     @display(description="Verdict", ordering="ok", label={"agree": "success", "drift": "danger"})
     def verdict(self, report: DriftReport) -> str:
@@ -35,23 +35,23 @@ class DriftReportAdmin(CountlessPage):
 
     @display(description="Redis")
     def redis(self, report: DriftReport) -> str:
-        return cells.usd(report.redis_usd)
+        return formatters.usd(report.redis_usd)
 
     @display(description="Ledger")
     def ledger(self, report: DriftReport) -> str:
-        return cells.usd(report.ledger_usd)
+        return formatters.usd(report.ledger_usd)
 
     @display(description="Roll-up")
     def roll_up(self, report: DriftReport) -> str:
-        return cells.usd(report.rollup_usd)
+        return formatters.usd(report.rollup_usd)
 
     @display(description="Reserved")
     def reserved(self, report: DriftReport) -> str:
-        return cells.usd(report.reserved_usd)
+        return formatters.usd(report.reserved_usd)
 
     @display(description="Drift", ordering="drift_usd")
     def drift(self, report: DriftReport) -> str:
-        return cells.usd(report.drift_usd)
+        return formatters.usd(report.drift_usd)
 
 
 @admin.register(LedgerBatch)
@@ -68,8 +68,8 @@ class LedgerArchiveAdmin(ReadOnlyPage):
 
     @display(description="Rows", ordering="rows")
     def shown_rows(self, archive: LedgerArchive) -> str:
-        return cells.count(archive.rows)
+        return formatters.count(archive.rows)
 
     @display(description="Cost", ordering="cost_usd")
     def cost(self, archive: LedgerArchive) -> str:
-        return cells.usd(archive.cost_usd)
+        return formatters.usd(archive.cost_usd)

@@ -5,8 +5,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from billing.models import BudgetAlert
-from gateway_project.console import cells
-from gateway_project.console.pages import ReadOnlyPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ReadOnlyPage
 
 
 @admin.register(BudgetAlert)
@@ -24,7 +24,7 @@ class BudgetAlertAdmin(ReadOnlyPage):
 
     @display(description="Crossed", ordering="crossed_at")
     def crossed(self, alert: BudgetAlert) -> str:
-        return cells.ago(alert.crossed_at)
+        return formatters.ago(alert.crossed_at)
 
     @display(description="Threshold", ordering="threshold")
     def reached(self, alert: BudgetAlert) -> str:
@@ -32,4 +32,4 @@ class BudgetAlertAdmin(ReadOnlyPage):
 
     @display(description="Spent of budget", ordering="spent_usd")
     def spend(self, alert: BudgetAlert) -> str:
-        return cells.budget_bar(spent=alert.spent_usd, budget=alert.budget_usd)
+        return formatters.budget_bar(spent=alert.spent_usd, budget=alert.budget_usd)

@@ -10,8 +10,8 @@ from unfold.decorators import display
 
 from billing.admin.usage import ModelFilter
 from billing.models import DailyTagUsage, DailyVerdict
-from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import CountlessPage
 
 
 class NameFilter(TextFilter):
@@ -46,15 +46,15 @@ class DailyTagUsageAdmin(CountlessPage):
 
     @display(description="Requests")
     def shown_requests(self, row: DailyTagUsage) -> str:
-        return cells.count(row.requests)
+        return formatters.count(row.requests)
 
     @display(description="Tokens")
     def shown_tokens(self, row: DailyTagUsage) -> str:
-        return cells.count(row.tokens)
+        return formatters.count(row.tokens)
 
     @display(description="Cost")
     def cost(self, row: DailyTagUsage) -> str:
-        return cells.usd(row.cost_usd)
+        return formatters.usd(row.cost_usd)
 
 
 class ShadowFilter(DropdownFilter):
@@ -82,4 +82,4 @@ class DailyVerdictAdmin(CountlessPage):
 
     @display(description="Requests")
     def shown_requests(self, row: DailyVerdict) -> str:
-        return cells.count(row.requests)
+        return formatters.count(row.requests)

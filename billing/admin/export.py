@@ -21,8 +21,8 @@ from unfold.widgets import (
 
 from billing.exports import export
 from billing.models import UsageExport, UsageStatus
-from gateway_project.console import cells
-from gateway_project.console.pages import ReadOnlyPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ReadOnlyPage
 from gateway_project.streamed import streamed
 from routing.models import Model
 from tenants.models import Tenant
@@ -160,4 +160,4 @@ class UsageExportAdmin(ReadOnlyPage):
 
     @display(description="Rows", ordering="rows")
     def shown_rows(self, export: UsageExport) -> str:
-        return cells.count(export.rows)
+        return formatters.count(export.rows)

@@ -19,7 +19,7 @@ from billing.admin.reprice import reprice_page
 from billing.models import ModelPrice
 from billing.prices.rates import CACHED, Rates, with_cached_as_input
 from billing.prices.unit_check import slips
-from gateway_project.console.pages import InsertOnlyPage, staff_of
+from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
 
 COLUMNS = (
     "input_usd", "output_usd", "cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd", "web_search_usd",

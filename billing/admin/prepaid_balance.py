@@ -11,8 +11,8 @@ from unfold.decorators import display
 
 from billing.ledger.balance import balance_of
 from billing.models import AdjustmentKind, PrepaidBalance
-from gateway_project.console import cells
-from gateway_project.console.pages import ReadOnlyPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ReadOnlyPage
 from tenants.policy import BudgetMode
 from tenants.spend import with_spend
 
@@ -31,15 +31,15 @@ class PrepaidBalanceAdmin(ReadOnlyPage):
 
     @display(description="Left (booked)")
     def left(self, tenant: Any) -> str:
-        return cells.usd(tenant.budget_usd - tenant.spent_usd)
+        return formatters.usd(tenant.budget_usd - tenant.spent_usd)
 
     @display(description="After the last top-up", ordering="topped_up_to_usd")
     def after_top_up(self, tenant: PrepaidBalance) -> str:
-        return cells.usd(tenant.topped_up_to_usd)
+        return formatters.usd(tenant.topped_up_to_usd)
 
     @display(description="Last top-up", ordering="topped_up_at")
     def last_top_up(self, tenant: Any) -> str:
-        return cells.ago(tenant.topped_up_at)
+        return formatters.ago(tenant.topped_up_at)
 
     @display(description="Movements")
     def movements(self, tenant: Any) -> SafeString:
@@ -51,9 +51,11 @@ class PrepaidBalanceAdmin(ReadOnlyPage):
                 line.day.isoformat(),
                 line.title,
                 line.reference,
-                cells.usd(line.amount_usd),
-                cells.usd(line.balance_usd),
+                formatters.usd(line.amount_usd),
+                formatters.usd(line.balance_usd),
             ]
             for line in balance.movements
         ]
-        return render_to_string("admin/movements.html", {"rows": rows, "left": cells.usd(balance.left_usd)})
+        return render_to_string(
+            "admin/movements.html", {"rows": rows, "left": formatters.usd(balance.left_usd)}
+        )

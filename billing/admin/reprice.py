@@ -15,8 +15,8 @@ from unfold.widgets import (
 
 from billing.models import ModelPrice
 from billing.prices.repricing import Asked, Repricing, book_repricing, preview
-from gateway_project.console import cells
-from gateway_project.console.pages import staff_of
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import staff_of
 from gateway_project.errors import TenantryError
 from routing.models import Model
 from tenants.models import Tenant
@@ -77,7 +77,7 @@ def reprice_page(page: admin.ModelAdmin, request: HttpRequest, price: ModelPrice
         "form": form,
         "lines": [_shown(line) for line in repricing.lines] if repricing else [],
         "repricing": repricing,
-        "difference": cells.usd(repricing.difference_usd) if repricing else "",
+        "difference": formatters.usd(repricing.difference_usd) if repricing else "",
     }
     return TemplateResponse(request, "admin/reprice.html", context)
 
@@ -87,6 +87,6 @@ def _shown(line: Any) -> list[str]:
     return [
         line.tenant.slug,
         line.period_start.isoformat(),
-        cells.count(line.calls),
-        *(cells.usd(amount) for amount in amounts),
+        formatters.count(line.calls),
+        *(formatters.usd(amount) for amount in amounts),
     ]

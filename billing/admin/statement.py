@@ -9,8 +9,8 @@ from unfold.decorators import action, display
 from billing.models import Statement
 from billing.statements.csv_file import statement_csv
 from billing.statements.pdf import statement_pdf
-from gateway_project.console import cells
-from gateway_project.console.pages import ReadOnlyPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ReadOnlyPage
 
 
 def _file(content: bytes, name: str, kind: str) -> HttpResponse:
@@ -78,24 +78,24 @@ class StatementAdmin(ReadOnlyPage):
 
     @display(description="Requests", ordering="requests")
     def shown_requests(self, statement: Statement) -> str:
-        return cells.count(statement.requests)
+        return formatters.count(statement.requests)
 
     @display(description="Usage", ordering="usage_usd")
     def usage(self, statement: Statement) -> str:
-        return cells.usd(statement.usage_usd)
+        return formatters.usd(statement.usage_usd)
 
     @display(description="Late usage", ordering="late_usd")
     def late(self, statement: Statement) -> str:
-        return cells.usd(statement.late_usd)
+        return formatters.usd(statement.late_usd)
 
     @display(description="Adjustments", ordering="adjustments_usd")
     def adjustments(self, statement: Statement) -> str:
-        return cells.usd(statement.adjustments_usd)
+        return formatters.usd(statement.adjustments_usd)
 
     @display(description="Total", ordering="total_usd")
     def total(self, statement: Statement) -> str:
-        return cells.usd(statement.total_usd)
+        return formatters.usd(statement.total_usd)
 
     @display(description="Above cost price")
     def margin(self, statement: Statement) -> str:
-        return cells.usd(statement.total_usd - statement.upstream_cost_usd)
+        return formatters.usd(statement.total_usd - statement.upstream_cost_usd)

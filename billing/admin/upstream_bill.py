@@ -16,8 +16,8 @@ from unfold.widgets import UnfoldAdminFileFieldWidget
 from billing.models import BillCheck, UpstreamUsage
 from billing.upstream_bill.comparison import import_bill
 from billing.upstream_bill.parsing import BadBill, read_csv
-from gateway_project.console import cells
-from gateway_project.console.pages import ReadOnlyPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ReadOnlyPage
 
 LARGEST = 20 * 1024 * 1024
 
@@ -73,7 +73,7 @@ class UpstreamUsageAdmin(ReadOnlyPage):
 
     @display(description="Billed", ordering="cost_usd")
     def billed(self, line: UpstreamUsage) -> str:
-        return cells.usd(line.cost_usd)
+        return formatters.usd(line.cost_usd)
 
 
 @admin.register(BillCheck)
@@ -91,21 +91,21 @@ class BillCheckAdmin(ReadOnlyPage):
 
     @display(description="Billed", ordering="billed_usd")
     def billed(self, check: BillCheck) -> str:
-        return cells.usd(check.billed_usd)
+        return formatters.usd(check.billed_usd)
 
     @display(description="Booked", ordering="booked_usd")
     def booked(self, check: BillCheck) -> str:
-        return cells.usd(check.booked_usd)
+        return formatters.usd(check.booked_usd)
 
     @display(description="Difference", ordering="difference_usd")
     def difference(self, check: BillCheck) -> str:
-        return cells.usd(check.difference_usd)
+        return formatters.usd(check.difference_usd)
 
     @display(description="Requests billed / booked")
     def requests(self, check: BillCheck) -> str:
         billed, booked = check.counts.get("requests", [None, None])
-        return f"{cells.count(billed)} / {cells.count(booked)}"
+        return f"{formatters.count(billed)} / {formatters.count(booked)}"
 
     @display(description="Checked", ordering="checked_at")
     def checked(self, check: BillCheck) -> str:
-        return cells.ago(check.checked_at)
+        return formatters.ago(check.checked_at)

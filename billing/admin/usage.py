@@ -21,8 +21,8 @@ from unfold.decorators import display
 from billing.ledger.tag_usage import tagged
 from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
-from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import CountlessPage
 from routing.models import Model
 
 STATUS_COLOURS = {"OK": "success", "Upstream error": "danger", "Cancelled": "warning", "Orphaned": "danger"}
@@ -150,7 +150,7 @@ class UsageRecordAdmin(CountlessPage):
 
     @display(description="Key", ordering="api_key__name")
     def key(self, row: UsageRecord) -> str:
-        return row.api_key.name if row.api_key else cells.NOTHING
+        return row.api_key.name if row.api_key else formatters.NOTHING
 
     @display(description="Time (UTC)", ordering="created_at")
     def when(self, row: UsageRecord) -> str:
@@ -163,27 +163,27 @@ class UsageRecordAdmin(CountlessPage):
     @display(description="Tokens in")
     def tokens_in(self, row: UsageRecord) -> str:
         written = row.cache_write_5m_tokens + row.cache_write_1h_tokens
-        return cells.count(row.input_tokens + row.cache_read_tokens + written)
+        return formatters.count(row.input_tokens + row.cache_read_tokens + written)
 
     @display(description="Tokens out")
     def tokens_out(self, row: UsageRecord) -> str:
-        return cells.count(row.output_tokens)
+        return formatters.count(row.output_tokens)
 
     @display(description="Cost")
     def cost(self, row: UsageRecord) -> str:
-        return ("≈ " if row.estimated else "") + cells.usd(row.cost_usd)
+        return ("≈ " if row.estimated else "") + formatters.usd(row.cost_usd)
 
     @display(description="Cost price")
     def upstream_cost(self, row: UsageRecord) -> str:
-        return cells.usd(row.upstream_cost_usd)
+        return formatters.usd(row.upstream_cost_usd)
 
     @display(description="Saved by a downgrade")
     def saved(self, row: UsageRecord) -> str:
-        return cells.usd(row.saved_usd)
+        return formatters.usd(row.saved_usd)
 
     @display(description="Latency")
     def latency(self, row: UsageRecord) -> str:
-        return cells.milliseconds(row.latency_ms)
+        return formatters.milliseconds(row.latency_ms)
 
 
 @admin.register(DailyUsage)
@@ -210,17 +210,17 @@ class DailyUsageAdmin(CountlessPage):
 
     @display(description="Requests")
     def shown_requests(self, row: DailyUsage) -> str:
-        return cells.count(row.requests)
+        return formatters.count(row.requests)
 
     @display(description="Tokens in")
     def tokens_in(self, row: DailyUsage) -> str:
         written = row.cache_write_5m_tokens + row.cache_write_1h_tokens
-        return cells.count(row.input_tokens + row.cache_read_tokens + written)
+        return formatters.count(row.input_tokens + row.cache_read_tokens + written)
 
     @display(description="Tokens out")
     def tokens_out(self, row: DailyUsage) -> str:
-        return cells.count(row.output_tokens)
+        return formatters.count(row.output_tokens)
 
     @display(description="Cost")
     def cost(self, row: DailyUsage) -> str:
-        return cells.usd(row.cost_usd)
+        return formatters.usd(row.cost_usd)

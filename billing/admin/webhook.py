@@ -19,8 +19,8 @@ from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, Webh
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
-from gateway_project.console import cells
-from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyInline
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ConsolePage, CountlessPage, ReadOnlyInline
 
 
 @admin.register(WebhookEndpoint)
@@ -202,7 +202,7 @@ class WebhookDeliveryAdmin(CountlessPage):
 
     @display(description="Created", ordering="created_at")
     def created(self, delivery: WebhookDelivery) -> str:
-        return cells.ago(delivery.created_at)
+        return formatters.ago(delivery.created_at)
 
     @display(description="For")
     def owner(self, delivery: WebhookDelivery) -> str:
@@ -218,12 +218,12 @@ class WebhookDeliveryAdmin(CountlessPage):
 
     @display(description="Last answer")
     def last(self, delivery: WebhookDelivery) -> str:
-        return str(delivery.last_status or delivery.last_error or cells.NOTHING)
+        return str(delivery.last_status or delivery.last_error or formatters.NOTHING)
 
     @display(description="Next attempt", ordering="next_attempt_at")
     def next(self, delivery: WebhookDelivery) -> str:
         return (
-            cells.ago(delivery.next_attempt_at)
+            formatters.ago(delivery.next_attempt_at)
             if delivery.status == DeliveryStatus.PENDING
-            else cells.NOTHING
+            else formatters.NOTHING
         )

@@ -29,9 +29,9 @@ from billing.events import OVERRAN
 from billing.ledger.histogram import percentile
 from billing.meter.overruns import recent_overruns
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
-from gateway_project.console import cells
-from gateway_project.console.charts import Point, bars_by_day
 from gateway_project.console.first_steps import first_call, first_steps
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.charts import Point, bars_by_day
 from gateway_project.health import breaker_states
 from tenants.models import Tenant, TenantStatus
 from tenants.policy import BudgetMode
@@ -135,7 +135,7 @@ def _closest_to_their_budget(today: date) -> tuple[int, list[Near]]:
         Near(
             name=row.tenant_name,
             link=reverse("admin:tenants_tenant_change", args=[row.tenant_id]),
-            bar=cells.budget_bar(spent=row.cost_usd, budget=row.budget_usd),
+            bar=formatters.budget_bar(spent=row.cost_usd, budget=row.budget_usd),
         )
         for row in rows
     ]
@@ -189,23 +189,25 @@ def _usage_tiles(days: list[Totals], *, month: date, budgets: Decimal | None) ->
     fault_share = faults * 100 / requests if requests else 0
     return [
         Tile(
-            "Spend today", cells.short_usd(today.cost_usd), f"{cells.short_usd(yesterday.cost_usd)} yesterday"
+            "Spend today",
+            formatters.short_usd(today.cost_usd),
+            f"{formatters.short_usd(yesterday.cost_usd)} yesterday",
         ),
         Tile(
             "This month",
-            cells.short_usd(spent),
-            f"{'of ' + cells.short_usd(budgets) + ', ' if budgets else ''}{_pace(spent, this_month[-1].day)}",
-            bar=cells.bar(spent=spent, budget=budgets),
+            formatters.short_usd(spent),
+            f"{'of ' + formatters.short_usd(budgets) + ', ' if budgets else ''}{_pace(spent, this_month[-1].day)}",
+            bar=formatters.bar(spent=spent, budget=budgets),
         ),
         Tile(
             "Requests today",
-            cells.short_count(today.requests),
-            f"{cells.short_count(yesterday.requests)} yesterday",
+            formatters.short_count(today.requests),
+            f"{formatters.short_count(yesterday.requests)} yesterday",
         ),
         Tile(
             "Errors, 7 days",
             f"{fault_share:.2f} %",
-            f"{cells.short_count(faults)} of {cells.short_count(requests)} calls",
+            f"{formatters.short_count(faults)} of {formatters.short_count(requests)} calls",
             level="high" if fault_share > 5 else "near" if fault_share > 1 else "fine",
         ),
         _refusal_tile(requests, since=week[0].day, until=today.day),
@@ -221,7 +223,7 @@ def _refusal_tile(served: int, *, since: date, until: date) -> Tile:
     refused = sum(row["total"] for row in reasons)
     note = "nothing refused"
     if reasons:
-        note = f"{cells.short_count(refused)}, most {reasons[0]['code']}"
+        note = f"{formatters.short_count(refused)}, most {reasons[0]['code']}"
     asked = served + refused
     return Tile("Refused, 7 days", f"{refused * 100 / asked if asked else 0:.2f} %", note)
 
@@ -230,15 +232,15 @@ def _pace(spent: Decimal, today: date) -> str:
     """The month's end at the pace so far."""
     following = (today.replace(day=28) + timedelta(days=4)).replace(day=1)
     length = (following - timedelta(days=1)).day
-    return f"pace {cells.short_usd(spent * length / today.day)}"
+    return f"pace {formatters.short_usd(spent * length / today.day)}"
 
 
 def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
     measured = [counts for counts in histograms if counts]
     if not measured:
-        return Tile(title, cells.NOTHING, "nothing measured in 7 days")
+        return Tile(title, formatters.NOTHING, "nothing measured in 7 days")
     summed = [sum(column) for column in zip(*measured, strict=True)]
-    values = ", ".join(cells.milliseconds(percentile(summed, share)) for share in (50, 95))
+    values = ", ".join(formatters.milliseconds(percentile(summed, share)) for share in (50, 95))
     return Tile(title, values, "p50, p95 of 7 days")
 
 
@@ -252,29 +254,29 @@ def _attention_tiles(near: int) -> list[Tile]:
     return [
         Tile(
             "Tenants near their budget",
-            cells.count(near),
+            formatters.count(near),
             f"{suspended} suspended",
             level="near" if near else "fine",
             link=f"{tenants}?budget=80",
         ),
         Tile(
             "Webhooks in trouble",
-            cells.count(failing),
+            formatters.count(failing),
             "failing or disabled",
             level="high" if failing else "fine",
             link=reverse("admin:billing_webhookendpoint_changelist"),
         ),
         Tile(
             "Books in drift, 24 h",
-            cells.count(drifted),
+            formatters.count(drifted),
             "ledger, roll-up and meter",
             level="high" if drifted else "fine",
             link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
         ),
         Tile(
             "Reservations passed, 2 days",
-            cells.count(overran.calls),
-            f"calls, by {cells.short_usd(overran.usd)}"
+            formatters.count(overran.calls),
+            f"calls, by {formatters.short_usd(overran.usd)}"
             if overran.calls
             else "no call cost more than was held",
             level="near" if overran.calls else "fine",
@@ -282,7 +284,7 @@ def _attention_tiles(near: int) -> list[Tile]:
         ),
         Tile(
             "Upstream breakers",
-            "closed" if not breakers else cells.count(len(breakers)),
+            "closed" if not breakers else formatters.count(len(breakers)),
             ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all is well",
             level="high" if breakers else "fine",
             link=reverse("admin:routing_model_changelist"),
@@ -291,7 +293,7 @@ def _attention_tiles(near: int) -> list[Tile]:
 
 
 def _chart(days: list[Totals], field: str, *, title: str) -> SafeString:
-    read = cells.short_usd if field == "cost_usd" else cells.short_count
+    read = formatters.short_usd if field == "cost_usd" else formatters.short_count
     points = [
         Point(day=day.day, value=Decimal(getattr(day, field)), shown=read(getattr(day, field)))
         for day in days
@@ -328,7 +330,11 @@ def _ranked(rows: Iterable[tuple[str, str, Decimal, int]]) -> list[Row]:
     first = (listed[0][2] if listed else Decimal(0)) or Decimal(1)
     return [
         Row(
-            name, link, cells.short_usd(cost), f"{cells.short_count(calls)} requests", int(cost * 100 / first)
+            name,
+            link,
+            formatters.short_usd(cost),
+            f"{formatters.short_count(calls)} requests",
+            int(cost * 100 / first),
         )
         for name, link, cost, calls in listed
     ]

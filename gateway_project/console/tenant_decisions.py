@@ -23,8 +23,8 @@ from billing.meter import downgrades
 from billing.money import to_usd
 from billing.what_if.past_usage import terms_for, what_if
 from billing.what_if.simulation import Outcome
-from gateway_project.console import cells
 from gateway_project.console.dry_run import ask_of, what_would_happen
+from gateway_project.console_kit import formatters
 from gateway_project.errors import TenantryError
 from routing.candidates import AUTO
 from tenants.models import Tenant, Tier
@@ -84,9 +84,11 @@ def decisions_of(tenant: Tenant) -> dict[str, Any]:
     saved = downgrades.saved_between(tenant.pk, since=since)
     return {
         "days": DAYS,
-        "refused": [(each.code, cells.count(each.requests)) for each in sums if not each.shadow],
+        "refused": [(each.code, formatters.count(each.requests)) for each in sums if not each.shadow],
         "in_shadow": [
-            (f"{each.code} {each.detail}".strip(), cells.count(each.requests)) for each in sums if each.shadow
+            (f"{each.code} {each.detail}".strip(), formatters.count(each.requests))
+            for each in sums
+            if each.shadow
         ],
         "saved": _saved(saved) if saved.requests else None,
         "form": RequestForm(tenant=tenant),
@@ -96,10 +98,10 @@ def decisions_of(tenant: Tenant) -> dict[str, Any]:
 
 def _saved(saved: downgrades.Saved) -> dict[str, str]:
     return {
-        "requests": cells.count(saved.requests),
-        "asked": cells.short_usd(saved.would_have_cost_usd),
-        "paid": cells.short_usd(saved.paid_usd),
-        "saved": cells.short_usd(saved.saved_usd),
+        "requests": formatters.count(saved.requests),
+        "asked": formatters.short_usd(saved.would_have_cost_usd),
+        "paid": formatters.short_usd(saved.paid_usd),
+        "saved": formatters.short_usd(saved.saved_usd),
     }
 
 
@@ -146,7 +148,7 @@ def simulation_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
         context |= {
             "tier": tier,
             "outcome": _shown(found),
-            "refused_then": cells.count(refused_then),
+            "refused_then": formatters.count(refused_then),
             "days": DAYS,
         }
     return _page(request, "admin/simulate_tier.html", f"Simulate a tier: {tenant.name}", context)
@@ -154,26 +156,26 @@ def simulation_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
 
 def _shown(found: Outcome) -> dict[str, Any]:
     def usd(nano: int) -> str:
-        return cells.usd(to_usd(nano))
+        return formatters.usd(to_usd(nano))
 
     moves = sorted(found.moves.values(), key=lambda each: -each.calls)[:20]
     return {
-        "calls": cells.count(found.calls),
-        "left_out": cells.count(found.left_out) if found.left_out else "",
+        "calls": formatters.count(found.calls),
+        "left_out": formatters.count(found.left_out) if found.left_out else "",
         "played_from": found.played_from,
         "recorded": usd(found.recorded_nano),
         "would": usd(found.would_nano),
         "difference": ("+" if found.difference_nano > 0 else "") + usd(found.difference_nano),
-        "refused": [(code, cells.count(calls)) for code, calls in sorted(found.refused.items())],
-        "refused_calls": cells.count(found.refused_calls),
+        "refused": [(code, formatters.count(calls)) for code, calls in sorted(found.refused.items())],
+        "refused_calls": formatters.count(found.refused_calls),
         "refused_usd": usd(found.refused_nano),
-        "downgraded": cells.count(found.downgraded),
-        "would_downgrade": cells.count(found.would_downgrade),
+        "downgraded": formatters.count(found.downgraded),
+        "would_downgrade": formatters.count(found.would_downgrade),
         "moves": [
             (
                 move.served_by,
                 move.would_be,
-                cells.count(move.calls),
+                formatters.count(move.calls),
                 usd(move.recorded_nano),
                 usd(move.would_nano),
             )

@@ -13,7 +13,7 @@ from django.utils import timezone
 from billing.ledger.refusal_counts import sums
 from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord
-from gateway_project.console import cells
+from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
 from tenants.live import live
 from tenants.models import Membership, Tenant
@@ -54,16 +54,18 @@ def limits(request: HttpRequest, membership: Membership) -> HttpResponse:
 def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) -> Line:
     own, inherited = getattr(tenant, field), getattr(tenant.tier, field)
     limit = inherited if own is None else own
-    shown = "unlimited" if limit is None else cells.usd(limit) if "usd" in field else cells.count(limit)
+    shown = (
+        "unlimited" if limit is None else formatters.usd(limit) if "usd" in field else formatters.count(limit)
+    )
     return Line(
         name=name,
         value=shown,
         source="your own" if own is not None else f"tier {tenant.tier.name}",
-        now=cells.count(used),
-        peak=peak or cells.NOTHING,
+        now=formatters.count(used),
+        peak=peak or formatters.NOTHING,
         share=None
         if used is None
-        else cells.percent(Decimal(used), None if limit is None else Decimal(limit)),
+        else formatters.percent(Decimal(used), None if limit is None else Decimal(limit)),
     )
 
 
@@ -92,10 +94,10 @@ def _peaks(tenant: Tenant) -> dict[str, str]:
     found = {}
     if busiest:
         found["max_requests_per_minute"] = (
-            f"{cells.count(busiest['calls'])} at {timezone.localtime(busiest['minute']):%H:%M}, 24 h"
+            f"{formatters.count(busiest['calls'])} at {timezone.localtime(busiest['minute']):%H:%M}, 24 h"
         )
     if busiest_user:
-        found["max_user_requests_per_minute"] = f"{cells.count(busiest_user)}, 24 h"
+        found["max_user_requests_per_minute"] = f"{formatters.count(busiest_user)}, 24 h"
     if largest:
-        found["max_tokens_per_day"] = f"{cells.short_count(largest['tokens'])} on {largest['day']:%d %b}"
+        found["max_tokens_per_day"] = f"{formatters.short_count(largest['tokens'])} on {largest['day']:%d %b}"
     return found

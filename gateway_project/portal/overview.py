@@ -12,7 +12,7 @@ from billing.meter.current_spend import budget_of, current_spend
 from billing.meter.rebuild import TOKENS
 from billing.models import BudgetAlert, DailyUsage
 from billing.periods import period_of
-from gateway_project.console import cells
+from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
 from gateway_project.portal.decisions import decisions
 from tenants.models import Membership, Tenant
@@ -40,8 +40,8 @@ def overview(request: HttpRequest, membership: Membership) -> HttpResponse:
         spent=spent,
         budget=budget,
         remaining=None if budget is None else max(Decimal(0), budget - spent),
-        bar=cells.bar(spent=spent, budget=budget),
-        percent=cells.percent(spent, budget),
+        bar=formatters.bar(spent=spent, budget=budget),
+        percent=formatters.percent(spent, budget),
         pace=pace(tenant, spent=spent, budget=budget, expected=expected, period=period),
         period=(period, ends - timedelta(days=1), (ends - today).days),
         requests_today=now.get("calls") or 0,
@@ -69,7 +69,7 @@ def pace(
         length = (next_period(period, billing_day=tenant.billing_day) - period).days
         ends = period + timedelta(days=int(length * budget / expected))
         return f"At this pace the budget ends on {ends.day} {ends:%B}."
-    return f"At this pace {cells.short_usd(expected)} by its end."
+    return f"At this pace {formatters.short_usd(expected)} by its end."
 
 
 def _period(tenant: Tenant) -> date:

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action
 
-from gateway_project.console.pages import ConsolePage
+from gateway_project.console_kit.pages import ConsolePage
 from routing.admin.rule_trial import trial_page
 from routing.models import ComplexityRule
 

@@ -8,8 +8,8 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from gateway_project.console import cells
-from gateway_project.console.pages import ConsolePage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ConsolePage
 from routing.models import Model
 
 
@@ -45,11 +45,11 @@ class ModelAdmin(ConsolePage):
 
     @display(description="Context", ordering="context_window")
     def context(self, model: Model) -> str:
-        return cells.short_count(model.context_window)
+        return formatters.short_count(model.context_window)
 
     @display(description="Output", ordering="max_output_tokens")
     def output(self, model: Model) -> str:
-        return cells.short_count(model.max_output_tokens)
+        return formatters.short_count(model.max_output_tokens)
 
     @display(description="Tenants", ordering="tenant_count")
     def used_by(self, model: Any) -> int:

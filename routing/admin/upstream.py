@@ -6,8 +6,8 @@ from django import forms
 from django.contrib import admin
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
-from gateway_project.console.as_shown import AsShownForm
-from gateway_project.console.pages import ConsolePage
+from gateway_project.console_kit.pages import ConsolePage
+from gateway_project.console_kit.stale_forms import AsShownForm
 from routing.models import Upstream
 from routing.models.upstream import Wire
 

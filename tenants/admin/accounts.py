@@ -12,8 +12,8 @@ from rest_framework.authtoken.models import TokenProxy
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from gateway_project.console.as_shown import AsShown
-from gateway_project.console.pages import ConsolePage
+from gateway_project.console_kit.pages import ConsolePage
+from gateway_project.console_kit.stale_forms import AsShown
 from tenants.admin.role_form import RoleForm
 
 # A row of the page "Roles" is a role: in titles, buttons and the audit trail.

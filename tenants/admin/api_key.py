@@ -15,9 +15,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilte
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from gateway_project.console import cells
-from gateway_project.console.as_shown import AsShownForm
-from gateway_project.console.pages import ConsolePage, staff_of
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ConsolePage, staff_of
+from gateway_project.console_kit.stale_forms import AsShownForm
 from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey
 
@@ -184,8 +184,8 @@ class ApiKeyAdmin(ConsolePage):
 
     @display(description="Monthly budget", ordering="monthly_budget_usd")
     def budget(self, key: ApiKey) -> str:
-        return cells.usd(key.monthly_budget_usd)
+        return formatters.usd(key.monthly_budget_usd)
 
     @display(description="Last used", ordering="last_used_at")
     def used(self, key: ApiKey) -> str:
-        return cells.ago(key.last_used_at)
+        return formatters.ago(key.last_used_at)

@@ -20,7 +20,7 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import action, display
 
-from gateway_project.console.pages import CountlessPage
+from gateway_project.console_kit.pages import CountlessPage
 
 admin.site.unregister(LogEntry)
 LogEntry._meta.verbose_name, LogEntry._meta.verbose_name_plural = "audit trail entry", "audit trail entries"

@@ -8,7 +8,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
-from gateway_project.console.pages import ConsolePage, InsertOnlyPage, staff_of
+from gateway_project.console_kit.pages import ConsolePage, InsertOnlyPage, staff_of
 from tenants.invitations import digest_of, invite, send_invitation
 from tenants.models import Invitation, Membership, Role
 

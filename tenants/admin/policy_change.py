@@ -6,8 +6,8 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
 
-from gateway_project.console import cells
-from gateway_project.console.pages import CountlessPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import CountlessPage
 from tenants.models import PolicyChange
 
 
@@ -30,7 +30,7 @@ class PolicyChangeAdmin(CountlessPage):
 
     @display(description="Committed", ordering="created_at")
     def when(self, change: PolicyChange) -> str:
-        return cells.ago(change.created_at)
+        return formatters.ago(change.created_at)
 
     @display(description="Redis told", label={"yes": "success", "not yet": "warning"})
     def told(self, change: PolicyChange) -> str:

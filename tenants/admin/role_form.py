@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from gateway_project.console.as_shown import AsShownForm
+from gateway_project.console_kit.stale_forms import AsShownForm
 
 VERBS = ("view", "add", "change", "delete")
 SHOWN_APPS = ("tenants", "routing", "billing", "auth", "auditlog")  # what the console has pages of

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from gateway_project.console.as_shown import AsShown
+from gateway_project.console_kit.stale_forms import AsShown
 from routing.choice import Complexity
 from routing.models import Model
 from tenants.models import Tier, TierRoute

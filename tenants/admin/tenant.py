@@ -14,8 +14,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
-from gateway_project.console import cells
-from gateway_project.console.pages import ConsolePage, ReadOnlyInline
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ConsolePage, ReadOnlyInline
 from tenants.admin.api_key import STATE_COLOURS
 from tenants.admin.tenant_actions import TenantActions
 from tenants.admin.tenant_form import TenantForm
@@ -70,20 +70,20 @@ class KeyInline(ReadOnlyInline):
 
     @display(description="Monthly budget")
     def budget(self, key: ApiKey) -> str:
-        return cells.usd(key.monthly_budget_usd)
+        return formatters.usd(key.monthly_budget_usd)
 
     @display(description="Expires")
     def expires(self, key: ApiKey) -> str:
-        return cells.ago(key.expires_at)
+        return formatters.ago(key.expires_at)
 
     @display(description="Last used")
     def used(self, key: ApiKey) -> str:
-        return cells.ago(key.last_used_at)
+        return formatters.ago(key.last_used_at)
 
     @display(description="Do")
     def turn(self, key: ApiKey) -> SafeString | str:
         if key.state != "live":
-            return cells.NOTHING
+            return formatters.NOTHING
         does = ("rotate", "revoke") if key.replaced_by_id is None else ("revoke",)
         return format_html_join(
             " ",
@@ -265,17 +265,17 @@ class TenantAdmin(TenantActions, ConsolePage):
     @display(description="Spend this period", ordering="spent_usd")
     def spend(self, tenant: "SpendingTenant") -> SafeString:
         expected = forecast(tenant, spent=tenant.spent_usd, period=tenant.period)
-        return cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd, forecast=expected)
+        return formatters.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd, forecast=expected)
 
     @display(description="Requests", ordering="period_requests")
     def requests(self, tenant: "SpendingTenant") -> str:
-        return cells.count(tenant.period_requests)
+        return formatters.count(tenant.period_requests)
 
     @display(description="Now")
     def per_minute(self, tenant: Any) -> str:
         """Set by the list for the rows of its page."""
         found: Live | None = tenant.live
-        return f"{cells.count(found.requests_minute)}/min" if found else cells.NOTHING
+        return f"{formatters.count(found.requests_minute)}/min" if found else formatters.NOTHING
 
     @display(description="Budget", ordering="budget_mode")
     def mode(self, tenant: Tenant) -> str:

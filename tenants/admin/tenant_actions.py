@@ -15,7 +15,7 @@ from django.urls import reverse
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
-from gateway_project.console import cells
+from gateway_project.console_kit import formatters
 from tenants.budgets import raise_budget
 from tenants.models import Tenant, TenantStatus
 from tenants.status import set_status
@@ -80,7 +80,7 @@ class TenantActions:
                 if raise_budget(tenant=tenant, by_usd=given["by_usd"], reason=given["reason"])
             ]
             left = len(tenants) - len(raised)
-            return f"{len(raised)} raised by {cells.usd(given['by_usd'])}" + (
+            return f"{len(raised)} raised by {formatters.usd(given['by_usd'])}" + (
                 f"; {left} left: they have no monthly budget." if left else "."
             )
 
@@ -126,7 +126,7 @@ class TenantActions:
             "form": filled,
             "action": request.POST["action"],
             "tenants": [
-                (tenant, cells.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd))
+                (tenant, formatters.budget_bar(spent=tenant.spent_usd, budget=tenant.budget_usd))
                 for tenant in tenants
             ],
         }

@@ -15,8 +15,8 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from gateway_project.console import cells
-from gateway_project.console.as_shown import AsShownForm
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.stale_forms import AsShownForm
 from routing.models import Model
 from tenants.models import Tenant, TenantStatus, Tier
 from tenants.models.limits import release_refusal
@@ -137,12 +137,12 @@ class TenantForm(AsShownForm):
         spent = getattr(tenant, "spent_usd", Decimal(0))
         fitted = self._budget is None or spent < self._budget
         if tenant.budget_mode == BudgetMode.HARD and budget is not None and fitted and spent >= budget:
-            yield f"It has spent {cells.short_usd(spent)} already: every request would be refused."
+            yield f"It has spent {formatters.short_usd(spent)} already: every request would be refused."
         removed = {model.name for model in self._allowed} - {m.name for m in self.cleaned_data["models"]}
         since = timezone.now().date() - IN_USE
         used = tenant.daily_usage.filter(day__gte=since, model__in=removed).values("model").order_by("model")
         for row in used.annotate(calls=Sum("requests")):
-            yield f"{row['model']} was called {cells.count(row['calls'])} times in the last 7 days."
+            yield f"{row['model']} was called {formatters.count(row['calls'])} times in the last 7 days."
 
 
 def _budget(tenant: Tenant) -> Decimal | None:
@@ -151,7 +151,7 @@ def _budget(tenant: Tenant) -> Decimal | None:
 
 
 def _shown(budget: Decimal | None) -> str:
-    return "unlimited" if budget is None else cells.usd(budget)
+    return "unlimited" if budget is None else formatters.usd(budget)
 
 
 def _of_tier(tier: Tier, name: str) -> Decimal | int | None:

@@ -9,8 +9,8 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from gateway_project.console import cells
-from gateway_project.console.charts import Point, bars_by_day
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.charts import Point, bars_by_day
 from tenants.live import live
 from tenants.models import Tenant
 from tenants.spend import forecast
@@ -44,13 +44,13 @@ def insight(tenant: "SpendingTenant", *, ledger: bool, webhooks: bool) -> dict[s
     ]
     highest = max(point.value for point in points)
     return {
-        "spend": cells.budget_bar(
+        "spend": formatters.budget_bar(
             spent=tenant.spent_usd,
             budget=tenant.budget_usd,
             forecast=forecast(tenant, spent=tenant.spent_usd, period=tenant.period),
         ),
         "gauges": _gauges(tenant),
-        "chart": bars_by_day(points, title="Spend by day", top=cells.short_usd(highest)),
+        "chart": bars_by_day(points, title="Spend by day", top=formatters.short_usd(highest)),
         "models": usage.values("model").annotate(**sums).order_by("-cost")[:5],
         "calls": tenant.usage.order_by("-created_at")[:RECENT] if ledger else [],
         "endpoints": tenant.webhooks.order_by("-created_at")[:RECENT] if webhooks else None,
@@ -77,9 +77,9 @@ def _gauges(tenant: Tenant) -> list[Gauge]:
 def _gauge(title: str, used: int | None, limit: int | None) -> Gauge:
     return Gauge(
         title=title,
-        used=cells.short_count(used),
-        limit="no limit" if limit is None else f"of {cells.short_count(limit)}",
-        bar=cells.bar(spent=Decimal(used or 0), budget=None if limit is None else Decimal(limit)),
+        used=formatters.short_count(used),
+        limit="no limit" if limit is None else f"of {formatters.short_count(limit)}",
+        bar=formatters.bar(spent=Decimal(used or 0), budget=None if limit is None else Decimal(limit)),
     )
 
 
@@ -89,5 +89,5 @@ def _limit(tenant: Tenant, field: str) -> int | None:
 
 
 def _point(day: date, row: dict[str, Any]) -> Point:
-    shown = f"{cells.short_usd(row['cost'])}, {cells.count(row['calls'])} requests"
+    shown = f"{formatters.short_usd(row['cost'])}, {formatters.count(row['calls'])} requests"
     return Point(day=day, value=row["cost"], shown=shown)

@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from gateway_project.console import cells
-from gateway_project.console.as_shown import AsShownForm
-from gateway_project.console.pages import ConsolePage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.pages import ConsolePage
+from gateway_project.console_kit.stale_forms import AsShownForm
 from routing.choice import Complexity
 from tenants.admin.route_grid import grid_page
 from tenants.models import Tier, TierDowngrade, TierRoute
@@ -117,7 +117,7 @@ class TierAdmin(ConsolePage):
 
     @display(description="Monthly budget", ordering="monthly_budget_usd")
     def budget(self, tier: Tier) -> str:
-        return "unlimited" if tier.monthly_budget_usd is None else cells.usd(tier.monthly_budget_usd)
+        return "unlimited" if tier.monthly_budget_usd is None else formatters.usd(tier.monthly_budget_usd)
 
     @display(description="auto, simple")
     def simple(self, tier: Tier) -> str:
@@ -133,11 +133,12 @@ class TierAdmin(ConsolePage):
 
 
 def _limit(number: int | None) -> str:
-    return "unlimited" if number is None else cells.count(number)
+    return "unlimited" if number is None else formatters.count(number)
 
 
 def _route(tier: Tier, complexity: Complexity) -> str:
     """From the prefetched routes, so that the grid costs one query."""
     return next(
-        (route.model.name for route in tier.routes.all() if route.complexity == complexity), cells.NOTHING
+        (route.model.name for route in tier.routes.all() if route.complexity == complexity),
+        formatters.NOTHING,
     )

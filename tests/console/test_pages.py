@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from gateway_project.console import fonts
-from gateway_project.console.site import page_names
+from gateway_project.console_kit import fonts
+from gateway_project.console_kit.site import page_names
 from tests import factories
 
 pytestmark = pytest.mark.django_db

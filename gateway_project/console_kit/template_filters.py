@@ -4,16 +4,16 @@ from typing import Any
 
 from django import template
 
-from gateway_project.console import cells
-from gateway_project.console.site import page_names
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.site import page_names
 
 register = template.Library()
-register.filter("usd", cells.usd)
-register.filter("short_usd", cells.short_usd)
-register.filter("count", cells.count)
-register.filter("short_count", cells.short_count)
-register.filter("milliseconds", cells.milliseconds)
-register.filter("ago", cells.ago)
+register.filter("usd", formatters.usd)
+register.filter("short_usd", formatters.short_usd)
+register.filter("count", formatters.count)
+register.filter("short_count", formatters.short_count)
+register.filter("milliseconds", formatters.milliseconds)
+register.filter("ago", formatters.ago)
 
 
 @register.filter

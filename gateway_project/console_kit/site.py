@@ -115,7 +115,7 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
-    "ENVIRONMENT": "gateway_project.console.site.environment",
+    "ENVIRONMENT": "gateway_project.console_kit.site.environment",
     "DASHBOARD_CALLBACK": "gateway_project.console.dashboard.dashboard",
     "LOGIN": {"form": "gateway_project.accounts.ConsoleLogin"},
     "ACCOUNT": {"navigation": [{"title": "Second factor", "link": reverse_lazy("second-factor")}]},

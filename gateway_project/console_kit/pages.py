@@ -15,8 +15,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
-from gateway_project.console.as_shown import AsShownForm
-from gateway_project.console.site import page_names
+from gateway_project.console_kit.site import page_names
+from gateway_project.console_kit.stale_forms import AsShownForm
 
 
 def staff_of(request: HttpRequest) -> User:
