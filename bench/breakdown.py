@@ -15,7 +15,7 @@ from bench.table import Table
 STAGES = {
     "server: HTTP in and out, the caller's connection": (
         "(uvicorn/", "(proxy/handler.py", "(proxy/client.py", "(proxy/body.py", "(proxy/views.py", "(django/",
-        "(gateway_project/asgi.py", "(gateway_project/http_protocol.py", "(billing/request_ids.py", "(proxy/call.py",
+        "(gateway_project/asgi.py", "(gateway_project/ground/http_protocol.py", "(billing/request_ids.py", "(proxy/call.py",
     ),
     "1 authenticate": ("(tenants/authentication.py", "(tenants/throttle.py"),
     "2 parse": (".parse (proxy/dialects", "(proxy/bodies.py", "(proxy/bounds.py", "decode (proxy/dialects",
@@ -30,7 +30,7 @@ STAGES = {
                   "to_upstream (proxy/headers.py", "rewrite (proxy/", "credentials (proxy/"),
     "6 settle": ("(proxy/charge.py", "(billing/meter/settlement.py", "(billing/meter/__init__.py", "usage_of (proxy/",
                  "_usual (proxy/", "_reading (proxy/", "_counts (proxy/",
-                 "(billing/usage.py", "(proxy/background.py", "(gateway_project/shards.py"),
+                 "(billing/usage.py", "(proxy/background.py", "(gateway_project/ground/redis_keys.py"),
     "6 count and log": ("(proxy/telemetry.py", "(prometheus_client/"),
     "7 answer": ("(proxy/answers.py", "to_caller (proxy/headers.py", "rate_limit_headers (proxy/",
                  "(proxy/serve.py"),

@@ -84,8 +84,8 @@ def _fill(count: int, tenants: int = TENANTS) -> None:
     from billing.events import UsageEvent, encode
     from billing.request_ids import new_request_id
     from billing.usage import Usage
-    from gateway_project.policy_changes import store
-    from gateway_project.shards import shard_of, tag
+    from gateway_project.ground.policy_changes import store
+    from gateway_project.ground.redis_keys import shard_of, tag
 
     with store().pipeline(transaction=False) as pipeline:
         for _ in range(count):
@@ -125,8 +125,8 @@ def _cpu_seconds() -> float:
 
 def _lag(seconds: float) -> tuple[int, list[float]]:
     """`manage.py ledger` beside a writer of `PACE` events a second."""
-    from gateway_project.policy_changes import store
-    from gateway_project.shards import every_tag
+    from gateway_project.ground.policy_changes import store
+    from gateway_project.ground.redis_keys import every_tag
 
     writer = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "bench.drain", "write", str(seconds)], cwd=HOME

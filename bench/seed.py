@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 django.setup()
 
 from billing.demo.tenants import seed_demo  # noqa: E402
-from gateway_project.policy_changes import replay_policy_changes  # noqa: E402
+from gateway_project.ground.policy_changes import replay_policy_changes  # noqa: E402
 from routing.models import Model  # noqa: E402
 from tenants.keys import KEY_START, VISIBLE, digest_of  # noqa: E402
 from tenants.models import AllowedModel, ApiKey, Tenant, Tier  # noqa: E402

@@ -7,9 +7,9 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
-from gateway_project.policy_changes import store
-from gateway_project.redis_address import STORE_ERRORS
-from gateway_project.shards import every_tag
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_keys import every_tag
 
 _migrated = False
 # Where the data plane's processes write which of their circuit breakers are not closed.

@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project import env
 from gateway_project.console_kit.audited_models import AUDITED_MODELS
 from gateway_project.console_kit.site import UNFOLD as UNFOLD
-from gateway_project.crash_reports import report_to
-from gateway_project.redis_address import cluster_address
+from gateway_project.ground import env
+from gateway_project.ground.crash_reports import report_to
+from gateway_project.ground.redis_address import cluster_address
 from gateway_project.sockets import socket_below
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -221,10 +221,10 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "text": {
-            "()": "gateway_project.logs.TextFormatter",
+            "()": "gateway_project.ground.logs.TextFormatter",
             "format": "%(levelname)s %(name)s: %(message)s",
         },
-        "json": {"()": "gateway_project.logs.JsonFormatter"},
+        "json": {"()": "gateway_project.ground.logs.JsonFormatter"},
     },
     "handlers": {
         "stderr": {
@@ -237,7 +237,7 @@ LOGGING = {
 
 # --- Webhooks and mail ---
 WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
-# Encrypts webhooks' secrets and upstreams' keys: the newest first, see `gateway_project/secrets.py`.
+# Encrypts webhooks' secrets and upstreams' keys: the newest first, see `gateway_project/ground/secrets.py`.
 SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
 if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
     raise ImproperlyConfigured("SECRETS_KEYS must be random, 32 characters or more each.")

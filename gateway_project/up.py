@@ -19,7 +19,6 @@ from typing import IO, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project import env
 from gateway_project.embedded import (
     EmbeddedServiceError,
     postgres_pid,
@@ -27,6 +26,7 @@ from gateway_project.embedded import (
     start_postgres,
     stop_postgres,
 )
+from gateway_project.ground import env
 from gateway_project.supervisor import Process, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -212,8 +212,8 @@ class Installation:
     def _open_meter(self) -> None:
         """Where nothing was ever booked nothing can have been lost: no worker has to be waited for."""
         from billing.models import UsageRecord
-        from gateway_project.policy_changes import store
-        from gateway_project.shards import every_tag
+        from gateway_project.ground.policy_changes import store
+        from gateway_project.ground.redis_keys import every_tag
 
         if not UsageRecord.objects.exists():
             for tag in every_tag():

@@ -4,8 +4,8 @@ import socket
 
 import uvicorn
 
-from gateway_project import env
-from gateway_project.http_protocol import BoundedProtocol
+from gateway_project.ground import env
+from gateway_project.ground.http_protocol import BoundedProtocol
 
 
 def configured(**changes: object) -> uvicorn.Config:

@@ -11,8 +11,8 @@ import msgspec
 from django.urls import Resolver404
 
 from billing.meter.errors import DailyTokensExceeded, RateLimited
-from billing.money import NANO
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import NANO
 from proxy import headers as header_lists
 from proxy import telemetry
 from proxy.charge import Charge

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.exceptions import RequestAborted
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -15,9 +15,9 @@ from billing.meter.lease import Lease, Offer
 from billing.meter.output_sizes import sizes
 from billing.meter.overruns import count_overrun
 from billing.meter.settlement import Outcome
-from billing.money import NanoUSD, to_usd
 from billing.prices.price_book import PriceBook, cost, with_margin
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD, to_usd
 from proxy import telemetry, tracing
 from proxy.background import keep, wait_for
 from proxy.call import Call

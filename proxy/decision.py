@@ -8,10 +8,10 @@ from billing.meter.downgrades import targets_of
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import Facts, Offer, Run
 from billing.meter.limit_status import Standing, standing
-from billing.money import to_usd
 from billing.prices.price_book import cost, with_margin
 from billing.usage import Usage
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import to_usd
 from proxy.bounds import input_bound
 from proxy.call import Call
 from proxy.charge import BYTES_PER_TOKEN

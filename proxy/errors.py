@@ -1,6 +1,6 @@
 """Errors that arise on the wire itself; limits, keys and models raise their own."""
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 
 class InvalidRequest(TenantryError):

@@ -16,7 +16,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import get_resolver
 
 from billing.request_ids import new_request_id
-from gateway_project.http_protocol import ON_DISCONNECT, SEND_WHOLE
+from gateway_project.ground.http_protocol import ON_DISCONNECT, SEND_WHOLE
 from proxy.answers import Answer, failure
 from proxy.body import Message, Receive, read_body
 from proxy.client import Client

@@ -7,8 +7,8 @@ import msgspec
 
 from billing.meter.lease import Offer, Run
 from billing.meter.output_sizes import sizes
-from billing.money import LARGEST_BUDGET_USD, to_nano
 from billing.prices.price_book import MILLION, ModelNotPriced, PriceBook, with_margin
+from gateway_project.ground.money import LARGEST_BUDGET_USD, to_nano
 from proxy.bounds import input_bound, searching_bound
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest

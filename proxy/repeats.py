@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.idempotency import CLAIM_MS, Claim, Kept
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy.answers import Answer
 from proxy.background import keep
 from proxy.call import Call

@@ -12,7 +12,7 @@ from billing.ledger import refusal_counts
 from billing.meter import StalePolicy
 from billing.meter.lease import Facts, Offer
 from billing.prices.price_book import ModelNotPriced, PriceBook, known_price_book, price_book
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy.answers import Answer, passed_on, usd_text
 from proxy.attempts import forward
 from proxy.call import Call

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from billing.ledger import refusal_counts
 from billing.meter.admission import Admission
-from billing.money import spend_at
+from gateway_project.ground.money import spend_at
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.choice import Ask
 from tenants.policy import BudgetMode, Policy, Shadow

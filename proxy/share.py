@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 # A few refusals may be anyone's; this many among the last calls are the upstream's word. Once there is a bound,
 # the first refusal is: whoever is within its share should meet as few of them as can be.

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy.answers import Answer, passed_on
 from proxy.background import keep
 from proxy.charge import Charge

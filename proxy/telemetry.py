@@ -20,8 +20,8 @@ from prometheus_client import Counter, Histogram, values
 
 from billing.meter.lease import Lease
 from billing.meter.settlement import Outcome
-from gateway_project.errors import TenantryError
-from gateway_project.logs import redacted
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.logs import redacted
 
 if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     # It asks for the process id before each of its 18 steps a call, in case of a fork; web processes never do.

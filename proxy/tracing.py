@@ -12,7 +12,7 @@ from typing import Any
 
 from billing.meter.lease import Lease
 from billing.meter.settlement import Outcome
-from billing.money import to_usd
+from gateway_project.ground.money import to_usd
 
 _PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "gcp.gemini", "grok": "x_ai"}
 _tracer: Any = None

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from django.conf import settings
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy.headers import RawHeaders
 from proxy.http1 import Http1Answer, Http1Transport, Place, head_of, place_of
 

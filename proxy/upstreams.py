@@ -5,10 +5,10 @@ import logging
 import msgspec
 from django.conf import settings
 
-from gateway_project.by_token import ByToken
-from gateway_project.secrets import UnreadableSecret, decrypt
-from proxy import database
-from proxy.database import ReportsUnavailable
+from gateway_project.ground import database
+from gateway_project.ground.by_token import ByToken
+from gateway_project.ground.database import ReportsUnavailable
+from gateway_project.ground.secrets import UnreadableSecret, decrypt
 from routing.models import Upstream
 
 logger = logging.getLogger("tenantry.proxy")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from routing.choice import Ask, Candidate, CatalogueModel, Complexity, ComplexityRules
 from routing.complexity import complexity_of
 

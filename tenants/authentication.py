@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from django.db import DatabaseError, close_old_connections
 
-from gateway_project.by_token import forget_all
-from gateway_project.errors import TenantryError
-from gateway_project.redis_address import STORE_ERRORS
+from gateway_project.ground.by_token import forget_all
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.redis_address import STORE_ERRORS
 from tenants.policy import Policy, Principal
 from tenants.snapshots import load_principal
 from tenants.throttle import failures

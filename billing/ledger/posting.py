@@ -23,8 +23,8 @@ from billing.ledger.roll_up import add_to_roll_up
 from billing.ledger.tag_usage import add_tags
 from billing.models import Adjustment, UsageRecord
 from billing.models.adjustment import AdjustmentKind
-from billing.money import to_usd
 from billing.request_ids import created_at
+from gateway_project.ground.money import to_usd
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 

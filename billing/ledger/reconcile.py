@@ -8,8 +8,8 @@ from billing.ledger.books import Book, check_books
 from billing.meter.current_spend import counter_of
 from billing.models import DriftReport
 from billing.webhooks.publish import EventType, publish
-from gateway_project.policy_changes import store
-from gateway_project.shards import tenant_key
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)

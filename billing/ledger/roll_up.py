@@ -8,7 +8,7 @@ from django.db import connection
 
 from billing.events import UsageEvent
 from billing.ledger.histogram import histogram
-from billing.money import to_usd
+from gateway_project.ground.money import to_usd
 
 # The roll-up's columns and their types: what makes a row, what is added up, and the histograms.
 KEYS = {

@@ -12,7 +12,7 @@ from django.db.models import QuerySet, Sum
 
 from billing.events import UsageEvent
 from billing.models import DailyTagUsage, UsageRecord
-from billing.money import to_usd
+from gateway_project.ground.money import to_usd
 
 # Values of one tag in a tenant's day that are told apart; further ones are summed under OTHER, so that a tag that
 # is different in every call does not make the roll-up as large as the ledger. No tag can be called that.

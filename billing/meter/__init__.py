@@ -18,8 +18,8 @@ from billing.meter.rebuild import Cold, warm
 from billing.meter.redis_cluster import open_pipe
 from billing.meter.redis_pipe import AnswerLost, RedisPipe, Script
 from billing.meter.settlement import REAPED_SECONDS, Outcome, Settled, settlement_of
-from billing.money import to_usd
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.money import to_usd
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from tenants.policy import Principal
 
 __all__ = [

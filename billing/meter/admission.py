@@ -22,8 +22,8 @@ from billing.meter.journal import WORKER, Doubt
 from billing.meter.lease import Facts, Lease, Offer, Run, head, stored
 from billing.meter.prepared_policy import KEYS, Terms, limit_of
 from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
-from billing.money import to_usd
-from gateway_project.shards import shard_of
+from gateway_project.ground.money import to_usd
+from gateway_project.ground.redis_keys import shard_of
 from tenants.policy import BudgetMode, Principal
 
 SCOPES = ("tenant", "key", "user", "run")

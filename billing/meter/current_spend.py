@@ -7,11 +7,11 @@ from decimal import Decimal
 from django.db.models import Sum
 
 from billing.models import DailyUsage
-from billing.money import to_usd
 from billing.periods import period_of
-from gateway_project.policy_changes import store
-from gateway_project.redis_address import STORE_ERRORS
-from gateway_project.shards import tenant_key
+from gateway_project.ground.money import to_usd
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 
 

@@ -9,10 +9,10 @@ from django.db.models import QuerySet, Sum
 
 from billing.meter.current_spend import counter_of
 from billing.models import DailyUsage
-from billing.money import spend_at
-from gateway_project.policy_changes import store
-from gateway_project.redis_address import STORE_ERRORS
-from gateway_project.shards import tenant_key
+from gateway_project.ground.money import spend_at
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 from tenants.policy import BudgetMode, Policy
 from tenants.snapshots import policy_of, read_version

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from math import ceil
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 
 class MeteringUnavailable(TenantryError):

@@ -19,7 +19,7 @@ from billing.meter.journal import Settlement, entry_id
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import RedisPipe, Script
 from billing.models import UsageRecord, UsageStatus
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from tenants.authentication import forget_policies
 
 logger = logging.getLogger("tenantry.billing")

@@ -7,7 +7,7 @@ import msgspec
 
 from billing import meter
 from billing.meter.redis_pipe import Script
-from gateway_project.shards import tenant_key
+from gateway_project.ground.redis_keys import tenant_key
 
 KEPT_MS = 24 * 3600 * 1000
 # While a call runs its claim is renewed; that of a process that died is free after this.

@@ -9,7 +9,7 @@ import msgspec
 
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import ScriptCall
-from gateway_project.shards import shard_of
+from gateway_project.ground.redis_keys import shard_of
 
 # This process, as leases and heartbeats name it.
 WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"

@@ -10,9 +10,9 @@ import redis
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import RedisPipe
-from billing.money import to_usd
-from gateway_project.policy_changes import store
-from gateway_project.shards import every_tag, shard_of, tag
+from gateway_project.ground.money import to_usd
+from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_keys import every_tag, shard_of, tag
 
 logger = logging.getLogger("tenantry.billing")
 

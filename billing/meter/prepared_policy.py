@@ -7,9 +7,9 @@ from billing.meter.downgrades import lines_of
 from billing.meter.lease import head
 from billing.meter.redis_pipe import Argument, bulk
 from billing.meter.settlement import settle_keys
-from billing.money import spend_at
 from billing.periods import Span, day_of, period_of
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.money import spend_at
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from tenants.policy import BudgetMode, Policy, Principal
 
 # Of `admit.lua`.

@@ -6,7 +6,7 @@ from billing.meter import pipe, settle
 from billing.meter.lease import Lease, Offer, OrphanedLease, read
 from billing.meter.settlement import Outcome
 from billing.usage import Usage
-from gateway_project.shards import every_tag, tenant_key
+from gateway_project.ground.redis_keys import every_tag, tenant_key
 from routing.choice import Candidate, CatalogueModel
 
 DEAD_AFTER_SECONDS = 10

@@ -23,8 +23,8 @@ from billing.events import UsageEvent, decode
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.redis_pipe import RedisPipe, Script
 from billing.models import DailyUsage, UsageRecord
-from billing.money import to_nano
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.money import to_nano
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 
 _BEGIN, _SEED = Script("begin_rebuild"), Script("seed")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")

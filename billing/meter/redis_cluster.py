@@ -1,6 +1,6 @@
 """The meter's way to a Redis Cluster: a pipe to each node, and which node serves which slot.
 
-Every command and script touches one slot (see `gateway_project/shards.py`). A node that does not serve it
+Every command and script touches one slot (see `gateway_project/ground/redis_keys.py`). A node that does not serve it
 says so without having done anything, so asking elsewhere never does a thing twice.
 """
 
@@ -12,7 +12,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.redis_pipe import Argument, Elsewhere, NodePipe, RedisPipe
-from gateway_project.redis_address import ClusterAddress, cluster_address
+from gateway_project.ground.redis_address import ClusterAddress, cluster_address
 
 _PAUSES = (0.002, 0.1)  # seconds before asking again: at first, at most
 _REFRESH_EVERY = 0.2  # seconds

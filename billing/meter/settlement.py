@@ -9,7 +9,7 @@ from billing.meter.journal import Settlement
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
 from billing.usage import Usage
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 
 TOMBSTONE_SECONDS = 60
 REAPED_SECONDS = 3600

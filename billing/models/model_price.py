@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from gateway_project.policy_changes import PolicyModel
+from gateway_project.ground.policy_changes import PolicyModel
 from routing.models import Model
 
 

@@ -8,10 +8,10 @@ from functools import lru_cache
 import msgspec
 
 from billing.models import ModelPrice
-from billing.money import NanoUSD
 from billing.usage import Usage
-from gateway_project.by_token import ByToken
-from gateway_project.errors import TenantryError
+from gateway_project.ground.by_token import ByToken
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import NanoUSD
 
 MILLION = 1_000_000
 NANO = 1_000_000_000

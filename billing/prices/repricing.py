@@ -18,10 +18,10 @@ from django.db.models import QuerySet
 
 from billing.ledger.adjustments import book
 from billing.models import Adjustment, AdjustmentKind, ModelPrice, UsageRecord, UsageStatus
-from billing.money import to_nano, to_usd
 from billing.prices.price_book import PriceBook, cost, read_prices, with_margin
 from billing.usage import Usage
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import to_nano, to_usd
 from routing.models import Model
 from tenants.models import Tenant
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 # What a field may be called; `UPSTREAM_BILL_FIELDS` adds to it.
 NAMES = {

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing.models import WebhookEndpoint
-from gateway_project.secrets import decrypt, encrypt
+from gateway_project.ground.secrets import decrypt, encrypt
 
 PREFIX = "whsec_"
 # How long the old secret signs too, after a rotation.

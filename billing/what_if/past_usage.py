@@ -14,11 +14,11 @@ import msgspec
 from django.db.models import QuerySet, Sum
 
 from billing.models import DailyUsage, UsageRecord
-from billing.money import to_nano, to_usd
 from billing.prices.price_book import Price, PriceBook, price_book
 from billing.prices.rates import Rates, with_cached_as_input
 from billing.what_if.simulation import Outcome, Row, Simulation, Terms
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import to_nano, to_usd
 from routing.choice import ComplexityRules
 from tenants.models import Tenant, Tier
 from tenants.snapshots import policy_of, read_version

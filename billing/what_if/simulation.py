@@ -8,9 +8,9 @@ from heapq import heappop, heappush
 import msgspec
 
 from billing.models.usage_record import UsageStatus
-from billing.money import spend_at, to_nano
 from billing.prices.price_book import ModelNotPriced, PriceBook, cost, with_margin
 from billing.usage import Usage
+from gateway_project.ground.money import spend_at, to_nano
 from routing.choice import Ask, Complexity, ComplexityRules
 from routing.complexity import why_complex
 from tenants.policy import BudgetMode, Policy

@@ -20,12 +20,12 @@ from unfold.widgets import (
 
 from billing.ledger import refusal_counts
 from billing.meter import downgrades
-from billing.money import to_usd
 from billing.what_if.past_usage import terms_for, what_if
 from billing.what_if.simulation import Outcome
 from gateway_project.console.dry_run import ask_of, what_would_happen
 from gateway_project.console_kit import formatters
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import to_usd
 from routing.candidates import AUTO
 from tenants.models import Tenant, Tier
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.anthropic_usage import AnthropicStream, usage_of
 from proxy.dialects.base import (

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 
 from billing.usage import Usage
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy.errors import InvalidRequest
 from proxy.headers import RawHeaders
 from routing.choice import Ask, CatalogueModel

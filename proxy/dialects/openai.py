@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from billing.usage import Usage
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from proxy import bodies, bounds
 from proxy.dialects.base import (
     TAGS_HEADER,

@@ -5,7 +5,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from gateway_project.policy_changes import PolicyModel
+from gateway_project.ground.policy_changes import PolicyModel
 
 
 class Family(models.TextChoices):

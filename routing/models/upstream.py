@@ -4,8 +4,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator, URLValidator
 from django.db import models
 
-from gateway_project.policy_changes import PolicyModel
-from gateway_project.secrets import encrypt
+from gateway_project.ground.policy_changes import PolicyModel
+from gateway_project.ground.secrets import encrypt
 
 
 class Wire(models.TextChoices):

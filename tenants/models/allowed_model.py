@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from gateway_project.policy_changes import PolicyModel
+from gateway_project.ground.policy_changes import PolicyModel
 from routing.models import Model
 
 

@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from gateway_project.policy_changes import PolicyModel
+from gateway_project.ground.policy_changes import PolicyModel
 from tenants.models.limits import BUDGET_VALIDATORS, within_budget_bounds
 from tenants.models.tenant import Tenant
 

@@ -6,9 +6,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from gateway_project.policy_changes import PolicyModel
+from gateway_project.ground.policy_changes import PolicyModel
 
-# What Lua counts exactly, see `billing.money.LARGEST_BUDGET_USD` (a test holds the two together).
+# What Lua counts exactly, see `gateway_project.ground.money.LARGEST_BUDGET_USD` (a test holds the two together).
 LARGEST_BUDGET_USD = Decimal("9000000")
 BUDGET_VALIDATORS = [MinValueValidator(Decimal(0)), MaxValueValidator(LARGEST_BUDGET_USD)]
 

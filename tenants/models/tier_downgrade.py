@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 
-from gateway_project.policy_changes import PolicyModel
+from gateway_project.ground.policy_changes import PolicyModel
 from routing.models import Model
 from tenants.models.tier import Tier
 

@@ -5,7 +5,7 @@ from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.models import WebhookDelivery, WebhookEndpoint
-from gateway_project.secrets import decrypt
+from gateway_project.ground.secrets import decrypt
 from tests.factories import StaffFactory, TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from gateway_project.console import tenant_decisions
-from gateway_project.shards import every_tag
+from gateway_project.ground.redis_keys import every_tag
 from tenants.models import TierRoute
 from tests.factories import (
     ComplexityRuleFactory,

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from gateway_project.shards import tenant_key
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import ApiKey, Tenant
 from tenants.spend import forecast
 from tests.factories import (

@@ -5,7 +5,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import WebhookDelivery
-from gateway_project.secrets import decrypt
+from gateway_project.ground.secrets import decrypt
 from tests.factories import WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db

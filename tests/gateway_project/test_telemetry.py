@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from billing.models import WebhookEndpoint
 from billing.webhooks.signing import give_secret, secrets_of
-from gateway_project.logs import JsonFormatter, redacted
+from gateway_project.ground.logs import JsonFormatter, redacted
 from proxy import background, telemetry
 from routing.models import Upstream
 from tenants.throttle import MOST_FAILURES, FailureWindow, TooManyFailures

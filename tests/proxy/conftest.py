@@ -12,7 +12,7 @@ from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.models import DailyUsage, UsageRecord
-from gateway_project.shards import every_tag
+from gateway_project.ground.redis_keys import every_tag
 from proxy import attempts, background, breaker, upstream
 from tenants import authentication
 from tests.factories import (

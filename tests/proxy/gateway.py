@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway_project.asgi import application
-from gateway_project.http_protocol import ON_DISCONNECT, SEND_WHOLE
+from gateway_project.ground.http_protocol import ON_DISCONNECT, SEND_WHOLE
 
 
 @dataclass

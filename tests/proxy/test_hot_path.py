@@ -15,7 +15,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db.backends.utils import CursorWrapper
 
-from gateway_project.shards import SHARDS, shard_of
+from gateway_project.ground.redis_keys import SHARDS, shard_of
 from proxy import background
 from tests.factories import ApiKeyFactory, TenantFactory
 from tests.proxy.gateway import caller, post

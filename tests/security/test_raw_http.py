@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 
-from gateway_project import http_protocol
+from gateway_project.ground import http_protocol
 from gateway_project.web import configured
 from tests.proxy.conftest import books, upstream_answering, world
 from tests.proxy.gateway import HELLO

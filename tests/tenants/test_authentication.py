@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection
 
-from gateway_project.policy_changes import replay_policy_changes
+from gateway_project.ground.policy_changes import replay_policy_changes
 from tenants import authentication, snapshots
 from tenants.keys import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant

@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
-from billing.money import LARGEST_BUDGET_USD
+from gateway_project.ground.money import LARGEST_BUDGET_USD
 from tenants.models import AllowedModel, limits
 from tests.factories import (
     ApiKeyFactory,

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from gateway_project.policy_changes import replay_policy_changes
+from gateway_project.ground.policy_changes import replay_policy_changes
 from routing.choice import Complexity
 from tenants import snapshots
 from tenants.models import TierDowngrade

@@ -14,8 +14,8 @@ from billing import meter
 from billing.ledger.drain import BATCH, RECOVERABLE, Drain
 from billing.meter import heartbeat
 from billing.meter.reaper import Reaper
-from gateway_project.errors import TenantryError
-from gateway_project.policy_changes import replay_policy_changes
+from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.policy_changes import replay_policy_changes
 
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.05

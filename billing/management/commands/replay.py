@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.money import to_usd
 from billing.what_if.past_usage import BadTerms, as_json, terms_for, what_if
 from billing.what_if.simulation import Outcome
+from gateway_project.ground.money import to_usd
 from routing.choice import ComplexityRules
 from routing.rules import UNLIMITED, current_rules
 from tenants.models import Tenant, Tier

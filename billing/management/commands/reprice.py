@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import ModelPrice
 from billing.prices.repricing import Asked, book_repricing, preview
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 from routing.models import Model
 from tenants.models import Tenant
 

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from billing.models import WebhookEndpoint
-from gateway_project.secrets import UnreadableSecret, decrypt, encrypt
+from gateway_project.ground.secrets import UnreadableSecret, decrypt, encrypt
 from routing.models import Upstream
 
 PLACES: tuple[tuple[Any, tuple[str, ...]], ...] = (

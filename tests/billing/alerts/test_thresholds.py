@@ -16,11 +16,11 @@ from billing.ledger.drain import Drain, drain_all
 from billing.ledger.posting import post, read_entry
 from billing.meter.lease import Facts, Offer
 from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
-from billing.money import to_nano
 from billing.request_ids import new_request_id
 from billing.tasks import watch_limits
 from billing.usage import Usage
-from gateway_project.shards import every_tag, tenant_key
+from gateway_project.ground.money import to_nano
+from gateway_project.ground.redis_keys import every_tag, tenant_key
 from routing.choice import Candidate, CatalogueModel
 from tenants.policy import KeyPolicy, Principal
 from tenants.snapshots import policy_of, read_version

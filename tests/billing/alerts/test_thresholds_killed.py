@@ -15,7 +15,7 @@ from billing.ledger import drain
 from billing.ledger.drain import drain_all
 from billing.models import BudgetAlert, UsageRecord, WebhookDelivery
 from billing.request_ids import new_request_id
-from gateway_project.shards import every_tag, shard_of, tag
+from gateway_project.ground.redis_keys import every_tag, shard_of, tag
 from tests.factories import TenantFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,8 +9,8 @@ from rest_framework.test import APIClient
 
 from billing.ledger.adjustments import AlreadyBooked, book, end_grants
 from billing.models import Adjustment
-from billing.money import to_nano
-from gateway_project.shards import tenant_key
+from gateway_project.ground.money import to_nano
+from gateway_project.ground.redis_keys import tenant_key
 from tenants.snapshots import policy_of, read_version
 from tests.factories import DailyUsageFactory, StaffFactory, TenantFactory
 

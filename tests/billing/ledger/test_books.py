@@ -21,7 +21,7 @@ from billing.models import DriftReport, UsageRecord, WebhookDelivery
 from billing.periods import period_of
 from billing.request_ids import new_request_id
 from billing.tasks import hold_the_books_together, keep_partitions_ahead
-from gateway_project.shards import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

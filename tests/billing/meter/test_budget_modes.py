@@ -11,7 +11,7 @@ from billing.ledger.adjustments import book
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
 from billing.meter.current_spend import counter_of, current_spend
-from gateway_project.shards import every_tag, tenant_key
+from gateway_project.ground.redis_keys import every_tag, tenant_key
 from tenants.models import Tenant
 from tenants.modes import forget_idle_counters
 from tests.billing.alerts.test_thresholds import spend

@@ -17,7 +17,7 @@ from billing.meter.redis_pipe import AnswerLost, Script
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from gateway_project.shards import shard_of, tenant_key
+from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tenants.authentication import forget
 from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer
 from tests.factories import TenantFactory

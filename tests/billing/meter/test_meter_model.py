@@ -25,8 +25,8 @@ from billing.models import Adjustment, UsageRecord
 from billing.periods import period_of
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from gateway_project.policy_changes import put_tokens, store
-from gateway_project.shards import every_tag, tenant_key
+from gateway_project.ground.policy_changes import put_tokens, store
+from gateway_project.ground.redis_keys import every_tag, tenant_key
 from tenants.policy import KeyPolicy, PolicyVersion
 from tests.billing.meter.test_meter import CHEAP, MODEL, a_principal, an_offer
 from tests.factories import ApiKeyFactory, TenantFactory

@@ -15,7 +15,7 @@ from billing.meter import heartbeat, reaper
 from billing.meter.lease import Facts
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
-from gateway_project.shards import shard_of, tenant_key
+from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tests.billing.meter.test_heartbeat import admitted, costing, open_now
 from tests.billing.meter.test_heartbeat import tenant as tenant  # a fixture
 from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer

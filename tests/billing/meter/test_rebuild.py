@@ -22,7 +22,7 @@ from billing.meter.lease import Facts, Run
 from billing.meter.settlement import TOMBSTONE_SECONDS
 from billing.models import DailyUsage
 from billing.request_ids import new_request_id
-from gateway_project.shards import shard_of, tenant_key
+from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tenants.models import Tenant
 from tenants.policy import KeyPolicy
 from tests.billing.meter.cold_herd import colds

@@ -21,7 +21,7 @@ from billing.webhooks.deliver import SCHEDULE, _claim, _write_back, deliver_due
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.publish import EventType, publish, publish_test, redeliver
 from billing.webhooks.signing import rotate_secret, secrets_of
-from gateway_project.secrets import decrypt
+from gateway_project.ground.secrets import decrypt
 from tenants.keys import issue_key, revoke_key
 from tenants.models import ApiKey
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory

@@ -16,7 +16,7 @@ from billing.models import DailyUsage
 from billing.request_ids import new_request_id
 from billing.statements.closing import close_due
 from billing.webhooks.deliver import deliver_due
-from gateway_project.secrets import decrypt
+from gateway_project.ground.secrets import decrypt
 from tenants.keys import issue_key, revoke_key
 from tenants.models import Tenant
 from tests.factories import DailyUsageFactory, UsageRecordFactory

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from gateway_project.redis_address import STORE_ERRORS, connect
-from gateway_project.shards import every_tag, tenant_key
+from gateway_project.ground.redis_address import STORE_ERRORS, connect
+from gateway_project.ground.redis_keys import every_tag, tenant_key
 
 logger = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=models.Model)

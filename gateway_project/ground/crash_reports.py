@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project.logs import redacted
+from gateway_project.ground.logs import redacted
 
 
 def report_to(dsn: str, *, transport: Any = None) -> None:

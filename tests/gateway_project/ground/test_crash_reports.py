@@ -8,7 +8,7 @@ import pytest
 import sentry_sdk
 from sentry_sdk.transport import Transport
 
-from gateway_project.crash_reports import report_to
+from gateway_project.ground.crash_reports import report_to
 
 KEY = "tn_" + "k" * 43
 

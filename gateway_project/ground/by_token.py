@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from gateway_project.shards import SHARDS
+from gateway_project.ground.redis_keys import SHARDS
 
 T = TypeVar("T")
 _all: "list[ByToken[Any]]" = []

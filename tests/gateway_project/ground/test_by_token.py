@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway_project.by_token import ByToken
-from gateway_project.shards import SHARDS
+from gateway_project.ground.by_token import ByToken
+from gateway_project.ground.redis_keys import SHARDS
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError, close_old_connections
 
-from gateway_project.errors import TenantryError
+from gateway_project.ground.errors import TenantryError
 
 T = TypeVar("T")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reports")
