@@ -60,7 +60,7 @@ def _line(name: str, rounds: list[tuple[float, float]]) -> tuple[object, ...]:
 def _stores() -> Iterator[dict[str, str]]:
     """PostgreSQL as it comes (fsync on) and Redis with its port, both of their own."""
     sys.path.insert(0, str(HOME))
-    from gateway_project.embedded import redis_command, start_postgres, stop_postgres
+    from gateway_project.server.embedded import redis_command, start_postgres, stop_postgres
 
     home = Path(tempfile.mkdtemp(prefix="tenantry-bench-", dir="/tmp"))
     home.chmod(0o755)

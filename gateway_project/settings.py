@@ -12,7 +12,7 @@ from gateway_project.console_kit.site import UNFOLD as UNFOLD
 from gateway_project.ground import env
 from gateway_project.ground.crash_reports import report_to
 from gateway_project.ground.redis_address import cluster_address
-from gateway_project.sockets import socket_below
+from gateway_project.server.sockets import socket_below
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

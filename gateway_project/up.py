@@ -19,15 +19,15 @@ from typing import IO, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project.embedded import (
+from gateway_project.ground import env
+from gateway_project.server.embedded import (
     EmbeddedServiceError,
     postgres_pid,
     redis_command,
     start_postgres,
     stop_postgres,
 )
-from gateway_project.ground import env
-from gateway_project.supervisor import Process, Supervisor
+from gateway_project.server.supervisor import Process, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -187,7 +187,7 @@ class Installation:
     def _start_redis(self) -> None:
         if not self.embedded_redis:
             return
-        from gateway_project.sockets import socket_below
+        from gateway_project.server.sockets import socket_below
 
         path = socket_below(self.data, "redis.sock")
         path.unlink(missing_ok=True)

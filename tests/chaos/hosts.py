@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway_project.embedded import redis_command, stop_postgres
-from gateway_project.supervisor import Process, Supervisor
+from gateway_project.server.embedded import redis_command, stop_postgres
+from gateway_project.server.supervisor import Process, Supervisor
 from tests.chaos.installation import Gateway
 from tests.redis_cluster import Cluster, running_cluster
 from tests.sandbox import free_port, running_sandbox, wait_for_port
@@ -84,7 +84,7 @@ class _Alive:
 
 def _postgres(folder: Path) -> str:
     """Its URL. Started by another process: this one's server, the suite's, is of the same wheel."""
-    code = "import sys, pathlib; from gateway_project.embedded import start_postgres as start; "
+    code = "import sys, pathlib; from gateway_project.server.embedded import start_postgres as start; "
     code += "print(start(pathlib.Path(sys.argv[1])))"
     done = subprocess.run(
         [*_PYTHON, "-c", code, str(folder)], cwd=HOME, check=True, capture_output=True, text=True

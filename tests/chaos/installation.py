@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import redis
 
-from gateway_project.sockets import socket_below
+from gateway_project.server.sockets import socket_below
 from tests.billing.webhooks.receiver import Receiver, receiving
 from tests.folders import throwaway_folder
 from tests.sandbox import free_port, running_sandbox

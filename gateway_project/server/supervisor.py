@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-HOME = Path(__file__).resolve().parent.parent
+HOME = Path(__file__).resolve().parents[2]
 STEADY_SECONDS = 10.0
 LONGEST_WAIT = 10.0
 GRACE_SECONDS = 35.0
