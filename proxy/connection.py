@@ -5,7 +5,7 @@ import asyncio
 import httptools
 import httpx
 
-from proxy.headers import RawHeaders
+from proxy.dialects.headers import RawHeaders
 
 # Unread bytes of a body at which reading stops until the caller has taken some.
 HIGH_WATER = 256 * 1024

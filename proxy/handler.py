@@ -20,7 +20,7 @@ from gateway_project.ground.http_protocol import ON_DISCONNECT, SEND_WHOLE
 from proxy.answers import Answer, failure
 from proxy.body import Message, Receive, read_body
 from proxy.client import Client
-from proxy.headers import RawHeaders
+from proxy.dialects.headers import RawHeaders
 from proxy.views import DataPlaneView
 
 Send = Callable[[Message], Awaitable[None]]

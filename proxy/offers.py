@@ -9,8 +9,8 @@ from billing.meter.lease import Offer, Run
 from billing.meter.output_sizes import sizes
 from billing.prices.price_book import MILLION, ModelNotPriced, PriceBook, with_margin
 from gateway_project.ground.money import LARGEST_BUDGET_USD, to_nano
-from proxy.bounds import input_bound, searching_bound
 from proxy.dialects.base import ParsedRequest
+from proxy.dialects.prompt_bound import input_bound, searching_bound
 from proxy.errors import InvalidRequest
 from routing.choice import Candidate, CatalogueModel
 from tenants.policy import Policy

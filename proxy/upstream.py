@@ -15,7 +15,7 @@ import msgspec
 from django.conf import settings
 
 from gateway_project.ground.errors import TenantryError
-from proxy.headers import RawHeaders
+from proxy.dialects.headers import RawHeaders
 from proxy.http1 import Http1Answer, Http1Transport, Place, head_of, place_of
 
 

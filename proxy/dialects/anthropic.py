@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway_project.ground.errors import TenantryError
-from proxy import bodies, bounds
+from proxy.dialects import json_edit, prompt_bound
 from proxy.dialects.anthropic_usage import AnthropicStream, usage_of
 from proxy.dialects.base import (
     TAGS_HEADER,
@@ -21,8 +21,8 @@ from proxy.dialects.base import (
     person,
     tags_of,
 )
+from proxy.dialects.headers import RawHeaders
 from proxy.errors import InvalidRequest
-from proxy.headers import RawHeaders
 from routing.choice import Ask, CatalogueModel
 
 MOST_OUTPUT = 10_000_000
@@ -106,17 +106,17 @@ class Anthropic:
 
     def parse(self, body: bytes, headers: Mapping[str, str], *, counting: bool = False) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
-        bodies.refuse_ambiguity(body)
+        json_edit.refuse_ambiguity(body)
         read = decode(_count_decoder if counting else _decoder, body)
         if not read.messages:
             raise InvalidRequest("messages: at least one message is needed.", field="messages")
         if not 0 <= read.max_tokens <= MOST_OUTPUT:
             raise InvalidRequest(f"max_tokens: must be 0 to {MOST_OUTPUT}.", field="max_tokens")
         tools = read.tools or []
-        bound = bounds.bound_of(
+        bound = prompt_bound.bound_of(
             body,
             [message.content for message in read.messages],
-            fixed_tokens=bounds.tool_tokens([tool.type for tool in tools]),
+            fixed_tokens=prompt_bound.tool_tokens([tool.type for tool in tools]),
         )
         thinking = 1
         if read.thinking and read.thinking.type == "enabled":
@@ -152,9 +152,9 @@ class Anthropic:
 
     def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
         if parsed.ask.model != upstream_model:
-            body = bodies.put(body, "model", upstream_model)
+            body = json_edit.put(body, "model", upstream_model)
         if parsed.ask.max_tokens != max_tokens:
-            body = bodies.put(body, "max_tokens", max_tokens)
+            body = json_edit.put(body, "max_tokens", max_tokens)
         return body
 
     def usage_of(self, body: bytes) -> UsageReading:

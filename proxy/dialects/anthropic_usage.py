@@ -6,7 +6,7 @@ import msgspec
 
 from billing.usage import Usage
 from proxy.dialects.base import UNREADABLE, Count, UsageReading, claimed, count
-from proxy.sse import EventReader
+from proxy.dialects.sse import EventReader
 
 
 class _Split(msgspec.Struct):

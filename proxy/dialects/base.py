@@ -10,8 +10,8 @@ import msgspec
 
 from billing.usage import Usage
 from gateway_project.ground.errors import TenantryError
+from proxy.dialects.headers import RawHeaders
 from proxy.errors import InvalidRequest
-from proxy.headers import RawHeaders
 from routing.choice import Ask, CatalogueModel
 
 LONGEST_NAME = 200

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from proxy import bodies, bounds
+from proxy.dialects import json_edit, prompt_bound
 from proxy.dialects.base import TAGS_HEADER, ParsedRequest, decode, person, tags_of
 from proxy.dialects.openai import OpenAI
 from proxy.errors import InvalidRequest
@@ -31,7 +31,7 @@ class Embeddings(OpenAI):
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
-        bodies.refuse_ambiguity(body)
+        json_edit.refuse_ambiguity(body)
         read = decode(_decoder, body)
         if not read.input:
             raise InvalidRequest("input: a text, or a list of texts, is needed.", field="input")
@@ -46,7 +46,7 @@ class Embeddings(OpenAI):
             max_tokens=0,
             min_output_tokens=1,
             stream=False,
-            input_bound_tokens=bounds.text_bound(body),
+            input_bound_tokens=prompt_bound.text_bound(body),
             text_bytes=len(body),
             message_count=prompts,
             tool_count=0,
@@ -64,7 +64,7 @@ class Embeddings(OpenAI):
         )
 
     def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
-        return body if parsed.ask.model == upstream_model else bodies.put(body, "model", upstream_model)
+        return body if parsed.ask.model == upstream_model else json_edit.put(body, "model", upstream_model)
 
 
 def _prompts(texts: str | list[Any]) -> int:

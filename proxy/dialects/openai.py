@@ -8,7 +8,7 @@ import msgspec
 
 from billing.usage import Usage
 from gateway_project.ground.errors import TenantryError
-from proxy import bodies, bounds
+from proxy.dialects import json_edit, prompt_bound
 from proxy.dialects.base import (
     TAGS_HEADER,
     UNREADABLE,
@@ -24,9 +24,9 @@ from proxy.dialects.base import (
     person,
     tags_of,
 )
+from proxy.dialects.headers import RawHeaders
+from proxy.dialects.sse import EventReader
 from proxy.errors import InvalidRequest
-from proxy.headers import RawHeaders
-from proxy.sse import EventReader
 from routing.choice import Ask, CatalogueModel
 
 UNSET_OUTPUT = -1
@@ -78,7 +78,7 @@ class OpenAI:
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
         """Raises InvalidRequest, naming the field."""
-        bodies.refuse_ambiguity(body)
+        json_edit.refuse_ambiguity(body)
         read = decode(_decoder, body)
         if not read.messages:
             raise InvalidRequest("messages: at least one message is needed.", field="messages")
@@ -91,7 +91,7 @@ class OpenAI:
             raise InvalidRequest(f"{field}: must be 1 to {MOST_OUTPUT}.", field=field)
         if read.n is not None and not 1 <= read.n <= 128:
             raise InvalidRequest("n: must be 1 to 128.", field="n")
-        bound = bounds.bound_of(body, [message.content for message in read.messages])
+        bound = prompt_bound.bound_of(body, [message.content for message in read.messages])
         end_user, session = person(read.user)
         system = " ".join(
             _text(each.content) for each in read.messages if each.role in ("system", "developer")
@@ -125,14 +125,14 @@ class OpenAI:
 
     def rewrite(self, body: bytes, parsed: ParsedRequest, *, upstream_model: str, max_tokens: int) -> bytes:
         if parsed.ask.model != upstream_model:
-            body = bodies.put(body, "model", upstream_model)
+            body = json_edit.put(body, "model", upstream_model)
         if parsed.ask.max_tokens != max_tokens:
             field = parsed.max_tokens_field
             if parsed.ask.max_tokens == UNSET_OUTPUT and upstream_model.startswith(_KNOW_NO_MAX_TOKENS):
                 field = "max_completion_tokens"
-            body = bodies.put(body, field, max_tokens)
+            body = json_edit.put(body, field, max_tokens)
         if parsed.ask.stream and not parsed.wants_usage:
-            body = bodies.put_inside(body, "stream_options", "include_usage", True)
+            body = json_edit.put_inside(body, "stream_options", "include_usage", True)
         return body
 
     def usage_of(self, body: bytes) -> UsageReading:

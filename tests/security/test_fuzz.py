@@ -8,11 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy import bodies, headers
-from proxy.dialects import ANTHROPIC, OPENAI
+from proxy.dialects import ANTHROPIC, OPENAI, headers, json_edit
 from proxy.dialects.base import tags_of
+from proxy.dialects.sse import EventReader
 from proxy.errors import InvalidRequest
-from proxy.sse import EventReader
 
 DIALECTS = [ANTHROPIC, OPENAI]
 NUMBERS = st.one_of(
@@ -191,7 +190,7 @@ def test_events_are_the_bytes_that_came(chunks):
 def test_putting_one_member_changes_no_other(body, value, spaced):
     text = json.dumps(body, indent=2 if spaced else None).encode()
 
-    assert json.loads(bodies.put(text, "model", value)) == {**body, "model": value}
+    assert json.loads(json_edit.put(text, "model", value)) == {**body, "model": value}
 
 
 @FUZZ

@@ -6,8 +6,7 @@ import pytest
 
 from billing.meter.errors import BudgetExceeded
 from billing.usage import Usage
-from proxy import sse
-from proxy.dialects import ANTHROPIC, OPENAI
+from proxy.dialects import ANTHROPIC, OPENAI, sse
 from proxy.errors import InvalidRequest
 from tests.proxy.dialects.wire import BODY, EVENTS, START, encoded, openai_stream, parse, stream
 

@@ -1,4 +1,4 @@
-from proxy import headers
+from proxy.dialects import headers
 
 
 def test_a_header_that_came_twice_is_joined_by_a_comma():

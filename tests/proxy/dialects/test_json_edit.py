@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import bodies
-from proxy.dialects import ANTHROPIC
+from proxy.dialects import ANTHROPIC, json_edit
 from proxy.errors import InvalidRequest
 from tests.proxy.dialects.wire import parse
 
@@ -28,7 +27,7 @@ def test_a_member_that_stands_twice_is_refused(body):
 
 
 def test_escapes_in_a_text_cost_no_second_reading(monkeypatch):
-    monkeypatch.setattr(bodies, "members", lambda body: pytest.fail("every token was read"))
+    monkeypatch.setattr(json_edit, "members", lambda body: pytest.fail("every token was read"))
     text = json.dumps({"text": "d\u00e9j\u00e0 vu, \u00e7a", "list": ["\u00e9", 'he said "\u00e9"']})
     parse(
         json.dumps({"model": "a", "max_tokens": 1, "messages": [{"role": "user", "content": text}]}).encode()
@@ -55,14 +54,14 @@ def test_putting_a_member_changes_that_member_only(body, pretty):
     raw = json.dumps(body, indent=2 if pretty else None, ensure_ascii=not pretty).encode("utf-8", "replace")
     expected = {**json.loads(raw), "model": "claude"}
 
-    assert json.loads(bodies.put(raw, "model", "claude")) == expected
+    assert json.loads(json_edit.put(raw, "model", "claude")) == expected
 
 
 @pytest.mark.parametrize("name", ['"max_tokens', 'x\\"max_tokens'])
 def test_a_name_that_only_ends_like_one_is_none(name):
     raw = json.dumps({"model": "m", name: 1, "messages": [{"role": "user", "content": "x"}]}).encode()
 
-    assert json.loads(bodies.put(raw, "max_tokens", 7)) == {**json.loads(raw), "max_tokens": 7}
+    assert json.loads(json_edit.put(raw, "max_tokens", 7)) == {**json.loads(raw), "max_tokens": 7}
 
 
 def test_nothing_is_rewritten_where_nothing_changes():

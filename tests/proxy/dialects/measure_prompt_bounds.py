@@ -1,4 +1,4 @@
-"""`python -m tests.proxy.measure_bounds`: how much more than its tokens each text is held for, as a table.
+"""`python -m tests.proxy.dialects.measure_prompt_bounds`: how much more than its tokens each text is held for, as a table.
 
 Claude's published vocabulary comes with the package `anthropic-tokenizer`; install it beside the others first.
 """
@@ -6,7 +6,7 @@ Claude's published vocabulary comes with the package `anthropic-tokenizer`; inst
 import anthropic_tokenizer
 import bpe_openai
 
-from proxy.bounds import text_bound
+from proxy.dialects.prompt_bound import text_bound
 from tests.proxy.samples import NOISE, REAL
 
 

@@ -6,9 +6,8 @@ import bpe_openai
 import msgspec
 import pytest
 
-from proxy import bounds
-from proxy.bounds import input_bound, searching_bound, text_bound
-from proxy.dialects import OPENAI
+from proxy.dialects import OPENAI, prompt_bound
+from proxy.dialects.prompt_bound import input_bound, searching_bound, text_bound
 from routing.choice import CatalogueModel
 from tests.proxy.dialects.wire import BODY, parse
 from tests.proxy.samples import CLAUDE_TOKENS, REAL
@@ -31,7 +30,7 @@ def test_no_text_counts_more_than_it_is_held_for_on_claude(name):
 
 @pytest.mark.parametrize("name", ["English prose", "Python", "SQL", "JSON", "German"])
 def test_claudes_newer_vocabulary_which_counts_a_third_more_is_covered(name):
-    assert CLAUDE_TOKENS[name] * 1.35 <= text_bound(REAL[name].encode(), "claude") - bounds.ODD_TOKENS
+    assert CLAUDE_TOKENS[name] * 1.35 <= text_bound(REAL[name].encode(), "claude") - prompt_bound.ODD_TOKENS
 
 
 @pytest.mark.parametrize("name", ["English prose", "Python", "JSON", "Chinese", "Japanese", "emoji"])
@@ -87,7 +86,7 @@ def test_a_pdf_counts_by_its_pages_where_they_can_be_counted():
 
     ask = parse({**BODY, "messages": [{"role": "user", "content": content}]}).ask
 
-    assert ask.media_tokens == 350 * bounds.PAGE_TOKENS
+    assert ask.media_tokens == 350 * prompt_bound.PAGE_TOKENS
 
 
 def test_what_a_tool_was_called_with_is_text_whatever_it_looks_like():
@@ -108,7 +107,7 @@ def test_tools_of_the_upstreams_own_bring_instructions_of_their_own():
     plain = parse({**BODY, "tools": [{"name": "n", "input_schema": {}}]}).ask
     own = parse({**BODY, "tools": [{"name": "n", "type": "bash_20250124"}]}).ask
 
-    assert own.input_bound_tokens - plain.input_bound_tokens > bounds.BUILT_IN_TOOL_TOKENS - 100
+    assert own.input_bound_tokens - plain.input_bound_tokens > prompt_bound.BUILT_IN_TOOL_TOKENS - 100
 
 
 def test_each_search_reads_everything_once_more():
