@@ -14,7 +14,7 @@ from bench.table import Table
 # A sample belongs to the stage of its innermost frame that is named here, as "function (file".
 STAGES = {
     "server: HTTP in and out, the caller's connection": (
-        "(uvicorn/", "(proxy/handler.py", "(proxy/client.py", "(proxy/body.py", "(proxy/views.py", "(django/",
+        "(uvicorn/", "(proxy/door/handler.py", "(proxy/client.py", "(proxy/body.py", "(proxy/door/views.py", "(django/",
         "(gateway_project/asgi.py", "(gateway_project/ground/http_protocol.py", "(billing/request_ids.py", "(proxy/call.py",
     ),
     "1 authenticate": ("(tenants/authentication.py", "(tenants/throttle.py"),

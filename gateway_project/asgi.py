@@ -9,8 +9,8 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 control_plane = get_asgi_application()
 
-from proxy.handler import DataPlaneHandler  # noqa: E402 - Django must be set up first
-from proxy.lifespan import lifespan  # noqa: E402
+from proxy.door.handler import DataPlaneHandler  # noqa: E402 - Django must be set up first
+from proxy.door.lifespan import lifespan  # noqa: E402
 
 data_plane = DataPlaneHandler()
 Message = MutableMapping[str, Any]

@@ -2,8 +2,8 @@
 
 from django.urls import path
 
-from proxy import views
 from proxy.dialects import DIALECTS
+from proxy.door import views
 
 urlpatterns = [
     *(path(dialect.upstream_path.removeprefix("/"), views.Calls.as_view()) for dialect in DIALECTS),

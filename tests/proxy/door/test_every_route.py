@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from proxy.urls import urlpatterns
+from proxy.door.urls import urlpatterns
 from tests.factories import ModelFactory, ModelPriceFactory
 from tests.proxy.gateway import HELLO, caller
 from tests.proxy.upstream import message, raw

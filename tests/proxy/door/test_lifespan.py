@@ -3,7 +3,7 @@
 import asyncio
 
 from billing.meter import heartbeat
-from proxy import lifespan
+from proxy.door import lifespan
 
 
 async def test_the_heart_beats_on_whatever_went_wrong(monkeypatch):

@@ -21,7 +21,7 @@ from proxy.answers import Answer, failure
 from proxy.body import Message, Receive, read_body
 from proxy.client import Client
 from proxy.dialects.headers import RawHeaders
-from proxy.views import DataPlaneView
+from proxy.door.views import DataPlaneView
 
 Send = Callable[[Message], Awaitable[None]]
 Scope = dict[str, Any]
@@ -48,7 +48,7 @@ class DataPlaneRequest:
 
 
 class DataPlaneHandler(ASGIHandler):
-    """Serves `proxy.urls` on the event loop alone. Every failure is answered in the caller's dialect."""
+    """Serves `proxy.door.urls` on the event loop alone. Every failure is answered in the caller's dialect."""
 
     def load_middleware(self, is_async: bool = False) -> None:
         """None: sessions, CSRF, messages and redirects belong to the control plane."""
@@ -113,7 +113,7 @@ def _resolved(path: str) -> tuple[Callable[..., Awaitable[Answer]], dict[str, An
 
     Saves 20 µs of patterns, and 5 µs of a new view each time: these keep nothing of a request.
     """
-    match = get_resolver("proxy.urls").resolve(path)
+    match = get_resolver("proxy.door.urls").resolve(path)
     view: DataPlaneView = match.func.cls()  # type: ignore[attr-defined]  # DRF's `as_view` puts the class there
     return view.dispatch, match.kwargs
 
