@@ -6,10 +6,10 @@ from typing import Any
 from billing import meter
 from billing.meter.lease import Facts
 from billing.prices.price_book import price_book
-from proxy.charge import BYTES_PER_TOKEN
-from proxy.decision import decision_on
 from proxy.dialects.base import ParsedRequest
-from proxy.serve import plan_by
+from proxy.pipeline.charge import BYTES_PER_TOKEN
+from proxy.pipeline.decision import decision_on
+from proxy.pipeline.serve import plan_by
 from routing.choice import Ask
 from tenants.models import Tenant
 from tenants.policy import KeyPolicy, Principal

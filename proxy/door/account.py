@@ -23,8 +23,8 @@ from billing.request_ids import created_at
 from gateway_project.ground import database
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of
-from proxy.decision import downgrade_of
 from proxy.errors import InvalidRequest, NotFound
+from proxy.pipeline.decision import downgrade_of
 from tenants.policy import Principal
 
 MOST_ROWS = 1000

@@ -17,11 +17,11 @@ from django.urls import get_resolver
 
 from billing.request_ids import new_request_id
 from gateway_project.ground.http_protocol import ON_DISCONNECT, SEND_WHOLE
-from proxy.answers import Answer, failure
-from proxy.body import Message, Receive, read_body
-from proxy.client import Client
 from proxy.dialects.headers import RawHeaders
 from proxy.door.views import DataPlaneView
+from proxy.pipeline.answers import Answer, failure
+from proxy.pipeline.body import Message, Receive, read_body
+from proxy.pipeline.caller import Client
 
 Send = Callable[[Message], Awaitable[None]]
 Scope = dict[str, Any]

@@ -6,14 +6,14 @@ from django.http import QueryDict
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.views import APIView
 
-from proxy.answers import Answer, json_answer
-from proxy.call import Call
-from proxy.decision import decide
 from proxy.dialects import dialect_of
 from proxy.dialects import headers as header_lists
 from proxy.door import account
 from proxy.errors import MethodNotAllowed, NotFound, UnsupportedMedia
-from proxy.serve import count_tokens, current_principal, serve
+from proxy.pipeline.answers import Answer, json_answer
+from proxy.pipeline.call import Call
+from proxy.pipeline.decision import decide
+from proxy.pipeline.serve import count_tokens, current_principal, serve
 
 
 class OneAnswer(BaseContentNegotiation):

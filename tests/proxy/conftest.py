@@ -13,7 +13,8 @@ from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.ground.redis_keys import every_tag
-from proxy import attempts, background, breaker, upstream
+from proxy import background, breaker, upstream
+from proxy.pipeline import attempts
 from tenants import authentication
 from tests.factories import (
     ApiKeyFactory,

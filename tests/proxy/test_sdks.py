@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 
 from billing import meter
 from gateway_project.asgi import application
-from proxy import attempts
+from proxy.pipeline import attempts
 from tests.proxy.upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 from tests.sandbox import free_port
 

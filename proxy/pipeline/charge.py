@@ -20,8 +20,8 @@ from billing.usage import Usage
 from gateway_project.ground.money import NanoUSD, to_usd
 from proxy import telemetry, tracing
 from proxy.background import keep, wait_for
-from proxy.call import Call
 from proxy.dialects.base import ParsedRequest, UsageReading
+from proxy.pipeline.call import Call
 from tenants.policy import DisconnectPolicy, Principal
 
 logger = logging.getLogger("tenantry.proxy")

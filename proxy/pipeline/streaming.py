@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from gateway_project.ground.errors import TenantryError
-from proxy.answers import Answer, passed_on
 from proxy.background import keep
-from proxy.charge import Charge
+from proxy.pipeline.answers import Answer, passed_on
+from proxy.pipeline.charge import Charge
 from proxy.upstream import UpstreamAnswer, UpstreamUnavailable
 
 logger = logging.getLogger("tenantry.proxy")

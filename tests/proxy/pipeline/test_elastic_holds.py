@@ -102,7 +102,7 @@ async def test_without_a_budget_nothing_is_asked_and_nothing_cut(world, upstream
 async def test_a_flush_in_mid_stream_cuts_it_rather_than_let_it_run_unreserved(
     world, upstream_answering, books, redis_server, monkeypatch
 ):
-    monkeypatch.setattr("proxy.streaming.PATIENCE_SECONDS", (0.01,))
+    monkeypatch.setattr("proxy.pipeline.streaming.PATIENCE_SECONDS", (0.01,))
     await sync_to_async(world.with_limits)(monthly_budget_usd=Decimal(5))
     async with upstream_answering(stream(START, delta(10), 0.5, delta(4000), 0.3, delta(10), end(4020))):
         calling = caller(world.key, stream=True, max_tokens=32_000)

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from django.core.exceptions import RequestAborted
 
-from proxy.body import BodyTooSlow, RequestTooLarge, read_body
+from proxy.pipeline.body import BodyTooSlow, RequestTooLarge, read_body
 
 
 def receiving(*parts: bytes, ends: bool = True):

@@ -7,7 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from gateway_project.asgi import application
-from proxy import attempts
+from proxy.pipeline import attempts
 from tests.proxy.gateway import caller
 from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
 

@@ -17,9 +17,9 @@ from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.prices.price_book import ModelNotPriced
 from proxy import upstreams
 from proxy.breaker import Breaker, breaker_of
-from proxy.charge import Charge
 from proxy.dialects import headers as header_lists
-from proxy.offers import offer_of
+from proxy.pipeline.charge import Charge
+from proxy.pipeline.offers import offer_of
 from proxy.share import Share
 from proxy.upstream import UpstreamAnswer, UpstreamUnavailable, upstream_at
 from proxy.upstreams import Place, places_for

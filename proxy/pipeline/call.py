@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 
-from proxy.client import Client
 from proxy.dialects.base import Dialect
+from proxy.pipeline.caller import Client
 
 
 class Call:

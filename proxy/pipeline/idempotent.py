@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.idempotency import CLAIM_MS, Claim, Kept
 from gateway_project.ground.errors import TenantryError
-from proxy.answers import Answer
 from proxy.background import keep
-from proxy.call import Call
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest
+from proxy.pipeline.answers import Answer
+from proxy.pipeline.call import Call
 
 logger = logging.getLogger("tenantry.proxy")
 LONGEST_KEY = 255

@@ -13,17 +13,17 @@ from billing.meter import StalePolicy
 from billing.meter.lease import Facts, Offer
 from billing.prices.price_book import ModelNotPriced, PriceBook, known_price_book, price_book
 from gateway_project.ground.errors import TenantryError
-from proxy.answers import Answer, passed_on, usd_text
-from proxy.attempts import forward
-from proxy.call import Call
-from proxy.charge import Charge
 from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import UNREADABLE, ParsedRequest
-from proxy.offers import offers_for, run_of
-from proxy.repeats import idempotency_key, once
-from proxy.shadow import judge
+from proxy.pipeline.answers import Answer, passed_on, usd_text
+from proxy.pipeline.attempts import forward
+from proxy.pipeline.call import Call
+from proxy.pipeline.charge import Charge
+from proxy.pipeline.idempotent import idempotency_key, once
+from proxy.pipeline.offers import offers_for, run_of
+from proxy.pipeline.shadow import judge
+from proxy.pipeline.streaming import Relay
 from proxy.share import UpstreamSaturated
-from proxy.streaming import Relay
 from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.complexity import keyword_in

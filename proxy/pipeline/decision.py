@@ -12,11 +12,11 @@ from billing.prices.price_book import cost, with_margin
 from billing.usage import Usage
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import to_usd
-from proxy.call import Call
-from proxy.charge import BYTES_PER_TOKEN
 from proxy.dialects.prompt_bound import input_bound
-from proxy.offers import run_of
-from proxy.serve import Plan, current_plan, facts_of
+from proxy.pipeline.call import Call
+from proxy.pipeline.charge import BYTES_PER_TOKEN
+from proxy.pipeline.offers import run_of
+from proxy.pipeline.serve import Plan, current_plan, facts_of
 from routing.complexity import complexity_of, why_complex
 from tenants.policy import Policy
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from proxy.client import Client
+from proxy.pipeline.caller import Client
 
 
 class Caller:

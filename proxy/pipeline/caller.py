@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from proxy.body import Message, Receive
+from proxy.pipeline.body import Message, Receive
 
 OnDisconnect = Callable[[Callable[[], None]], None]
 

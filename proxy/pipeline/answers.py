@@ -14,12 +14,12 @@ from billing.meter.errors import DailyTokensExceeded, RateLimited
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import NANO
 from proxy import telemetry
-from proxy.charge import Charge
 from proxy.dialects import dialect_of
 from proxy.dialects import headers as header_lists
 from proxy.dialects.base import Limit
 from proxy.dialects.headers import RawHeaders
 from proxy.errors import NotFound
+from proxy.pipeline.charge import Charge
 from proxy.upstream import UpstreamAnswer
 
 logger = logging.getLogger("tenantry.proxy")
