@@ -11,7 +11,7 @@ from billing.ledger import refusal_counts
 from billing.meter import heartbeat
 from billing.meter.errors import MeteringUnavailable
 from proxy import background, telemetry, tracing
-from proxy.upstream import close_all
+from proxy.upstream.client import close_all
 
 # Settling what is still open when the process ends; the reaper has the rest.
 LAST_SECONDS = 10

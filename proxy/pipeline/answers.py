@@ -20,7 +20,7 @@ from proxy.dialects.base import Limit
 from proxy.dialects.headers import RawHeaders
 from proxy.errors import NotFound
 from proxy.pipeline.charge import Charge
-from proxy.upstream import UpstreamAnswer
+from proxy.upstream.client import UpstreamAnswer
 
 logger = logging.getLogger("tenantry.proxy")
 

@@ -15,14 +15,14 @@ from django.conf import settings
 from billing import meter
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.prices.price_book import ModelNotPriced
-from proxy import upstreams
-from proxy.breaker import Breaker, breaker_of
 from proxy.dialects import headers as header_lists
 from proxy.pipeline.charge import Charge
 from proxy.pipeline.offers import offer_of
-from proxy.share import Share
-from proxy.upstream import UpstreamAnswer, UpstreamUnavailable, upstream_at
-from proxy.upstreams import Place, places_for
+from proxy.upstream import catalogue
+from proxy.upstream.breaker import Breaker, breaker_of
+from proxy.upstream.catalogue import Place, places_for
+from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable, upstream_at
+from proxy.upstream.fair_share import Share
 from routing.choice import Candidate
 
 OVERLOADED = {503, 529}
@@ -198,4 +198,4 @@ def share_of(upstream: str) -> Share:
 def forget() -> None:
     """For tests: nothing learned of any upstream."""
     _shares.clear()
-    upstreams.forget()
+    catalogue.forget()

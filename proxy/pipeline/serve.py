@@ -23,8 +23,8 @@ from proxy.pipeline.idempotent import idempotency_key, once
 from proxy.pipeline.offers import offers_for, run_of
 from proxy.pipeline.shadow import judge
 from proxy.pipeline.streaming import Relay
-from proxy.share import UpstreamSaturated
-from proxy.upstream import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
+from proxy.upstream.client import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
+from proxy.upstream.fair_share import UpstreamSaturated
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.complexity import keyword_in
 from tenants.authentication import KeyRefused, PolicyUnavailable, authenticate, refresh

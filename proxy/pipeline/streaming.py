@@ -9,7 +9,7 @@ from gateway_project.ground.errors import TenantryError
 from proxy.background import keep
 from proxy.pipeline.answers import Answer, passed_on
 from proxy.pipeline.charge import Charge
-from proxy.upstream import UpstreamAnswer, UpstreamUnavailable
+from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable
 
 logger = logging.getLogger("tenantry.proxy")
 PATIENCE_SECONDS = (0.2, 0.5, 1, 2, 3)

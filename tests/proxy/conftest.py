@@ -13,8 +13,9 @@ from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.ground.redis_keys import every_tag
-from proxy import background, breaker, upstream
+from proxy import background
 from proxy.pipeline import attempts
+from proxy.upstream import breaker, client
 from tenants import authentication
 from tests.factories import (
     ApiKeyFactory,
@@ -74,7 +75,7 @@ def upstream_answering(settings):
             settings.EZAI_API_KEY = "ezai-secret"
             yield scripted
             await background.finish(seconds=5)
-            await upstream.close_all()
+            await client.close_all()
             breaker.forget()
             attempts.forget()
             await meter.pipe().close()

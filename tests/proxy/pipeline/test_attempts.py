@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from asgiref.sync import sync_to_async
 
-from proxy import breaker
 from proxy.pipeline import attempts
+from proxy.upstream import breaker
 from routing.models import Upstream
 from tests.proxy.gateway import post
 from tests.proxy.upstream import SONNET, echo, message, raw, upstream_that

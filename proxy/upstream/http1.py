@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 
 import httpx
 
-from proxy.connection import Connection
+from proxy.upstream.connection import Connection
 
 Place = tuple[str, str, int]
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from proxy.share import Share, UpstreamSaturated
-from tests.proxy import virtual_time
+from proxy.upstream.fair_share import Share, UpstreamSaturated
+from tests.proxy.upstream import virtual_time
 
 
 async def throttled(share, tenant, times=4):

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from proxy.connection import HIGH_WATER
-from proxy.http1 import Http1Transport
+from proxy.upstream.connection import HIGH_WATER
+from proxy.upstream.http1 import Http1Transport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -1,6 +1,6 @@
 """The one door to the upstream, and the only module that knows httpx (its successor is one import away).
 
-httpx is the vocabulary (addresses, errors, streams of bytes), the transport is `proxy.http1`'s, called directly.
+httpx is the vocabulary (addresses, errors, streams of bytes), the transport is `proxy.upstream.http1`'s, called directly.
 CPU per request at 32 in flight: httpx with its own pool 1.4 ms, with `httpx-aiohttp` through `AsyncClient` 0.33 ms,
 this one 0.05 ms.
 """
@@ -16,7 +16,7 @@ from django.conf import settings
 
 from gateway_project.ground.errors import TenantryError
 from proxy.dialects.headers import RawHeaders
-from proxy.http1 import Http1Answer, Http1Transport, Place, head_of, place_of
+from proxy.upstream.http1 import Http1Answer, Http1Transport, Place, head_of, place_of
 
 
 class UpstreamUnavailable(TenantryError):

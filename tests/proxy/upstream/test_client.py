@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.upstream import Timeouts, Upstream, UpstreamTimeout, UpstreamUnavailable
+from proxy.upstream.client import Timeouts, Upstream, UpstreamTimeout, UpstreamUnavailable
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SOON = Timeouts(connect=0.3, read=0.3, idle=0.3, total=1)
