@@ -23,7 +23,7 @@ STAGES = {
     "3 route and price": ("(routing/", "(proxy/pipeline/offers.py", "(billing/prices/price_book.py", "plan_of (proxy/pipeline/serve.py"),
     "4 admit": ("admit (billing/meter/__init__.py", "Asking", "(billing/meter/admission.py", "(billing/meter/prepared_policy.py",
                 "_admit (proxy/pipeline/serve.py", "admitted (proxy/pipeline/serve.py",
-                "(billing/meter/lease.py", "(billing/periods.py", "(billing/meter/journal.py"),
+                "(billing/meter/lease.py", "(tenants/periods.py", "(billing/meter/journal.py"),
     "4, 6 Redis: packing, writing, reading": ("(billing/meter/redis_pipe.py",),
     "5 forward": ("(proxy/pipeline/attempts.py", "(proxy/upstream", "(proxy/upstream/http1.py", "(proxy/upstream/connection.py", "(httpx/",
                   "(proxy/upstream/breaker.py", "(proxy/upstream/fair_share.py",

@@ -22,9 +22,9 @@ from billing.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from billing.periods import day_of, period_of
 from billing.webhooks.publish import EventType, event_id, publish
 from tenants.models import ApiKey, Tenant
+from tenants.periods import day_of, period_of
 from tenants.policy import BudgetMode
 
 # How far back keys are looked for, every few seconds and now and then; an outage of the worker that is shorter

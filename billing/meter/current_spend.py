@@ -7,12 +7,12 @@ from decimal import Decimal
 from django.db.models import Sum
 
 from billing.models import DailyUsage
-from billing.periods import period_of
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.policy_changes import store
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
+from tenants.periods import period_of
 
 
 def counter_of(tenant: Tenant, *, at: float | None = None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from billing.meter.admission import SCOPES, Asking
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Facts, Run
 from billing.meter.prepared_policy import terms_of
-from billing.periods import Span
+from tenants.periods import Span
 from tenants.policy import Principal
 
 WINDOW_US = 60_000_000

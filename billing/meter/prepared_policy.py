@@ -7,9 +7,9 @@ from billing.meter.downgrades import lines_of
 from billing.meter.lease import head
 from billing.meter.redis_pipe import Argument, bulk
 from billing.meter.settlement import settle_keys
-from billing.periods import Span, day_of, period_of
 from gateway_project.ground.money import spend_at
 from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from tenants.periods import Span, day_of, period_of
 from tenants.policy import BudgetMode, Policy, Principal
 
 # Of `admit.lua`.

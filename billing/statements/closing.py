@@ -16,9 +16,9 @@ from django.db.models import Count, Q, QuerySet, Sum
 from billing.ledger.books import undrained
 from billing.meter.current_spend import budget_of
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
-from billing.periods import Span, period_of
 from billing.webhooks.publish import EventType, publish
 from tenants.models import Tenant
+from tenants.periods import Span, period_of
 
 logger = logging.getLogger(__name__)
 # Calls that are open at midnight get this long to end; what ends later is late.

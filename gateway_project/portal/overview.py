@@ -11,11 +11,11 @@ from django.utils import timezone
 from billing.meter.current_spend import budget_of, current_spend
 from billing.meter.rebuild import TOKENS
 from billing.models import BudgetAlert, DailyUsage
-from billing.periods import period_of
 from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
 from gateway_project.portal.decisions import decisions
 from tenants.models import Membership, Tenant
+from tenants.periods import period_of
 from tenants.spend import forecast, next_period
 
 LISTED = 5

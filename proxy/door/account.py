@@ -18,13 +18,13 @@ from billing.meter.downgrades import saved_between
 from billing.meter.limit_status import BudgetStanding, standing
 from billing.meter.rebuild import TOKENS, undrained_events
 from billing.models import DailyUsage, UsageRecord
-from billing.periods import Span
 from billing.request_ids import created_at
 from gateway_project.ground import database
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of
 from proxy.errors import InvalidRequest, NotFound
 from proxy.pipeline.decision import downgrade_of
+from tenants.periods import Span
 from tenants.policy import Principal
 
 MOST_ROWS = 1000

@@ -8,8 +8,8 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.periods import period_of
 from tenants.models import Tenant
+from tenants.periods import period_of
 from tenants.spend import with_spend
 from tests.factories import DailyUsageFactory, TenantFactory
 

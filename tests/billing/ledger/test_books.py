@@ -18,10 +18,10 @@ from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
 from billing.ledger.posting import Entry, post
 from billing.models import DriftReport, UsageRecord, WebhookDelivery
-from billing.periods import period_of
 from billing.request_ids import new_request_id
 from billing.tasks import hold_the_books_together, keep_partitions_ahead
 from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from tenants.periods import period_of
 from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -22,11 +22,11 @@ from billing.meter.admission import short
 from billing.meter.errors import BudgetExceeded, ConcurrencyLimited
 from billing.meter.lease import Facts, Run
 from billing.models import Adjustment, UsageRecord
-from billing.periods import period_of
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from gateway_project.ground.policy_changes import put_tokens, store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
+from tenants.periods import period_of
 from tenants.policy import KeyPolicy, PolicyVersion
 from tests.billing.meter.test_meter import CHEAP, MODEL, a_principal, an_offer
 from tests.factories import ApiKeyFactory, TenantFactory
