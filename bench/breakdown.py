@@ -14,26 +14,40 @@ from bench.table import Table
 # A sample belongs to the stage of its innermost frame that is named here, as "function (file".
 STAGES = {
     "server: HTTP in and out, the caller's connection": (
-        "(uvicorn/", "(proxy/door/handler.py", "(proxy/pipeline/caller.py", "(proxy/pipeline/body.py", "(proxy/door/views.py", "(django/",
-        "(gateway_project/asgi.py", "(gateway_project/ground/http_protocol.py", "(billing/request_ids.py", "(proxy/pipeline/call.py",
+        "(uvicorn/", "(proxy/door/", "(proxy/pipeline/caller.py", "(proxy/pipeline/body.py",
+        "(proxy/pipeline/call.py", "(django/", "(gateway_project/asgi.py",
+        "(gateway_project/ground/http_protocol.py", "(billing/request_ids.py",
     ),
     "1 authenticate": ("(tenants/authentication.py", "(tenants/throttle.py"),
-    "2 parse": (".parse (proxy/dialects", "(proxy/dialects/json_edit.py", "(proxy/dialects/prompt_bound.py", "decode (proxy/dialects",
-                "person (proxy/", "tags_of (proxy/", "read (proxy/dialects/headers.py", "_system_text"),
-    "3 route and price": ("(routing/", "(proxy/pipeline/offers.py", "(billing/prices/price_book.py", "plan_of (proxy/pipeline/serve.py"),
-    "4 admit": ("admit (billing/meter/__init__.py", "Asking", "(billing/meter/admission.py", "(billing/meter/prepared_policy.py",
-                "_admit (proxy/pipeline/serve.py", "admitted (proxy/pipeline/serve.py",
-                "(billing/meter/lease.py", "(tenants/periods.py", "(billing/meter/journal.py"),
+    "2 parse": (
+        ".parse (proxy/dialects", "(proxy/dialects/json_edit.py", "(proxy/dialects/prompt_bound.py",
+        "decode (proxy/dialects", "person (proxy/", "tags_of (proxy/", "read (proxy/dialects/headers.py",
+        "_system_text",
+    ),
+    "3 route and price": (
+        "(routing/", "(proxy/pipeline/offers.py", "(billing/prices/price_book.py", "(proxy/pipeline/plan.py",
+    ),
+    "4 admit": (
+        "admit (billing/meter/__init__.py", "Asking", "(billing/meter/admission.py",
+        "(billing/meter/prepared_policy.py", "_admit (proxy/pipeline/serve.py",
+        "admitted (proxy/pipeline/serve.py", "(billing/meter/lease.py", "(tenants/periods.py",
+        "(billing/meter/journal.py",
+    ),
     "4, 6 Redis: packing, writing, reading": ("(billing/meter/redis_pipe.py",),
-    "5 forward": ("(proxy/pipeline/attempts.py", "(proxy/upstream", "(proxy/upstream/http1.py", "(proxy/upstream/connection.py", "(httpx/",
-                  "(proxy/upstream/breaker.py", "(proxy/upstream/fair_share.py",
-                  "to_upstream (proxy/dialects/headers.py", "rewrite (proxy/", "credentials (proxy/"),
-    "6 settle": ("(proxy/pipeline/charge.py", "(billing/meter/settlement.py", "(billing/meter/__init__.py", "usage_of (proxy/",
-                 "_usual (proxy/", "_reading (proxy/", "_counts (proxy/",
-                 "(billing/usage.py", "(proxy/background.py", "(gateway_project/ground/redis_keys.py"),
+    "5 forward": (
+        "(proxy/pipeline/attempts.py", "(proxy/upstream/", "(httpx/",
+        "to_upstream (proxy/dialects/headers.py", "rewrite (proxy/", "credentials (proxy/",
+    ),
+    "6 settle": (
+        "(proxy/pipeline/charge.py", "(billing/meter/settlement.py", "(billing/meter/__init__.py",
+        "usage_of (proxy/", "_usual (proxy/", "_reading (proxy/", "_counts (proxy/", "(billing/usage.py",
+        "(proxy/background.py", "(gateway_project/ground/redis_keys.py",
+    ),
     "6 count and log": ("(proxy/telemetry.py", "(prometheus_client/"),
-    "7 answer": ("(proxy/pipeline/answers.py", "to_caller (proxy/dialects/headers.py", "rate_limit_headers (proxy/",
-                 "(proxy/pipeline/serve.py"),
+    "7 answer": (
+        "(proxy/pipeline/answers.py", "to_caller (proxy/dialects/headers.py", "rate_limit_headers (proxy/",
+        "(proxy/pipeline/serve.py",
+    ),
 }  # fmt: skip
 REST = "event loop: uvloop, tasks, sockets read"
 

@@ -84,7 +84,7 @@ def _fill(count: int, tenants: int = TENANTS) -> None:
     from billing.events import UsageEvent, encode
     from billing.request_ids import new_request_id
     from billing.usage import Usage
-    from gateway_project.ground.policy_changes import store
+    from gateway_project.ground.redis_client import store
     from gateway_project.ground.redis_keys import shard_of, tag
 
     with store().pipeline(transaction=False) as pipeline:
@@ -125,7 +125,7 @@ def _cpu_seconds() -> float:
 
 def _lag(seconds: float) -> tuple[int, list[float]]:
     """`manage.py ledger` beside a writer of `PACE` events a second."""
-    from gateway_project.ground.policy_changes import store
+    from gateway_project.ground.redis_client import store
     from gateway_project.ground.redis_keys import every_tag
 
     writer = subprocess.Popen(

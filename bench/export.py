@@ -36,14 +36,14 @@ def measure(file_format: str) -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
     django.setup()
-    from billing.exports import export
+    from billing.exports import export as exports
     from billing.models import UsageRecord
 
     newest = UsageRecord.objects.order_by("-created_at").values_list("created_at", flat=True)
     since = newest[ROWS - 1 : ROWS].first()
-    export = export.begin(export.Filter(since=since), file_format=file_format)
+    export = exports.begin(exports.Filter(since=since), file_format=file_format)
     began, cpu, size, first = time.monotonic(), time.process_time(), 0, 0.0
-    for piece in export.pieces(export):
+    for piece in exports.pieces(export):
         first = first or time.monotonic() - began
         size += len(piece)
     took, cpu = time.monotonic() - began, time.process_time() - cpu

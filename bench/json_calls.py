@@ -6,7 +6,7 @@ from bench.table import Table
 
 BOUNDS_MS = (5, 10, 50)
 _COUNT = (
-    "from django.db import connection as c; from gateway_project.ground.policy_changes import store;"
+    "from django.db import connection as c; from gateway_project.ground.redis_client import store;"
     "s = store().info('commandstats'); k = c.cursor();"
     "k.execute('SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()');"
     "print(s.get('cmdstat_evalsha', {}).get('calls', 0), k.fetchone()[0])"
@@ -61,9 +61,7 @@ def measured(
 
 def _synced_each_second(bare: Server, ours: Gateway, keys: list[str], seconds: float) -> Table:
     """What an admission waits for the disk: the same with Redis as most managed services run it."""
-    setting = (
-        "from gateway_project.ground.policy_changes import store; store().config_set('appendfsync', '{}')"
-    )
+    setting = "from gateway_project.ground.redis_client import store; store().config_set('appendfsync', '{}')"
     rows: list[list[object]] = []
     ours.ask(setting.format("everysec"))
     try:

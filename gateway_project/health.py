@@ -1,19 +1,17 @@
 """`/healthz`: this process answers. `/readyz`: it can do its work."""
 
-import json
 import time
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
-from gateway_project.ground.policy_changes import store
+from gateway_project.ground.breaker_board import breaker_states
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag
 
 _migrated = False
-# Where the data plane's processes write which of their circuit breakers are not closed.
-BREAKER_BOARD = "tenantry:breakers"
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -28,19 +26,6 @@ def readyz(request: HttpRequest) -> JsonResponse:
         {"status": "ok" if ready else "unavailable", **checks, "breakers": breaker_states()},
         status=200 if ready else 503,
     )
-
-
-def breaker_states() -> dict[str, str]:
-    """What is not closed, by upstream and model: worth knowing, and no reason to take no traffic."""
-    try:
-        board = store().hgetall(BREAKER_BOARD)
-    except STORE_ERRORS:
-        return {}
-    open_ones = {}
-    for place, told in board.items():
-        upstream_and_model, _, _ = place.decode().rpartition(" ")
-        open_ones[upstream_and_model] = str(json.loads(told)["state"])
-    return open_ones
 
 
 def _postgresql() -> str:

@@ -15,10 +15,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway_project.ground.policy_changes import store
+from gateway_project.ground.breaker_board import breaker_states
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
-from gateway_project.health import breaker_states
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
 

@@ -212,7 +212,7 @@ class Installation:
     def _open_meter(self) -> None:
         """Where nothing was ever booked nothing can have been lost: no worker has to be waited for."""
         from billing.models import UsageRecord
-        from gateway_project.ground.policy_changes import store
+        from gateway_project.ground.redis_client import store
         from gateway_project.ground.redis_keys import every_tag
 
         if not UsageRecord.objects.exists():

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.utils import timezone
 
-from gateway_project.ground.policy_changes import store
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 

@@ -10,8 +10,8 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from gateway_project.ground.policy_changes import store
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 from tenants.policy import BudgetMode

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway_project.ground.by_token import ByToken
-from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
 from routing.models import Model

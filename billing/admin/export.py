@@ -19,7 +19,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from billing.exports import export
+from billing.exports import export as exports
 from billing.models import UsageExport, UsageStatus
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import ReadOnlyPage
@@ -56,11 +56,11 @@ class ExportForm(forms.Form):
         widget=UnfoldAdminSelect2Widget,
     )
     format = forms.ChoiceField(
-        choices=[(name, name) for name in export.FORMATS], widget=UnfoldAdminSelectWidget
+        choices=[(name, name) for name in exports.FORMATS], widget=UnfoldAdminSelectWidget
     )
     columns = forms.MultipleChoiceField(
-        choices=[(name, name) for name in export.COLUMNS],
-        initial=export.DEFAULT_COLUMNS,
+        choices=[(name, name) for name in exports.COLUMNS],
+        initial=exports.DEFAULT_COLUMNS,
         widget=forms.CheckboxSelectMultiple,
     )
 
@@ -82,7 +82,7 @@ class ExportForm(forms.Form):
         tenant = self.cleaned_data["tenant"]
         return self.cleaned_data["timezone"] or (tenant.timezone if tenant else "UTC")
 
-    def filter(self) -> export.Filter:
+    def filter(self) -> exports.Filter:
         """The days are whole days in the zone of the file."""
         given, zone = self.cleaned_data, ZoneInfo(self.zone())
 
@@ -91,7 +91,7 @@ class ExportForm(forms.Form):
                 return None
             return datetime.combine(day + timedelta(days=later), time.min, tzinfo=zone).astimezone(UTC)
 
-        return export.Filter(
+        return exports.Filter(
             tenant=given["tenant"].slug if given["tenant"] else "",
             model=given["model"].name if given["model"] else "",
             key=given["key"],
@@ -126,24 +126,24 @@ class UsageExportAdmin(ReadOnlyPage):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = ExportForm(
-            request.POST or None, initial={**request.GET.dict(), "columns": export.DEFAULT_COLUMNS}
+            request.POST or None, initial={**request.GET.dict(), "columns": exports.DEFAULT_COLUMNS}
         )
         if form.is_valid():
             try:
-                export = export.begin(
+                export = exports.begin(
                     form.filter(),
                     columns=form.cleaned_data["columns"],
                     zone=form.zone(),
                     file_format=form.cleaned_data["format"],
                     created_by=request.user,
                 )
-            except export.BadExport as error:
+            except exports.BadExport as error:
                 form.add_error(None, error.message)
             else:
                 return streamed(
                     request,
-                    lambda: export.pieces(export),
-                    content_type=export.CONTENT_TYPES[export.format],
+                    lambda: exports.pieces(export),
+                    content_type=exports.CONTENT_TYPES[export.format],
                     filename=f"usage-{export.pk}.{export.format}",
                 )
         context = {

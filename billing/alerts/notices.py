@@ -22,7 +22,8 @@ from billing.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from billing.webhooks.publish import EventType, event_id, publish
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import event_id, publish
 from tenants.models import ApiKey, Tenant
 from tenants.periods import day_of, period_of
 from tenants.policy import BudgetMode

@@ -19,7 +19,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from billing.models import Adjustment, AdjustmentKind, AlertKind, AlertScope, BudgetAlert
-from billing.webhooks.publish import EventType, publish
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 from tenants.spend import with_spend

@@ -16,7 +16,7 @@ from billing.ledger.histogram import BOUNDS_MS
 from billing.ledger.partitions import make_partitions
 from billing.ledger.roll_up import BUCKETS, KEYS, SUMS
 from billing.models import ModelPrice
-from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import ApiKey, Tenant
 

@@ -13,7 +13,7 @@ from billing.events import UsageEvent, decode
 from billing.ledger.chain import take_turn
 from billing.models import PeriodUsage, UsageRecord
 from gateway_project.ground.money import to_usd
-from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, shard_of, tag, tenant_key
 from tenants.models import Tenant
 from tenants.periods import Span, period_of

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from billing.ledger.posting import Batch, Entry, post, read_entry
-from gateway_project.ground.policy_changes import store
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tag
 
 logger = logging.getLogger(__name__)

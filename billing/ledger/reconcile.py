@@ -7,8 +7,9 @@ from django.db import transaction
 from billing.ledger.books import Book, check_books
 from billing.meter.current_spend import counter_of
 from billing.models import DriftReport
-from billing.webhooks.publish import EventType, publish
-from gateway_project.ground.policy_changes import store
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 

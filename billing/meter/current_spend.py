@@ -8,8 +8,8 @@ from django.db.models import Sum
 
 from billing.models import DailyUsage
 from gateway_project.ground.money import to_usd
-from gateway_project.ground.policy_changes import store
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 from tenants.periods import period_of

@@ -10,8 +10,8 @@ from django.db.models import QuerySet, Sum
 from billing.meter.current_spend import counter_of
 from billing.models import DailyUsage
 from gateway_project.ground.money import spend_at
-from gateway_project.ground.policy_changes import store
 from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
 from tenants.policy import BudgetMode, Policy

@@ -11,7 +11,7 @@ from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import RedisPipe
 from gateway_project.ground.money import to_usd
-from gateway_project.ground.policy_changes import store
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, shard_of, tag
 
 logger = logging.getLogger("tenantry.billing")

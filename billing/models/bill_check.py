@@ -5,7 +5,7 @@ from django.db.models import F
 
 
 class BillCheck(models.Model):
-    """One UTC day and one model, by upstream's name for it. Kept by `billing.upstream_bill.comparison`, which can redo it."""
+    """One UTC day and one model, by upstream's name for it. `upstream_bill.comparison` can make it again."""
 
     day = models.DateField()
     model = models.CharField(max_length=100, help_text="As upstream names it.")

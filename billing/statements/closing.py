@@ -16,7 +16,8 @@ from django.db.models import Count, Q, QuerySet, Sum
 from billing.ledger.books import undrained
 from billing.meter.current_spend import budget_of
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
-from billing.webhooks.publish import EventType, publish
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish
 from tenants.models import Tenant
 from tenants.periods import Span, period_of
 

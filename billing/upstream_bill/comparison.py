@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from billing.models import Adjustment, AdjustmentKind, BillCheck, UpstreamUsage, UsageRecord
 from billing.upstream_bill.parsing import COUNTS, BillLine
-from billing.webhooks.publish import EventType, publish
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish
 from routing.models import Model
 
 logger = logging.getLogger(__name__)

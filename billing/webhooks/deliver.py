@@ -21,7 +21,8 @@ from django.utils import timezone
 
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.attempt import AT_ONCE, TIMEOUT_SECONDS, Connections, Ending, attempt
-from billing.webhooks.publish import EventType, publish
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from django.core.mail import EmailMessage
 
 from billing.address_guard import MAIL
 from billing.models import WebhookDelivery
-from billing.webhooks.publish import EventType
+from billing.webhooks.event_types import EventType
 
 _SUBJECTS = {
     EventType.THRESHOLD: "{tenant} has used {threshold_percent} % of its budget",

@@ -4,9 +4,9 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
+from celery import current_app
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -14,53 +14,13 @@ from kombu.exceptions import OperationalError
 
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import keep_alert_addresses
+from billing.webhooks.event_types import INTERNAL, LETTERS, OPERATORS_LETTERS, EventType
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
+# By its name: tasks call services, and a service that imported its task would close a circle.
+DELIVER = "billing.tasks.deliver_webhooks"
 _EVENTS = uuid.UUID("7d5f3a52-6c1b-4d53-9d5a-2b6a0c3f1e77")
-
-
-class EventType(StrEnum):
-    THRESHOLD = "budget.threshold_reached"
-    EXCEEDED = "budget.exceeded"
-    RESET = "budget.reset"
-    FORECAST = "budget.forecast"
-    TOKENS_DAY = "tokens_day.reached"
-    ANOMALY = "usage.anomaly"
-    KEY_CREATED = "key.created"
-    KEY_REVOKED = "key.revoked"
-    STATEMENT = "statement.closed"
-    DRIFT = "books.drift"
-    BILL = "bill.differs"
-    ENDPOINT_DISABLED = "webhook.disabled"
-    TEST = "webhook.test"
-
-
-# What a tenant's alert addresses are told, and the operator's.
-LETTERS = [
-    each.value
-    for each in (
-        EventType.THRESHOLD,
-        EventType.EXCEEDED,
-        EventType.FORECAST,
-        EventType.TOKENS_DAY,
-        EventType.ANOMALY,
-        EventType.STATEMENT,
-        EventType.ENDPOINT_DISABLED,
-    )
-]
-OPERATORS_LETTERS = [
-    each.value
-    for each in (
-        EventType.EXCEEDED,
-        EventType.ANOMALY,
-        EventType.DRIFT,
-        EventType.BILL,
-        EventType.ENDPOINT_DISABLED,
-    )
-]
-# What only the operator hears of.
-INTERNAL = {EventType.DRIFT, EventType.BILL}
 
 
 def publish(
@@ -146,9 +106,7 @@ def _deliver(
 
 def wake() -> None:
     """Ask a worker to deliver now. Without a broker, the beat finds the rows some seconds later."""
-    from billing.tasks import deliver_webhooks  # tasks call services, and this one calls a task
-
     try:
-        deliver_webhooks.apply_async(expires=30, retry=False)
+        current_app.send_task(DELIVER, expires=30, retry=False)
     except OperationalError as error:
         logger.warning("no worker could be told of a webhook: %s", error)

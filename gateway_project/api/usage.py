@@ -14,7 +14,7 @@ from rest_framework import generics, serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from billing.exports import export
+from billing.exports import export as exports
 from billing.ledger.tag_usage import tagged
 from billing.models import UsageExport, UsageRecord
 from gateway_project.api.serializers import Pages, UsagePages
@@ -138,7 +138,7 @@ class UsageCsvView(APIView):
             *FILTERS,
             OpenApiParameter("columns", str, description="Comma list; by default the ledger's fields."),
             OpenApiParameter("timezone", str, description="Of the times; the tenant's, or UTC for all."),
-            OpenApiParameter("format", str, enum=list(export.FORMATS)),
+            OpenApiParameter("format", str, enum=list(exports.FORMATS)),
         ],
         responses={
             (200, "text/csv"): OpenApiTypes.STR,
@@ -149,32 +149,32 @@ class UsageCsvView(APIView):
     def get(self, request: Request) -> StreamingHttpResponse:
         parameters = request.query_params
         try:
-            export = export.begin(
+            export = exports.begin(
                 export_filter(parameters),
                 columns=[name for name in parameters.get("columns", "").split(",") if name]
-                or export.DEFAULT_COLUMNS,
+                or exports.DEFAULT_COLUMNS,
                 zone=_zone(parameters),
                 file_format=parameters.get("format", "csv"),
                 created_by=request.user,
             )
-        except export.BadExport as error:
+        except exports.BadExport as error:
             raise serializers.ValidationError({"detail": [error.message]}) from error
         response = streamed(
             request._request,
-            lambda: export.pieces(export),
-            content_type=export.CONTENT_TYPES[export.format],
+            lambda: exports.pieces(export),
+            content_type=exports.CONTENT_TYPES[export.format],
             filename=f"usage.{export.format}",
         )
         response["X-Tenantry-Export"] = str(export.pk)
         return response
 
 
-def export_filter(parameters: Any) -> export.Filter:
+def export_filter(parameters: Any) -> exports.Filter:
     """The filter in query parameters. Raises ValidationError naming the parameter."""
     key = parameters.get("key") or ""
     if key and not key.isdecimal():
         raise serializers.ValidationError({"key": ["A key's id is a number."]})
-    return export.Filter(
+    return exports.Filter(
         tenant=parameters.get("tenant") or "",
         model=parameters.get("model") or "",
         key=int(key) if key else None,

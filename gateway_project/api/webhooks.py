@@ -13,7 +13,8 @@ from rest_framework.response import Response
 from billing.address_guard import validate_url
 from billing.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import start_afresh
-from billing.webhooks.publish import EventType, publish_test, redeliver
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.api.serializers import Pages, Strict
 from tenants.models import Tenant

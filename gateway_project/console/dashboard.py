@@ -32,7 +32,7 @@ from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, U
 from gateway_project.console.first_steps import first_call, first_steps
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.charts import Point, bars_by_day
-from gateway_project.health import breaker_states
+from gateway_project.ground.breaker_board import breaker_states
 from tenants.models import Tenant, TenantStatus
 from tenants.policy import BudgetMode
 from tenants.spend import budget, period_start

@@ -9,7 +9,7 @@ from billing.prices.price_book import price_book
 from proxy.dialects.base import ParsedRequest
 from proxy.pipeline.charge import BYTES_PER_TOKEN
 from proxy.pipeline.decision import decision_on
-from proxy.pipeline.serve import plan_by
+from proxy.pipeline.plan import plan_by
 from routing.choice import Ask
 from tenants.models import Tenant
 from tenants.policy import KeyPolicy, Principal

@@ -6,25 +6,18 @@ covered by the outbox: database triggers write a `PolicyChange` row, which the l
 
 import logging
 import uuid
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.apps import apps
-from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from gateway_project.ground.redis_address import STORE_ERRORS, connect
+from gateway_project.ground.redis_address import STORE_ERRORS
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 
 logger = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=models.Model)
-
-
-@lru_cache(maxsize=1)
-def store() -> Any:
-    """The synchronous side's client of the meter's Redis (redis-py types its answers for both sides)."""
-    return connect(settings.REDIS_URL)
 
 
 def changed(tenant_ids: set[int] | None) -> None:

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from billing.exports import export
+from billing.exports import export as exports
 from billing.ledger import tag_usage
 from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord, UsageStatus
@@ -31,7 +31,7 @@ DRAWN = 5  # models with a colour of their own
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 MEASURES = {"cost": "Cost", "calls": "Requests", "tokens": "Tokens"}
 # A tenant sees what it is charged, never what its provider pays.
-COLUMNS = tuple(name for name in export.DEFAULT_COLUMNS if name != "upstream_cost_usd")
+COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_cost_usd")
 
 
 @member()
@@ -106,21 +106,21 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
     tenant = membership.tenant
     since, until = span(request, tenant)
     zone = ZoneInfo(tenant.timezone)
-    wanted = export.Filter(
+    wanted = exports.Filter(
         tenant=tenant.slug,
         since=datetime.combine(since, time.min, tzinfo=zone).astimezone(UTC),
         until=datetime.combine(until + timedelta(days=1), time.min, tzinfo=zone).astimezone(UTC),
         tag=tag if "=" in (tag := request.GET.get("tag", "")) else "",
     )
     try:
-        export = export.begin(wanted, columns=COLUMNS, zone=tenant.timezone, created_by=request.user)
-    except export.BadExport as error:
+        export = exports.begin(wanted, columns=COLUMNS, zone=tenant.timezone, created_by=request.user)
+    except exports.BadExport as error:
         messages.error(request, error.message)
         return redirect("portal:usage", tenant.slug)
     return streamed(
         request,
-        lambda: export.pieces(export),
-        content_type=export.CONTENT_TYPES["csv"],
+        lambda: exports.pieces(export),
+        content_type=exports.CONTENT_TYPES["csv"],
         filename=f"{tenant.slug}-{since}-{until}.csv",
     )
 

@@ -11,7 +11,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from billing.address_guard import validate_url
 from billing.models import WebhookDelivery, WebhookEndpoint
-from billing.webhooks.publish import INTERNAL, EventType, publish_test, redeliver
+from billing.webhooks.event_types import INTERNAL, EventType
+from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.portal.access import member, page
 from tenants.models import Membership, Role

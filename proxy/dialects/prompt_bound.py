@@ -2,10 +2,10 @@
 
 What it guarantees: no text counts more tokens than it has bytes, in any byte-level vocabulary, and none is held for
 more. Below that, every kind of character has a weight: the most that texts of that kind were seen to count, by family
-of models (the table is in docs/reliability.md, `python -m tests.proxy.dialects.measure_prompt_bounds` makes it). Prose in any language,
-code, JSON, identifiers, numbers, emoji and base64 stay below the bound; some 500 tokens come on top for what is odd.
-Long text made to count much (lower-case letters or Chinese characters at random) can pass it: such a call is charged
-what it cost, and shows as an overrun.
+of models (docs/reliability.md has the table, made by `python -m tests.proxy.dialects.measure_prompt_bounds`). Prose
+in any language, code, JSON, identifiers, numbers, emoji and base64 stay below the bound; some 500 tokens come on top
+for what is odd. Long text made to count much (lower-case letters or Chinese characters at random) can pass it: such a
+call is charged what it cost, and shows as an overrun.
 
 Pictures, documents and recordings are counted by kind, not by their encoded bytes: at the most their makers
 document. Nothing counts more than the model's window.

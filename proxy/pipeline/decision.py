@@ -16,7 +16,8 @@ from proxy.dialects.prompt_bound import input_bound
 from proxy.pipeline.call import Call
 from proxy.pipeline.charge import BYTES_PER_TOKEN
 from proxy.pipeline.offers import run_of
-from proxy.pipeline.serve import Plan, current_plan, facts_of
+from proxy.pipeline.plan import Plan, facts_of
+from proxy.pipeline.serve import current_plan
 from routing.complexity import complexity_of, why_complex
 from tenants.policy import Policy
 

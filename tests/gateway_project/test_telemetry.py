@@ -16,7 +16,7 @@ from tenants.throttle import MOST_FAILURES, FailureWindow, TooManyFailures
 from tests.factories import UpstreamFactory, WebhookEndpointFactory
 from tests.proxy.conftest import upstream_answering, world
 from tests.proxy.gateway import post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 __all__ = ["upstream_answering", "world"]
 

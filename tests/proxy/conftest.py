@@ -26,7 +26,7 @@ from tests.factories import (
     TierFactory,
     TierRouteFactory,
 )
-from tests.proxy.upstream import SONNET, Talk, upstream_that
+from tests.proxy.scripted_upstream import SONNET, Talk, upstream_that
 
 
 @dataclass

@@ -98,8 +98,8 @@ NOISE = {
     ),
 }
 
-# What they count in Claude's published vocabulary, as `tests.proxy.dialects.measure_prompt_bounds` prints it: the package that ships
-# it has no wheels for every machine, so it is no part of what the suite needs.
+# What they count in Claude's published vocabulary, as `tests.proxy.dialects.measure_prompt_bounds` prints it: the
+# package that ships it has no wheels for every machine, so it is no part of what the suite needs.
 CLAUDE_TOKENS = {
     "English prose": 1153,
     "Python": 1512,

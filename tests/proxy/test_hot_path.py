@@ -19,7 +19,7 @@ from gateway_project.ground.redis_keys import SHARDS, shard_of
 from proxy import background
 from tests.factories import ApiKeyFactory, TenantFactory
 from tests.proxy.gateway import caller, post
-from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 
 HOME = Path(__file__).resolve().parent.parent.parent
 ROOMS = tuple(f"{HOME / room}/" for room in ("billing", "gateway_project", "proxy", "routing", "tenants"))

@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from billing import meter
 from gateway_project.asgi import application
 from proxy.pipeline import attempts
-from tests.proxy.upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 from tests.sandbox import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)

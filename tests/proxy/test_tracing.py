@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from proxy import background, tracing
 from tests.proxy.gateway import post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

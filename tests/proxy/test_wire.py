@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from tests.factories import ModelFactory, ModelPriceFactory
 from tests.proxy.gateway import get, post
-from tests.proxy.upstream import DELTA, SONNET, STOP, event, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, SONNET, STOP, event, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

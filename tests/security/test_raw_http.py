@@ -12,7 +12,7 @@ from gateway_project.ground import http_protocol
 from gateway_project.web import configured
 from tests.proxy.conftest import books, upstream_answering, world
 from tests.proxy.gateway import HELLO
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 __all__ = ["books", "upstream_answering", "world"]
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,7 +18,7 @@ from proxy.door.urls import urlpatterns as data_plane
 from tests.factories import ApiKeyFactory, MembershipFactory, ModelFactory, TenantFactory, UserFactory
 from tests.proxy.conftest import books, upstream_answering, world
 from tests.proxy.gateway import HELLO, get, post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 __all__ = ["books", "upstream_answering", "world"]
 DESCRIPTION = {"/api/docs", "/api/schema"}  # what there is, and nothing that is in it

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from django.core.management import CommandError, call_command
 
-from billing.exports import export
+from billing.exports import export as exports
 from billing.exports.export import Filter
 from billing.models import UsageExport
 from tests.factories import ModelPriceFactory, TenantFactory, UsageRecordFactory
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def table(export):
-    text = b"".join(export.pieces(export)).decode()
+    text = b"".join(exports.pieces(export)).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -31,7 +31,7 @@ def test_a_file_has_every_row_and_its_control_totals():
     tenant = TenantFactory(slug="acme")
     for number in range(150):
         UsageRecordFactory(tenant=tenant, input_tokens=number, cache_read_tokens=3)
-    export = export.begin(Filter(tenant="acme"))
+    export = exports.begin(Filter(tenant="acme"))
 
     rows = table(export)
 
@@ -45,14 +45,14 @@ def test_a_file_has_every_row_and_its_control_totals():
 
 def test_the_digest_is_the_ledgers_own_until_the_ledger_is_changed():
     UsageRecordFactory()
-    export = export.begin(Filter())
+    export = exports.begin(Filter())
     table(export)
 
-    assert export.verify(logged(export)) == []
+    assert exports.verify(logged(export)) == []
     call_command("verify_export", str(export.pk))
 
     UsageRecordFactory()
-    assert [line.partition(":")[0] for line in export.verify(logged(export))] == ["rows", "totals", "digest"]
+    assert [line.partition(":")[0] for line in exports.verify(logged(export))] == ["rows", "totals", "digest"]
     with pytest.raises(CommandError):
         call_command("verify_export", str(export.pk))
 
@@ -62,36 +62,36 @@ def test_rows_of_a_tenant_that_is_gone_are_in_it():
     row = UsageRecordFactory.build(tenant=gone, api_key=None)
     row.tenant_id = 987654
     row.save(force_insert=True)
-    [line] = table(export.begin(Filter()))
+    [line] = table(exports.begin(Filter()))
     assert line["tenant"] == "tenant-987654"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_texts_are_no_formulas_and_numbers_stay_numbers(start):
     UsageRecordFactory(end_user=f"{start}cmd|' /C calc'!A0", cost_usd=Decimal("0.000000001"))
-    [row] = table(export.begin(Filter()))
+    [row] = table(exports.begin(Filter()))
     assert row["end_user"].startswith(f"'{start}")
     assert Decimal(row["cost_usd"]) == Decimal("0.000000001")
 
 
 def test_times_are_in_the_zone_asked_for_with_its_offset():
     UsageRecordFactory(at=datetime(2026, 7, 1, 12, 0, 0, 123000, tzinfo=UTC))
-    [row] = table(export.begin(Filter(), zone="Asia/Kolkata"))
+    [row] = table(exports.begin(Filter(), zone="Asia/Kolkata"))
     assert row["created_at"] == "2026-07-01T17:30:00.123000+05:30"
 
 
 def test_a_filter_by_tag_finds_its_rows_alone():
     UsageRecordFactory(tags={"team": "a", "feature": "x"})
     UsageRecordFactory(tags={"team": "b"})
-    [row] = table(export.begin(Filter(tag="team=a")))
+    [row] = table(exports.begin(Filter(tag="team=a")))
     assert row["tags"] == "feature=x;team=a"
 
 
 def test_a_file_that_was_not_taken_to_its_end_is_marked_failed():
     for _ in range(3):
         UsageRecordFactory()
-    export = export.begin(Filter())
-    taking = export.pieces(export)
+    export = exports.begin(Filter())
+    taking = exports.pieces(export)
     next(taking)
     taking.close()
 
@@ -103,15 +103,15 @@ def test_a_file_that_was_not_taken_to_its_end_is_marked_failed():
 
 def test_a_tag_is_no_formula_either():
     UsageRecordFactory(tags={"=cmd()": "x"})
-    [row] = table(export.begin(Filter()))
+    [row] = table(exports.begin(Filter()))
     assert row["tags"] == "'=cmd()=x"
 
 
 def test_a_line_break_in_a_name_is_no_row_of_its_own():
     UsageRecordFactory(end_user="a\nb")
-    export = export.begin(Filter())
+    export = exports.begin(Filter())
     assert len(table(export)) == logged(export).rows == 1
-    assert export.verify(logged(export)) == []
+    assert exports.verify(logged(export)) == []
 
 
 def test_the_price_version_and_every_kind_of_token_are_in_it_by_default():
@@ -123,7 +123,7 @@ def test_the_price_version_and_every_kind_of_token_are_in_it_by_default():
         "web_searches": 6,
     }
     UsageRecordFactory(price=price, **kinds)
-    [row] = table(export.begin(Filter()))
+    [row] = table(exports.begin(Filter()))
     assert row["price_id"] == str(price.pk)
     assert {name: int(row[name]) for name in kinds} == kinds
 
@@ -131,25 +131,25 @@ def test_the_price_version_and_every_kind_of_token_are_in_it_by_default():
 @pytest.mark.parametrize("file_format", ["csv", "csv.gz", "parquet"])
 def test_the_files_own_digest_is_of_the_bytes_that_were_sent(file_format):
     UsageRecordFactory()
-    export = export.begin(Filter(), file_format=file_format)
-    content = b"".join(export.pieces(export))
+    export = exports.begin(Filter(), file_format=file_format)
+    content = b"".join(exports.pieces(export))
     assert logged(export).file_digest == hashlib.sha256(content).hexdigest()
-    assert export.verify(logged(export)) == []
+    assert exports.verify(logged(export)) == []
 
 
 @pytest.mark.parametrize("file_format", ["csv", "csv.gz", "parquet"])
 def test_the_log_is_complete_only_after_the_last_piece(file_format):
     UsageRecordFactory()
-    export = export.begin(Filter(), file_format=file_format)
-    for _ in export.pieces(export):
+    export = exports.begin(Filter(), file_format=file_format)
+    for _ in exports.pieces(export):
         assert logged(export).status == "running"
     assert logged(export).status == "complete"
 
 
 def test_gzip_holds_the_same_file():
     UsageRecordFactory()
-    plain, packed = export.begin(Filter()), export.begin(Filter(), file_format="csv.gz")
-    assert gzip.decompress(b"".join(export.pieces(packed))) == b"".join(export.pieces(plain))
+    plain, packed = exports.begin(Filter()), exports.begin(Filter(), file_format="csv.gz")
+    assert gzip.decompress(b"".join(exports.pieces(packed))) == b"".join(exports.pieces(plain))
     assert logged(plain).digest == logged(packed).digest
 
 
@@ -157,7 +157,7 @@ def test_parquet_keeps_the_types():
     from pyarrow import BufferReader, parquet
 
     UsageRecordFactory(cost_usd=Decimal("0.000000001"), http_status=None)
-    content = b"".join(export.pieces(export.begin(Filter(), file_format="parquet")))
+    content = b"".join(exports.pieces(exports.begin(Filter(), file_format="parquet")))
     read = parquet.read_table(BufferReader(content)).to_pylist()
     assert read[0]["cost_usd"] == Decimal("0.000000001")
     assert read[0]["http_status"] is None
@@ -167,11 +167,11 @@ def test_parquet_keeps_the_types():
 def test_parquet_is_written_in_row_groups_and_words_are_as_they_are(monkeypatch):
     from pyarrow import BufferReader, parquet
 
-    monkeypatch.setattr("billing.exports.export.PIECE_BYTES", 100)
+    monkeypatch.setattr("billing.exports.exports.PIECE_BYTES", 100)
     monkeypatch.setattr("billing.exports.parquet.GROUP_BYTES", 1000)
     for number in range(20):
         UsageRecordFactory(end_user=f'=1+{number}\n"', tags={"team": "a"} if number else {})
-    pieces = list(export.pieces(export.begin(Filter(), file_format="parquet")))
+    pieces = list(exports.pieces(exports.begin(Filter(), file_format="parquet")))
 
     file = parquet.ParquetFile(BufferReader(b"".join(pieces)))
     assert file.num_row_groups == len(pieces) - 1 > 2
@@ -181,14 +181,14 @@ def test_parquet_is_written_in_row_groups_and_words_are_as_they_are(monkeypatch)
 def test_parquet_of_nothing_is_a_table_without_rows():
     from pyarrow import BufferReader, parquet
 
-    content = b"".join(export.pieces(export.begin(Filter(), file_format="parquet")))
+    content = b"".join(exports.pieces(exports.begin(Filter(), file_format="parquet")))
     assert parquet.read_table(BufferReader(content)).num_rows == 0
 
 
 def test_parquet_without_its_extra_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("billing.exports.export._has_pyarrow", lambda: False)
-    with pytest.raises(export.BadExport, match="pip install"):
-        export.begin(Filter(), file_format="parquet")
+    monkeypatch.setattr("billing.exports.exports._has_pyarrow", lambda: False)
+    with pytest.raises(exports.BadExport, match="pip install"):
+        exports.begin(Filter(), file_format="parquet")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,6 @@ def test_parquet_without_its_extra_says_what_to_install(monkeypatch):
     ],
 )
 def test_what_cannot_be_made_is_refused_before_it_begins(options, told):
-    with pytest.raises(export.BadExport, match=told):
-        export.begin(Filter(), **options)
+    with pytest.raises(exports.BadExport, match=told):
+        exports.begin(Filter(), **options)
     assert not UsageExport.objects.exists()

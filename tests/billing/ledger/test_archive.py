@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing.exports import export
+from billing.exports import export as exports
 from billing.exports.export import Filter
 from billing.ledger import archive
 from billing.ledger.archive import CannotArchive, archive_month, months_to_archive, restore_month
@@ -128,19 +128,19 @@ def test_a_file_that_was_changed_is_not_put_back(tenant, tmp_path):
 def test_an_export_that_would_miss_archived_rows_is_refused(tenant, tmp_path):
     archive_month(MONTH, folder=tmp_path)
     for wanted in (Filter(), Filter(since=INSIDE), Filter(until=datetime(2024, 1, 2, tzinfo=UTC))):
-        with pytest.raises(export.BadExport, match="2024-01 stand in archives"):
-            export.begin(wanted)
-    export.begin(Filter(since=datetime(2024, 2, 1, tzinfo=UTC)))
-    export.begin(Filter(until=datetime(2024, 1, 1, tzinfo=UTC)))
+        with pytest.raises(exports.BadExport, match="2024-01 stand in archives"):
+            exports.begin(wanted)
+    exports.begin(Filter(since=datetime(2024, 2, 1, tzinfo=UTC)))
+    exports.begin(Filter(until=datetime(2024, 1, 1, tzinfo=UTC)))
 
 
 def test_an_export_that_ends_within_the_first_day_of_an_archived_month_is_refused(tenant, tmp_path):
     archive_month(MONTH, folder=tmp_path)
     before = datetime(2023, 12, 1, tzinfo=UTC)
 
-    export.begin(Filter(since=before, until=datetime(2024, 1, 1, tzinfo=UTC)))
-    with pytest.raises(export.BadExport, match="2024-01"):
-        export.begin(Filter(since=before, until=datetime(2024, 1, 1, 5, tzinfo=UTC)))
+    exports.begin(Filter(since=before, until=datetime(2024, 1, 1, tzinfo=UTC)))
+    with pytest.raises(exports.BadExport, match="2024-01"):
+        exports.begin(Filter(since=before, until=datetime(2024, 1, 1, 5, tzinfo=UTC)))
 
 
 def test_recent_months_stay():

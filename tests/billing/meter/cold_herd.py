@@ -13,7 +13,7 @@ import django
 
 django.setup()
 
-from billing.meter import (
+from billing.meter import (  # noqa: E402 - models need Django set up
     pipe,
     rebuild,
 )

@@ -24,7 +24,8 @@ from billing.meter.lease import Facts, Run
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from gateway_project.ground.policy_changes import put_tokens, store
+from gateway_project.ground.policy_changes import put_tokens
+from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 from tenants.periods import period_of
 from tenants.policy import KeyPolicy, PolicyVersion

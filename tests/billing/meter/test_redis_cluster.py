@@ -15,8 +15,9 @@ from billing import meter
 from billing.ledger.drain import drain_all
 from billing.meter.errors import MeteringUnavailable
 from billing.models import UsageRecord
-from gateway_project.ground.policy_changes import put_tokens, store
+from gateway_project.ground.policy_changes import put_tokens
 from gateway_project.ground.redis_address import cluster_address
+from gateway_project.ground.redis_client import store
 from tests.billing.meter.test_meter import DOLLAR, a_principal, admit, an_offer, costing
 from tests.redis_cluster import running_cluster
 

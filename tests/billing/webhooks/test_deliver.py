@@ -19,7 +19,8 @@ from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, Webh
 from billing.webhooks.attempt import Ending
 from billing.webhooks.deliver import SCHEDULE, _claim, _write_back, deliver_due
 from billing.webhooks.endpoints import start_afresh
-from billing.webhooks.publish import EventType, publish, publish_test, redeliver
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish, publish_test, redeliver
 from billing.webhooks.signing import rotate_secret, secrets_of
 from gateway_project.ground.secrets import decrypt
 from tenants.keys import issue_key, revoke_key

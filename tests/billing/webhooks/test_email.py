@@ -10,7 +10,8 @@ from django.utils import timezone
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.deliver import deliver_due
 from billing.webhooks.email import letter
-from billing.webhooks.publish import EventType, publish
+from billing.webhooks.event_types import EventType
+from billing.webhooks.publish import publish
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 from tests.processes import run
 

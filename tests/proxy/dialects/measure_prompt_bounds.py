@@ -1,4 +1,4 @@
-"""`python -m tests.proxy.dialects.measure_prompt_bounds`: how much more than its tokens each text is held for, as a table.
+"""`python -m tests.proxy.dialects.measure_prompt_bounds`: a table of what each text is held for beyond its tokens.
 
 Claude's published vocabulary comes with the package `anthropic-tokenizer`; install it beside the others first.
 """

@@ -11,7 +11,7 @@ from proxy.dialects import dialect_of
 from proxy.errors import InvalidRequest
 from tests.factories import ModelFactory, ModelPriceFactory
 from tests.proxy.gateway import post
-from tests.proxy.upstream import raw
+from tests.proxy.scripted_upstream import raw
 
 EMBEDDINGS = dialect_of("/v1/embeddings", {})
 BODY = {"model": "embed-small", "input": "hello"}

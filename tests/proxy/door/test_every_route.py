@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from proxy.door.urls import urlpatterns
 from tests.factories import ModelFactory, ModelPriceFactory
 from tests.proxy.gateway import HELLO, caller
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SPENDING = {"v1/messages", "v1/chat/completions", "v1/embeddings"}

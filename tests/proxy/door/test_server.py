@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from gateway_project.ground.http_protocol import _head
 from tests.proxy.gateway import HELLO, post
-from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 from tests.security.test_raw_http import request, served, statuses, talk
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,7 +11,7 @@ from proxy.pipeline import attempts
 from proxy.upstream import breaker
 from routing.models import Upstream
 from tests.proxy.gateway import post
-from tests.proxy.upstream import SONNET, echo, message, raw, upstream_that
+from tests.proxy.scripted_upstream import SONNET, echo, message, raw, upstream_that
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUSY = json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}).encode()

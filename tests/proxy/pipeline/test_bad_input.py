@@ -13,7 +13,7 @@ from gateway_project.asgi import application
 from tenants import authentication
 from tests.factories import ApiKeyFactory
 from tests.proxy.gateway import get, post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -249,7 +249,7 @@ async def test_a_fault_of_ours_is_a_500_without_a_word_about_it(world, upstream_
     def broken(*args, **kwargs):
         raise KeyError("secret-detail")
 
-    monkeypatch.setattr("proxy.pipeline.serve.candidates_for", broken)
+    monkeypatch.setattr("proxy.pipeline.plan.candidates_for", broken)
     async with upstream_answering(raw(message())):
         answer = await post(world.key)
 

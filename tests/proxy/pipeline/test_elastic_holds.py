@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 
 from billing.meter.output_sizes import LEAST, MOST, UNKNOWN, OutputSizes
 from tests.proxy.gateway import caller, post
-from tests.proxy.upstream import START, STOP, event, stream
+from tests.proxy.scripted_upstream import START, STOP, event, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = {"stream": True, "max_tokens": 32_000}

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from gateway_project.asgi import application
 from proxy.pipeline import attempts
 from tests.proxy.gateway import caller
-from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXACT = Decimal("0.003750")

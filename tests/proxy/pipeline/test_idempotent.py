@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from billing.meter import idempotency
 from tests.factories import ApiKeyFactory, TenantFactory
 from tests.proxy.gateway import caller, post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = {"idempotency-key": "order-1"}

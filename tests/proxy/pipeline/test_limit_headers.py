@@ -7,7 +7,7 @@ from asgiref.sync import sync_to_async
 
 from tenants.models import ApiKey
 from tests.proxy.gateway import post
-from tests.proxy.upstream import DELTA, END, START, STOP, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OPENAI = {"path": "/v1/chat/completions"}

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from billing.events import OVERRAN
 from billing.meter.overruns import recent_overruns
 from tests.proxy.gateway import post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

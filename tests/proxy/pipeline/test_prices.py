@@ -10,7 +10,7 @@ from routing.models import Model
 from tenants.models import AllowedModel
 from tests.factories import ModelFactory, ModelPriceFactory
 from tests.proxy.gateway import post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

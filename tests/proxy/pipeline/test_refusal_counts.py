@@ -20,7 +20,7 @@ from tests.factories import (
     TierRouteFactory,
 )
 from tests.proxy.gateway import post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OPUS = {"model": "claude-opus-4-20250514"}

@@ -7,7 +7,7 @@ from asgiref.sync import sync_to_async
 
 from proxy import background
 from tests.proxy.gateway import post
-from tests.proxy.upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Of calls that stay within what is reserved for them; the others are counted as well.

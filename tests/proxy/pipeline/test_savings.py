@@ -7,7 +7,7 @@ from asgiref.sync import sync_to_async
 
 from billing.ledger import refusal_counts
 from tests.proxy.gateway import get, post
-from tests.proxy.upstream import message, raw
+from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OPUS, SONNET = "claude-opus-4-20250514", "claude-sonnet-4-20250514"

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from tenants.models import AllowedModel
 from tests.factories import ApiKeyFactory
 from tests.proxy.gateway import get, post
-from tests.proxy.upstream import echo, message, raw
+from tests.proxy.scripted_upstream import echo, message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXACT = Decimal("0.003750")

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from tests.proxy.gateway import caller, get, post
-from tests.proxy.upstream import DELTA, END, START, STOP, event, message, raw, stream
+from tests.proxy.scripted_upstream import DELTA, END, START, STOP, event, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHOLE = START + event("ping") + DELTA + END + STOP
