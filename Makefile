@@ -37,6 +37,7 @@ lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	DEBUG=1 $(PY) -m mypy .
+	DEBUG=1 .venv/bin/lint-imports
 
 format: .venv/installed-dev
 	.venv/bin/ruff check --fix .

@@ -23,7 +23,7 @@ from billing.exports import export as exports
 from billing.models import UsageExport, UsageStatus
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import ReadOnlyPage
-from gateway_project.streamed import streamed
+from gateway_project.ground.streamed import streamed
 from routing.models import Model
 from tenants.models import Tenant
 

@@ -18,7 +18,7 @@ from billing.exports import export as exports
 from billing.ledger.tag_usage import tagged
 from billing.models import UsageExport, UsageRecord
 from gateway_project.api.serializers import Pages, UsagePages
-from gateway_project.streamed import streamed
+from gateway_project.ground.streamed import streamed
 from tenants.models import Tenant
 
 FIELDS = (

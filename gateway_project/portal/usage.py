@@ -19,8 +19,8 @@ from billing.ledger import tag_usage
 from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord, UsageStatus
 from billing.request_ids import created_at
+from gateway_project.ground.streamed import streamed
 from gateway_project.portal.access import member, page
-from gateway_project.streamed import streamed
 from tenants.models import Membership, Tenant
 
 LISTED = 50

@@ -10,7 +10,7 @@ import uvicorn
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
-from gateway_project.streamed import streamed
+from gateway_project.ground.streamed import streamed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
