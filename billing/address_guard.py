@@ -37,7 +37,7 @@ class ForbiddenAddress(ValueError):
     """Why nothing is sent there."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Destination(msgspec.Struct, frozen=True):
     """Where to connect: `address` is the checked IP, `host` the name for TLS and the Host header."""
 
     secure: bool
@@ -67,7 +67,7 @@ def validate_url(url: str) -> None:
         raise ValidationError(str(error)) from error
 
 
-def place_of(url: str) -> Place:
+def destination_of(url: str) -> Destination:
     """Look `url`'s host up and check every address it has. Raises ForbiddenAddress, OSError."""
     host, port = _parts(url)
     parts = urlsplit(url)
@@ -76,7 +76,7 @@ def place_of(url: str) -> Place:
         for address in addresses:
             refuse_private(address)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Place(
+    return Destination(
         secure=parts.scheme == "https", host=host, address=str(addresses[0]), port=port, target=target
     )
 

@@ -12,7 +12,7 @@ from billing.statements.closing import close_due
 from billing.upstream_bill.comparison import check_recent
 from billing.upstream_bill.http_report import import_report
 from billing.webhooks.deliver import deliver_due
-from tenants.modes import forget_idle_counters
+from tenants.budget_mode import forget_idle_counters
 
 
 @shared_task

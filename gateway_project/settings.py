@@ -284,7 +284,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "gateway_project.api.errors.told",
+    "EXCEPTION_HANDLER": "gateway_project.api.errors.exception_handler",
     "URL_FORMAT_OVERRIDE": None,  # `format` names the file a caller wants, and answers to nobody unknown
     "UNAUTHENTICATED_USER": None,
 }

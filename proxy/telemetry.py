@@ -19,7 +19,7 @@ from django.conf import settings
 from prometheus_client import Counter, Histogram, values
 
 from billing.meter.lease import Lease
-from billing.meter.settlement import Outcome
+from billing.meter.settlement import CallOutcome
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.logs import redacted
 
@@ -98,7 +98,7 @@ _lines: list[dict[str, Any]] = []
 _encode = msgspec.json.Encoder().encode
 
 
-def settled(lease: Lease, outcome: Outcome, *, tier: str, sent_ms: float | None) -> None:
+def settled(lease: Lease, outcome: CallOutcome, *, tier: str, sent_ms: float | None) -> None:
     """One call is over. `sent_ms`: when it went upstream, counted from the request."""
     model = lease.offer.candidate.model.name
     tally = _tallies.get((tier, model, outcome.status))

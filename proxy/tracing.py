@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from billing.meter.lease import Lease
-from billing.meter.settlement import Outcome
+from billing.meter.settlement import CallOutcome
 from gateway_project.ground.money import to_usd
 
 _PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "gcp.gemini", "grok": "x_ai"}
@@ -46,7 +46,7 @@ def stop() -> None:
     _tracer = None
 
 
-def settled(lease: Lease, outcome: Outcome, headers: Mapping[str, str]) -> None:
+def settled(lease: Lease, outcome: CallOutcome, headers: Mapping[str, str]) -> None:
     """One span for a call that is over."""
     if _tracer is None:
         return

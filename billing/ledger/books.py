@@ -189,8 +189,8 @@ def _drained(counters: Mapping[int, _Counter], read_at: datetime) -> set[str]:
 def undrained() -> dict[int, list[tuple[str, int]]]:
     """Period and cost of every event that is still in a stream, by tenant."""
     waiting: dict[int, list[tuple[str, int]]] = {}
-    for mark in every_tag():
-        for event in map(_event, store().xrange(f"{mark}:usage")):
+    for hash_tag in every_tag():
+        for event in map(_event, store().xrange(f"{hash_tag}:usage")):
             if event is not None:
                 waiting.setdefault(event.tenant_id, []).append((event.period_start, event.cost_nano))
     return waiting

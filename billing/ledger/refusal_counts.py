@@ -26,7 +26,7 @@ IN_SHADOW = Metric(
 _threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verdicts")
 
 
-class Verdict(msgspec.Struct, frozen=True, order=True):
+class RefusalCount(msgspec.Struct, frozen=True, order=True):
     """What became, or in shadow would have become, of a request. Ordered, so that writers never cross."""
 
     tenant_id: int
@@ -45,17 +45,17 @@ class VerdictSum(msgspec.Struct, frozen=True):
     requests: int
 
 
-_counts: Counter[Verdict] = Counter()
+_counts: Counter[RefusalCount] = Counter()
 
 
 def refused(policy: Policy, code: str) -> None:
     """A request of this tenant was refused."""
-    _counts[Verdict(policy.tenant_id, spans(policy)[1].name, False, code)] += 1
+    _counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, False, code)] += 1
 
 
 def would_have(policy: Policy, code: str, detail: str = "") -> None:
     """A request was served, and what is in shadow would have decided otherwise."""
-    _counts[Verdict(policy.tenant_id, spans(policy)[1].name, True, code, detail[:100])] += 1
+    _counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, True, code, detail[:100])] += 1
     IN_SHADOW.labels(code).inc()
 
 
@@ -84,7 +84,7 @@ def sums(tenant_id: int, *, since: date, until: date | None = None) -> list[Verd
     ]
 
 
-def _write(counts: dict[Verdict, int]) -> None:
+def _write(counts: dict[RefusalCount, int]) -> None:
     close_old_connections()
     try:
         rows = [(*msgspec.structs.astuple(verdict), count) for verdict, count in sorted(counts.items())]

@@ -18,7 +18,7 @@ from gateway_project.ground.money import to_usd
 # is different in every call does not make the roll-up as large as the ledger. No tag can be called that.
 MOST_VALUES = 1000
 OTHER = "(other)"
-Place = tuple[int, str, str]  # tenant, tag, day
+TagDay = tuple[int, str, str]  # tenant, tag, day
 
 
 class TagSum(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ def _told_apart(value: str, known: set[str]) -> str:
     return value
 
 
-def _known_values(places: set[Place]) -> dict[Place, set[str]]:
+def _known_values(places: set[TagDay]) -> dict[TagDay, set[str]]:
     with connection.cursor() as cursor:
         cursor.execute(_KNOWN, [list(column) for column in zip(*sorted(places), strict=True)])
         found = {

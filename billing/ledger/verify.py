@@ -62,7 +62,7 @@ class Head(msgspec.Struct, frozen=True):
     hash: str
 
 
-class Verdict(msgspec.Struct):
+class ChainReport(msgspec.Struct):
     """What was looked at and what is wrong, the first of each shard. `archived` rows are in months that are no
     longer attached: their hashes were verified, they themselves could not be."""
 
@@ -77,9 +77,9 @@ class Verdict(msgspec.Struct):
         return not self.faults
 
 
-def verify(kept: Mapping[str, Head] | None = None) -> Verdict:
+def verify(kept: Mapping[str, Head] | None = None) -> ChainReport:
     """Look at every batch and every row. `kept`: heads of an earlier verdict that was kept elsewhere."""
-    verdict = Verdict()
+    verdict = ChainReport()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute(
@@ -99,7 +99,7 @@ def verify(kept: Mapping[str, Head] | None = None) -> Verdict:
     return verdict
 
 
-def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict: Verdict) -> Fault | None:
+def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict: ChainReport) -> Fault | None:
     """The first thing wrong with a shard's chain; counts into `verdict` until then."""
     last, previous, kept_is_there = 0, GENESIS, kept is None
     for number, claimed_previous, claimed_hash, rows, made_hash, intact in _batches(shard):

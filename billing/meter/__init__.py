@@ -9,23 +9,23 @@ from typing import Any
 
 from django.conf import settings
 
-from billing.meter.admission import SCOPES, Admission, Asking
+from billing.meter.admission import SCOPES, Admission, AdmissionRequest
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from billing.meter.journal import WORKER, Memory, Settlement, entry_id
-from billing.meter.lease import Facts, Lease, Offer, Run
-from billing.meter.prepared_policy import spans, terms_of
-from billing.meter.rebuild import Cold, warm
+from billing.meter.journal import WORKER, RecoveryJournal, Settlement, entry_id
+from billing.meter.lease import Lease, PricedCandidate, RequestMetadata, Run
+from billing.meter.prepared_policy import prepared_policy_of, spans
+from billing.meter.rebuild import MissingCounter, rebuild_missing
 from billing.meter.redis_cluster import open_pipe
 from billing.meter.redis_pipe import AnswerLost, RedisPipe, Script
-from billing.meter.settlement import REAPED_SECONDS, Outcome, Settled, settlement_of
+from billing.meter.settlement import REAPED_SECONDS, CallOutcome, Settled, settlement_of
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from tenants.policy import Principal
 
 __all__ = [
-    "REAPED_SECONDS", "SCOPES", "WORKER", "Admission", "Asking", "Outcome", "StalePolicy", "admit", "extend",
-    "heat", "hold_also", "is_current", "memory", "open_epoch", "pipe", "post", "repeat", "settle", "spans",
-    "would_admit",
+    "REAPED_SECONDS", "SCOPES", "WORKER", "Admission", "AdmissionRequest", "CallOutcome", "StalePolicy",
+    "admit", "extend", "hold_also", "is_current", "open_epoch", "pipe", "post", "rebuild_counters",
+    "recovery", "repeat", "settle", "spans", "would_admit",
 ]  # fmt: skip
 
 # Time for every process to put back what it knows: two beats and a half.
@@ -35,7 +35,7 @@ IDLE_SECONDS = 86400
 
 _EXTEND, _OPEN_EPOCH = Script("extend"), Script("open_epoch")
 _pipes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RedisPipe] = weakref.WeakKeyDictionary()
-memory = Memory()
+recovery = RecoveryJournal()
 
 
 class StalePolicy(Exception):
@@ -52,56 +52,67 @@ def pipe() -> RedisPipe:
 
 
 def admit(
-    principal: Principal, offers: Sequence[Offer], *, request_id: str, facts: Facts, run: Run | None = None
+    principal: Principal,
+    offers: Sequence[PricedCandidate],
+    *,
+    request_id: str,
+    metadata: RequestMetadata,
+    run: Run | None = None,
 ) -> Coroutine[Any, Any, Admission]:
     """Reserve for the first of `offers` that every limit has room for.
 
     Raises StalePolicy, or the refusal of the error table; MeteringUnavailable when Redis is away or cold.
     """
-    return _admitted(principal, offers, request_id=request_id, facts=facts, run=run)
+    return _admitted(principal, offers, request_id=request_id, metadata=metadata, run=run)
 
 
 async def would_admit(
-    principal: Principal, offers: Sequence[Offer], *, facts: Facts, run: Run | None = None
+    principal: Principal,
+    offers: Sequence[PricedCandidate],
+    *,
+    metadata: RequestMetadata,
+    run: Run | None = None,
 ) -> Admission:
     """What `admit` would answer or raise now, by the same script; nothing is reserved, no window is touched."""
-    return await _admitted(principal, offers, request_id="", facts=facts, run=run, only_asks=True)
+    return await _admitted(principal, offers, request_id="", metadata=metadata, run=run, only_asks=True)
 
 
 async def _admitted(
     principal: Principal,
-    offers: Sequence[Offer],
+    offers: Sequence[PricedCandidate],
     *,
     request_id: str,
-    facts: Facts,
+    metadata: RequestMetadata,
     run: Run | None,
     only_asks: bool = False,
 ) -> Admission:
-    terms = terms_of(principal)
+    prepared = prepared_policy_of(principal)
     for _ in range(6):
-        asking = Asking(principal, offers, request_id, facts, run, terms, only_asks=only_asks)
+        request = AdmissionRequest(
+            principal, offers, request_id, metadata, run, prepared, only_asks=only_asks
+        )
         try:
-            reply = await pipe().make(asking.call())
+            reply = await pipe().make(request.call())
         except AnswerLost:
             if not only_asks:
-                memory.doubts.append(asking.doubt())
+                recovery.unconfirmed.append(request.unconfirmed_admission())
             raise
         match reply[0]:
             case b"OK":
-                admission = asking.admission(reply)
+                admission = request.admission(reply)
                 if not only_asks:
-                    memory.opened(admission.lease)
+                    recovery.opened(admission.lease)
                 return admission
             case b"REFUSED":
-                raise asking.refusal(reply)
+                raise request.refusal(reply)
             case b"STALE":
                 raise StalePolicy
             case b"ROLLOVER":
-                terms = terms_of(principal, at=reply[1])
+                prepared = prepared_policy_of(principal, at=reply[1])
             case b"WARMING":
                 raise MeteringUnavailable("Metering starts anew; try again in a few seconds.")
             case _:
-                await heat(asking, reply[1:])
+                await rebuild_counters(request, reply[1:])
     raise MeteringUnavailable("Counters could not be rebuilt; try again shortly.")
 
 
@@ -115,15 +126,15 @@ async def is_current(principal: Principal) -> bool:
     return (everyone, tenant) == (policy.version.everyone.encode(), policy.version.tenant.encode())
 
 
-async def settle(lease: Lease, outcome: Outcome, *, by: str = "settled") -> Settled:
+async def settle(lease: Lease, outcome: CallOutcome, *, by: str = "settled") -> Settled:
     """Replace the lease's hold by what the call cost and append its event. Idempotent by request id."""
     settlement = settlement_of(lease, outcome, by=by)
     settled = _settled(settlement, await pipe().make(settlement.call))
-    memory.closed(lease)
+    recovery.closed(lease)
     return settled
 
 
-def post(lease: Lease, outcome: Outcome, *, otherwise: Callable[[], None]) -> asyncio.Future[Any]:
+def post(lease: Lease, outcome: CallOutcome, *, otherwise: Callable[[], None]) -> asyncio.Future[Any]:
     """`settle`, on its way by the end of this loop turn. Where it fails, `otherwise` is called."""
     settlement = settlement_of(lease, outcome, by="settled")
     sent = pipe().start(settlement.call)
@@ -138,7 +149,7 @@ def _posted(
         otherwise()
         return
     _settled(settlement, sent.result())
-    memory.closed(lease)
+    recovery.closed(lease)
 
 
 async def repeat(settlement: Settlement) -> Settled:
@@ -151,7 +162,7 @@ def _settled(settlement: Settlement, reply: list[Any]) -> Settled:
     if reply[0] != b"OK":
         return Settled(first=False, spent_nano=0, held_nano=0)
     settlement.entry = entry_id(reply[3])
-    memory.settled(settlement)
+    recovery.settled(settlement)
     return Settled(first=True, spent_nano=reply[1], held_nano=reply[2])
 
 
@@ -176,13 +187,16 @@ async def hold_also(lease: Lease, nano: int) -> None:
 
 
 async def _hold_more(lease: Lease, amount: int, price: int, *, counted: bool) -> int:
-    place = tenant_key(lease.tenant_id)
-    keys = [f"{place}:leases", *(f"{place}:{name}" if name else place for name in lease.counters)]
+    key_prefix = tenant_key(lease.tenant_id)
+    keys = [
+        f"{key_prefix}:leases",
+        *(f"{key_prefix}:{name}" if name else key_prefix for name in lease.counters),
+    ]
     limits = (-1 if budget is None else budget for budget in lease.budgets)
     asked = _EXTEND.call(keys, [lease.request_id, amount, price, lease.kept, *limits, int(counted)])
     reply = await pipe().make(asked)
     while reply[0] == b"COLD":
-        await warm(pipe(), _cold_of(lease, reply[1]))
+        await rebuild_missing(pipe(), _missing_counter_of(lease, reply[1]))
         reply = await pipe().make(asked)
     if reply[0] == b"GONE":
         raise MeteringUnavailable("The metering store has lost this call's reservation.")
@@ -198,12 +212,12 @@ async def _hold_more(lease: Lease, amount: int, price: int, *, counted: bool) ->
     return granted
 
 
-def _cold_of(lease: Lease, number: int) -> Cold:
+def _missing_counter_of(lease: Lease, number: int) -> MissingCounter:
     """What `extend.lua` calls `number`: a counter that left Redis while the call is open."""
     event, name = lease.event, lease.counters[number - 1]
-    # Not before it would by `_cold`: 40 days after the period, a day after the day.
+    # Not before it would by `_missing_counter`: 40 days after the period, a day after the day.
     days = 72 if number <= 2 else 3
-    return Cold(
+    return MissingCounter(
         tenant_id=lease.tenant_id,
         counter=name,
         scope=SCOPES[number - 1],
@@ -223,29 +237,29 @@ async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:
     )
 
 
-async def heat(asking: Asking, numbers: Sequence[int]) -> None:
+async def rebuild_counters(request: AdmissionRequest, numbers: Sequence[int]) -> None:
     """Bring back what `admit.lua` found missing: the epoch (1), budgets (7–10), the day (11)."""
     if 1 in numbers:
-        await open_epoch(shard_of(asking.policy.tenant_id))
+        await open_epoch(shard_of(request.policy.tenant_id))
         return
-    await asyncio.gather(*(warm(pipe(), _cold(asking, number)) for number in numbers))
+    await asyncio.gather(*(rebuild_missing(pipe(), _missing_counter(request, number)) for number in numbers))
 
 
-def _cold(asking: Asking, number: int) -> Cold:
+def _missing_counter(request: AdmissionRequest, number: int) -> MissingCounter:
     """What `admit.lua` calls `number`, as it is rebuilt."""
-    terms = asking.terms
-    period, day = terms.period, terms.day
-    name = terms.day_counter if number == 11 else asking.counters[number - 7]
+    prepared = request.prepared
+    period, day = prepared.period, prepared.day
+    name = prepared.day_counter if number == 11 else request.counters[number - 7]
     # Counted from the day's end, which Redis has confirmed; this process's own clock may be wrong.
     ends = {9: day.end + IDLE_SECONDS, 10: day.end + IDLE_SECONDS, 11: day.end + 2 * 86400}
-    return Cold(
-        tenant_id=asking.policy.tenant_id,
+    return MissingCounter(
+        tenant_id=request.policy.tenant_id,
         counter=name,
         scope="day" if number == 11 else SCOPES[number - 7],
         period_start=None if name == "b:prepaid" else period.name,
         day=day.name,
-        key_id=asking.principal.key.id,
-        end_user=asking.facts.end_user,
-        run_id=asking.run.id if asking.run else "",
+        key_id=request.principal.key.id,
+        end_user=request.metadata.end_user,
+        run_id=request.run.id if request.run else "",
         expires_at=ends.get(number, period.end + 40 * 86400),
     )

@@ -18,9 +18,9 @@ from billing.meter.errors import (
     RateLimited,
     UserRateLimited,
 )
-from billing.meter.journal import WORKER, Doubt
-from billing.meter.lease import Facts, Lease, Offer, Run, head, stored
-from billing.meter.prepared_policy import KEYS, Terms, limit_of
+from billing.meter.journal import WORKER, UnconfirmedAdmission
+from billing.meter.lease import Lease, PricedCandidate, RequestMetadata, Run, head, stored
+from billing.meter.prepared_policy import KEYS, PreparedPolicy, limit_of
 from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of
@@ -54,54 +54,56 @@ class Admission(msgspec.Struct, frozen=True):
     saving: bool = False
 
 
-class Asking:
+class AdmissionRequest:
     """One call that asks to be admitted."""
 
     def __init__(
         self,
         principal: Principal,
-        offers: Sequence[Offer],
+        offers: Sequence[PricedCandidate],
         request_id: str,
-        facts: Facts,
+        metadata: RequestMetadata,
         run: Run | None,
-        terms: Terms,
+        prepared: PreparedPolicy,
         *,
         only_asks: bool = False,
     ) -> None:
         policy = principal.policy
         self.principal, self.policy, self.offers, self.request_id = principal, policy, offers, request_id
-        self.facts, self.run, self.terms, self.only_asks = facts, run, terms, only_asks
-        self._user = short(facts.end_user) if facts.end_user else ""
+        self.metadata, self.run, self.prepared, self.only_asks = metadata, run, prepared, only_asks
+        self._user = short(metadata.end_user) if metadata.end_user else ""
         self._run = short(run.id) if run else ""
         self._conversation = (
-            _conversation(facts, offers) if len(offers) > 1 and terms.lines.start >= 0 else ""
+            _conversation(metadata, offers) if len(offers) > 1 and prepared.lines.start >= 0 else ""
         )
         self._is_plain = not (self._user or self._run or self._conversation)
-        self.counters = terms.plain_counters if self._is_plain else terms.counters(self._user, self._run)
+        self.counters = (
+            prepared.plain_counters if self._is_plain else prepared.counters(self._user, self._run)
+        )
         self.budgets = (
-            *terms.budgets,
+            *prepared.budgets,
             policy.user_monthly_budget_nano if self._user else None,
             run.budget_nano if run else None,
         )
         self.held_tokens = offers[0].held_tokens if offers else 0
         self.events = [self._event(offer) for offer in offers]
-        self.stored = stored(WORKER, self.events, terms.alert_lines)
+        self.stored = stored(WORKER, self.events, prepared.alert_lines)
 
     @property
     def keys(self) -> list[str]:
         """Every key of `admit.lua`, in its order."""
-        return self.terms.keys(self._user, self._run, self._conversation)
+        return self.prepared.keys(self._user, self._run, self._conversation)
 
     def call(self) -> ScriptCall:
         """The call of `admit.lua`."""
-        terms, plain = self.terms, self._is_plain
+        prepared, plain = self.prepared, self._is_plain
         arguments: list[Argument] = [
             self.request_id,
             limit_of(self.budgets[3]),
             settings.CONVERSATION_SECONDS if self._conversation else 0,
             int(self.only_asks),
             self.held_tokens,
-            terms.plain_head if plain else head(self.counters, terms.day_counter),
+            prepared.plain_head if plain else head(self.counters, prepared.day_counter),
             self.stored,
         ]
         for offer in self.offers:
@@ -113,50 +115,50 @@ class Asking:
                 offer.min_output_tokens,
                 offer.held_tokens,
             )
-        keys = terms.packed_keys if plain else bulk(KEYS, *self.keys)
-        body = b"%b%b%b" % (keys, terms.packed_arguments, bulk(*arguments))
-        return ScriptCall(_ADMIT, terms.place, body, 1 + KEYS + terms.constants + len(arguments))
+        keys = prepared.packed_keys if plain else bulk(KEYS, *self.keys)
+        body = b"%b%b%b" % (keys, prepared.packed_arguments, bulk(*arguments))
+        return ScriptCall(_ADMIT, prepared.key_prefix, body, 1 + KEYS + prepared.constants + len(arguments))
 
-    def doubt(self) -> Doubt:
+    def unconfirmed_admission(self) -> UnconfirmedAdmission:
         """How to take this admission back, in the order `void.lua` wants."""
         known = self.keys
         keys = [known[2], *known[6:12], *known[3:6]]
         windows = "".join("1" if key != known[1] else "0" for key in known[3:6])
         kept = "".join("1" if name else "0" for name in self.counters)
         shard = shard_of(self.policy.tenant_id)
-        return Doubt(shard, keys, [self.request_id, self.policy.tenant_id, kept, windows])
+        return UnconfirmedAdmission(shard, keys, [self.request_id, self.policy.tenant_id, kept, windows])
 
-    def _event(self, offer: Offer) -> UsageEvent:
-        facts = self.facts
+    def _event(self, offer: PricedCandidate) -> UsageEvent:
+        metadata = self.metadata
         return UsageEvent(
             request_id=self.request_id,
             tenant_id=self.policy.tenant_id,
             key_id=self.principal.key.id,
-            day=self.terms.day.name,
-            period_start=self.terms.period.name,
-            wire=facts.wire,
+            day=self.prepared.day.name,
+            period_start=self.prepared.period.name,
+            wire=metadata.wire,
             model=offer.candidate.model.name,
             model_preferred="" if offer is self.offers[0] else self.offers[0].candidate.model.name,
             route=offer.candidate.why,
             price_id=offer.price_id,
-            end_user=facts.end_user,
-            session=facts.session,
+            end_user=metadata.end_user,
+            session=metadata.session,
             run_id=self.run.id if self.run else "",
-            model_requested=facts.model_requested,
-            stream=facts.stream,
-            tags=facts.tags,
+            model_requested=metadata.model_requested,
+            stream=metadata.stream,
+            tags=metadata.tags,
             budget_nano=self.policy.monthly_budget_nano,
-            text_bytes=facts.text_bytes,
-            message_count=facts.message_count,
-            tool_count=facts.tool_count,
-            keyword=facts.keyword,
+            text_bytes=metadata.text_bytes,
+            message_count=metadata.message_count,
+            tool_count=metadata.tool_count,
+            keyword=metadata.keyword,
         )
 
     def admission(self, reply: list[int]) -> Admission:
         """What an OK says."""
         _, index, max_tokens, paid, hold, clamped, spent, held, *more = reply
         limit, requests, tokens, now_us, open_calls, over_shadow, saving = more
-        terms, offer, event = self.terms, self.offers[index - 1], self.events[index - 1]
+        prepared, offer, event = self.prepared, self.offers[index - 1], self.events[index - 1]
         if clamped:
             event.route = f"{event.route}+clamped"
         budget = self.policy.monthly_budget_nano
@@ -166,20 +168,20 @@ class Asking:
             hold_nano=hold,
             held_tokens=self.held_tokens,
             counters=self.counters,
-            day_counter=terms.day_counter,
+            day_counter=prepared.day_counter,
             offer=offer,
             max_tokens=max_tokens,
             clamped=bool(clamped),
             event=event,
-            alert_lines=terms.alert_lines,
+            alert_lines=prepared.alert_lines,
             worker=WORKER,
             budgets=self.budgets,
-            resets_at=None if self.counters[0] == "b:prepaid" else terms.period.ends_at,
+            resets_at=None if self.counters[0] == "b:prepaid" else prepared.period.ends_at,
             output_tokens=paid,
             index=index,
             admitted_us=now_us,
-            facts=self.stored,
-            settle_keys=terms.plain_settle_keys if self._is_plain else b"",
+            metadata=self.stored,
+            settle_keys=prepared.plain_settle_keys if self._is_plain else b"",
         )
         return Admission(
             lease=lease,
@@ -188,7 +190,7 @@ class Asking:
             requests_used=requests,
             tokens_limit=self.policy.tokens_per_day,
             tokens_used=tokens,
-            day_ends=terms.day.ends_at,
+            day_ends=prepared.day.ends_at,
             admitted_ms=now_us // 1000,
             budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
             spent_nano=spent,
@@ -222,7 +224,7 @@ class Asking:
             case b"concurrency":
                 return ConcurrencyLimited(f"{policy.concurrency} requests are already open.", retry_ms=1000)
             case b"tokens":
-                seconds = max(1, ceil(self.terms.day.end - time.time()))
+                seconds = max(1, ceil(self.prepared.day.end - time.time()))
                 return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)
         number = int(reply[2]) - 7
         forever = number == 3 or (number == 0 and policy.budget_mode is BudgetMode.PREPAID)
@@ -231,7 +233,7 @@ class Asking:
             scope=SCOPES[number],
             spend_usd=to_usd(int(reply[3])),
             budget_usd=to_usd(self.budgets[number] or 0),
-            resets_at=None if forever else self.terms.period.ends_at,
+            resets_at=None if forever else self.prepared.period.ends_at,
         )
 
 
@@ -240,9 +242,9 @@ def short(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
-def _conversation(facts: Facts, offers: Sequence[Offer]) -> str:
+def _conversation(metadata: RequestMetadata, offers: Sequence[PricedCandidate]) -> str:
     """The conversation's name: its session, else how it began; anew where the choice is another one."""
-    if not (facts.session or facts.opening):
+    if not (metadata.session or metadata.opening):
         return ""
-    begun = facts.session or f"{facts.end_user}\n{facts.opening}"
+    begun = metadata.session or f"{metadata.end_user}\n{metadata.opening}"
     return short("\n".join((*(offer.candidate.model.name for offer in offers), begun)))

@@ -24,7 +24,7 @@ from tenants.authentication import forget_policies
 
 logger = logging.getLogger("tenantry.billing")
 _BEAT, _RESTORE, _VOID = Script("beat"), Script("restore"), Script("void")
-DOUBT_BEATS = 10
+UNCONFIRMED_BEATS = 10
 _threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
 # The epoch and the connection's number as they were at the last beat.
 _seen: weakref.WeakKeyDictionary[RedisPipe, dict[int, tuple[bytes, int]]] = weakref.WeakKeyDictionary()
@@ -39,8 +39,10 @@ async def beat(worker: str) -> None:
 
 
 async def _beat(worker: str, shard: int) -> None:
-    pipe, mark = meter.pipe(), tag(shard)
-    epoch, oldest = await pipe.run(_BEAT, [f"{mark}:shard", f"{mark}:workers", f"{mark}:usage"], [worker])
+    pipe, hash_tag = meter.pipe(), tag(shard)
+    epoch, oldest = await pipe.run(
+        _BEAT, [f"{hash_tag}:shard", f"{hash_tag}:workers", f"{hash_tag}:usage"], [worker]
+    )
     if not epoch:
         # The next beat sees the new epoch; it opens late enough for every process to have had one.
         await meter.open_epoch(shard)
@@ -48,7 +50,7 @@ async def _beat(worker: str, shard: int) -> None:
     now = (epoch, pipe.generation)
     seen = _seen.setdefault(pipe, {})
     if seen.get(shard) == now:
-        meter.memory.drained(shard, entry_id(oldest))
+        meter.recovery.drained(shard, entry_id(oldest))
         return
     if shard in seen:
         forget_policies()
@@ -61,32 +63,32 @@ async def _take_back(shard: int) -> None:
     """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
     the old connection's commands still before it, so they are looked for over several beats.
     """
-    for doubt in [each for each in meter.memory.doubts if each.shard == shard]:
-        found = await meter.pipe().run(_VOID, doubt.keys, doubt.arguments)
-        doubt.beats += 1
-        if found or doubt.beats >= DOUBT_BEATS:
-            meter.memory.doubts.remove(doubt)
+    for unconfirmed_admission in [each for each in meter.recovery.unconfirmed if each.shard == shard]:
+        found = await meter.pipe().run(_VOID, unconfirmed_admission.keys, unconfirmed_admission.arguments)
+        unconfirmed_admission.beats += 1
+        if found or unconfirmed_admission.beats >= UNCONFIRMED_BEATS:
+            meter.recovery.unconfirmed.remove(unconfirmed_admission)
 
 
 async def put_back(shard: int) -> None:
     """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
-    settles = meter.memory.take_settles(shard)
+    settles = meter.recovery.take_settles(shard)
     try:
         # The stream before the ledger: what is drained in between is then found in the latter.
         waiting = await _in_stream(shard, settles)
         known = await _in_ledger([each.request_id for each in settles if each.request_id not in waiting])
         for settlement in list(settles):
             if settlement.request_id in waiting:
-                meter.memory.settled(settlement)
+                meter.recovery.settled(settlement)
             elif settlement.request_id not in known or await _is_open(settlement):
                 await meter.repeat(settlement)
             settles.remove(settlement)
     finally:
         # What was not reached, because Redis went away again, is for the next beat.
         for settlement in settles:
-            meter.memory.settled(settlement)
+            meter.recovery.settled(settlement)
     restored = 0
-    leases = list(meter.memory.leases(shard))
+    leases = list(meter.recovery.leases(shard))
     booked = await _in_ledger([lease.request_id for lease in leases])
     for lease in leases:
         if status := booked.get(lease.request_id):
@@ -101,13 +103,13 @@ async def put_back(shard: int) -> None:
 
 
 async def _restore(lease: Lease) -> int:
-    place, mark = tenant_key(lease.tenant_id), tag(shard_of(lease.tenant_id))
+    key_prefix, hash_tag = tenant_key(lease.tenant_id), tag(shard_of(lease.tenant_id))
     keys = [
-        f"{place}:leases",
-        *(f"{place}:{name}" if name else place for name in lease.counters),
-        f"{place}:{lease.day_counter}",
-        f"{mark}:busy",
-        f"{mark}:done:{lease.request_id}",
+        f"{key_prefix}:leases",
+        *(f"{key_prefix}:{name}" if name else key_prefix for name in lease.counters),
+        f"{key_prefix}:{lease.day_counter}",
+        f"{hash_tag}:busy",
+        f"{hash_tag}:done:{lease.request_id}",
     ]
     restored = await meter.pipe().run(
         _RESTORE,

@@ -35,7 +35,7 @@ def entry_id(text: bytes) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-class Doubt(msgspec.Struct):
+class UnconfirmedAdmission(msgspec.Struct):
     """An admission that got no answer: it may have been carried out, or may yet be, as long as Redis reads
     what was sent to it before. `beats` is how often it has been looked for.
     """
@@ -46,11 +46,11 @@ class Doubt(msgspec.Struct):
     beats: int = 0
 
 
-class Memory:
+class RecoveryJournal:
     """One for each process; forgotten is what was settled, and what the ledger has drained."""
 
     def __init__(self) -> None:
-        self.doubts: list[Doubt] = []
+        self.unconfirmed: list[UnconfirmedAdmission] = []
         self._leases: dict[str, Lease] = {}
         self._settles: dict[int, deque[Settlement]] = {}
 
@@ -80,4 +80,4 @@ class Memory:
     def clear(self) -> None:
         self._leases.clear()
         self._settles.clear()
-        self.doubts.clear()
+        self.unconfirmed.clear()

@@ -11,7 +11,7 @@ TENANT, KEY, USER, RUN = range(4)
 UNLIMITED = (None, None, None, None)
 
 
-class Offer(msgspec.Struct, frozen=True):
+class PricedCandidate(msgspec.Struct, frozen=True):
     """A candidate and what it may cost: `input_hold_nano` for the prompt at its worst, then by the token.
 
     `first_tokens` of output are held for at admission (`None`: all of `max_tokens`); the hold grows later.
@@ -37,7 +37,7 @@ class Run(msgspec.Struct, frozen=True):
     budget_nano: int | None = None
 
 
-class Facts(msgspec.Struct, frozen=True):
+class RequestMetadata(msgspec.Struct, frozen=True):
     """What the ledger row needs and only the request knows."""
 
     wire: str
@@ -56,7 +56,7 @@ class Facts(msgspec.Struct, frozen=True):
 class Lease(msgspec.Struct):
     """An open reservation. `counters` are the names (below the tenant's key) of tenant, key, user and run
     budgets, empty where there is no such thing; `budgets` what they may reach (`None`: no limit). `event` is the ledger
-    row so far, `output_tokens` what the hold pays for, `facts` what Redis keeps of the lease besides.
+    row so far, `output_tokens` what the hold pays for, `metadata` what Redis keeps of the lease besides.
     """
 
     request_id: str
@@ -65,7 +65,7 @@ class Lease(msgspec.Struct):
     held_tokens: int
     counters: tuple[str, str, str, str]
     day_counter: str
-    offer: Offer
+    offer: PricedCandidate
     max_tokens: int
     clamped: bool
     event: UsageEvent
@@ -76,7 +76,7 @@ class Lease(msgspec.Struct):
     output_tokens: int = 0
     index: int = 1
     admitted_us: int = 0
-    facts: bytes = b""
+    metadata: bytes = b""
     settle_keys: bytes = b""  # packed, where that was done before
 
     @property
@@ -95,7 +95,7 @@ class Lease(msgspec.Struct):
         """The lease as `admit.lua` wrote it."""
         head = (self.hold_nano, self.held_tokens, self.index, self.output_tokens, self.admitted_us)
         names = "|".join((*self.counters, self.day_counter))
-        return f"{'|'.join(map(str, head))}|{names}\n".encode() + self.facts
+        return f"{'|'.join(map(str, head))}|{names}\n".encode() + self.metadata
 
 
 class _Stored(msgspec.Struct):

@@ -5,18 +5,18 @@ from typing import Any
 
 import msgspec
 
-from billing.meter import heat, pipe
-from billing.meter.admission import SCOPES, Asking
+from billing.meter import pipe, rebuild_counters
+from billing.meter.admission import SCOPES, AdmissionRequest
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.lease import Facts, Run
-from billing.meter.prepared_policy import terms_of
+from billing.meter.lease import RequestMetadata, Run
+from billing.meter.prepared_policy import prepared_policy_of
 from tenants.periods import Span
 from tenants.policy import Principal
 
 WINDOW_US = 60_000_000
 
 
-class BudgetStanding(msgspec.Struct, frozen=True):
+class BudgetStatus(msgspec.Struct, frozen=True):
     """One budget of the tree. `budget_nano` `None`: nothing is limited, spend is known all the same."""
 
     scope: str
@@ -25,7 +25,7 @@ class BudgetStanding(msgspec.Struct, frozen=True):
     held_nano: int
 
 
-class Standing(msgspec.Struct, frozen=True):
+class LimitStatus(msgspec.Struct, frozen=True):
     """Every window and counter as the next call will meet it. `saving`: cheaper models are preferred."""
 
     period: Span
@@ -36,26 +36,26 @@ class Standing(msgspec.Struct, frozen=True):
     open_calls: int
     tokens_used: int
     tokens_held: int
-    budgets: list[BudgetStanding]
+    budgets: list[BudgetStatus]
     saving: bool
 
 
-async def standing(principal: Principal, *, end_user: str = "", run: Run | None = None) -> Standing:
+async def limit_status(principal: Principal, *, end_user: str = "", run: Run | None = None) -> LimitStatus:
     """The standing of the caller, for one of its end users or runs if named. Raises MeteringUnavailable."""
-    facts = Facts(wire="", model_requested="", stream=False, end_user=end_user)
-    asking = Asking(principal, [], "", facts, run, terms_of(principal))
+    metadata = RequestMetadata(wire="", model_requested="", stream=False, end_user=end_user)
+    request = AdmissionRequest(principal, [], "", metadata, run, prepared_policy_of(principal))
     for _ in range(3):
-        counters, cold = await _read(asking)
+        counters, cold = await _read(request)
         if not cold:
             return counters
-        await heat(asking, cold)
+        await rebuild_counters(request, cold)
     raise MeteringUnavailable
 
 
-async def _read(asking: Asking) -> tuple[Standing, list[int]]:
+async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[int]]:
     """What is there, and the numbers of the counters that are missing."""
-    keys = asking.keys
-    kept = [number for number in range(4) if number == 0 or asking.budgets[number] is not None]
+    keys = request.keys
+    kept = [number for number in range(4) if number == 0 or request.budgets[number] is not None]
     clock, open_calls, day, *budgets = await asyncio.gather(
         pipe().call("TIME"),
         pipe().call("HLEN", keys[2]),
@@ -67,9 +67,9 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
     cold = [number + 7 for number, found in zip(kept, budgets, strict=True) if found[0] is None]
     if day[0] is None:
         cold.append(11)
-    standing = Standing(
-        period=asking.terms.period,
-        day=asking.terms.day,
+    limit_status = LimitStatus(
+        period=request.prepared.period,
+        day=request.prepared.day,
         requests_used=windows[0],
         user_requests_used=windows[1],
         key_requests_used=windows[2],
@@ -77,17 +77,17 @@ async def _read(asking: Asking) -> tuple[Standing, list[int]]:
         tokens_used=int(day[0] or 0),
         tokens_held=int(day[1] or 0),
         budgets=[
-            BudgetStanding(
+            BudgetStatus(
                 scope=SCOPES[number],
-                budget_nano=asking.budgets[number],
+                budget_nano=request.budgets[number],
                 spent_nano=int(found[0] or 0),
                 held_nano=int(found[1] or 0),
             )
             for number, found in zip(kept, budgets, strict=True)
         ],
-        saving=asking.terms.lines.saves(int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
+        saving=request.prepared.lines.saves(int(budgets[0][0] or 0), latched=budgets[0][2] is not None),
     )
-    return standing, cold
+    return limit_status, cold
 
 
 async def _used(key: Any, since_us: int, *, tenant: Any) -> int:

@@ -40,9 +40,9 @@ def recent_overruns() -> Overruns:
     days = (today.isoformat(), (today - timedelta(days=1)).isoformat())
     calls = nano = 0
     try:
-        for mark in every_tag():
+        for hash_tag in every_tag():
             found = store().hmget(
-                f"{mark}:overruns", [f"{day}:{kind}" for kind in ("calls", "nano") for day in days]
+                f"{hash_tag}:overruns", [f"{day}:{kind}" for kind in ("calls", "nano") for day in days]
             )
             calls += sum(int(each or 0) for each in found[:2])
             nano += sum(int(each or 0) for each in found[2:])

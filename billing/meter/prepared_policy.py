@@ -16,7 +16,7 @@ from tenants.policy import BudgetMode, Policy, Principal
 KEYS = 14
 
 
-class Terms:
+class PreparedPolicy:
     """What all calls of one principal in one period and day ask with: worked out and packed once.
 
     Saves nine of fourteen microseconds a call.
@@ -25,7 +25,7 @@ class Terms:
     def __init__(self, principal: Principal, period: Span, day: Span) -> None:
         policy, key = principal.policy, principal.key
         self.period, self.day = period, day
-        self.mark, self.place = tag(shard_of(policy.tenant_id)), tenant_key(policy.tenant_id)
+        self.hash_tag, self.key_prefix = tag(shard_of(policy.tenant_id)), tenant_key(policy.tenant_id)
         self.day_counter = f"d:{day.name}"
         self._tenant_counter = "b:prepaid" if policy.budget_mode is BudgetMode.PREPAID else f"b:{period.name}"
         self._key_counter = f"k:{key.id}:b:{period.name}"
@@ -84,38 +84,38 @@ class Terms:
             *self.counters(user, run),
             self.day_counter,
         )
-        place = self.place
+        key_prefix = self.key_prefix
         return [
-            f"{self.mark}:shard",
-            place,
-            *(f"{place}:{name}" if name else place for name in names),
-            f"{self.mark}:busy",
-            f"{place}:c:{conversation}" if conversation else place,
-            f"{place}:{self._shadow_window}" if self._shadow_window else place,
+            f"{self.hash_tag}:shard",
+            key_prefix,
+            *(f"{key_prefix}:{name}" if name else key_prefix for name in names),
+            f"{self.hash_tag}:busy",
+            f"{key_prefix}:c:{conversation}" if conversation else key_prefix,
+            f"{key_prefix}:{self._shadow_window}" if self._shadow_window else key_prefix,
         ]
 
 
-_terms: WeakKeyDictionary[Principal, Terms] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[Principal, PreparedPolicy] = WeakKeyDictionary()
 _spans: dict[tuple[str, int], tuple[Span, Span]] = {}
 
 
-def terms_of(principal: Principal, *, at: float | None = None) -> Terms:
+def prepared_policy_of(principal: Principal, *, at: float | None = None) -> PreparedPolicy:
     """The terms at epoch second `at`, or now by this process's clock."""
     now = time.time() if at is None else at
-    terms = _terms.get(principal)
-    if terms is None or at is not None or not terms.day.start <= now < terms.day.end:
-        terms = _terms[principal] = Terms(principal, *spans(principal.policy, at=at))
-    return terms
+    prepared = _prepared.get(principal)
+    if prepared is None or at is not None or not prepared.day.start <= now < prepared.day.end:
+        prepared = _prepared[principal] = PreparedPolicy(principal, *spans(principal.policy, at=at))
+    return prepared
 
 
 def spans(policy: Policy, at: float | None = None) -> tuple[Span, Span]:
     """The tenant's period and day, at epoch second `at` or as last known."""
-    place = (policy.timezone, policy.billing_day)
-    known = _spans.get(place)
+    key_prefix = (policy.timezone, policy.billing_day)
+    known = _spans.get(key_prefix)
     now = time.time() if at is None else at
     if known is None or at is not None or not known[1].start <= now < known[1].end:
-        known = (period_of(now, *place), day_of(now, policy.timezone))
-        _spans[place] = known
+        known = (period_of(now, *key_prefix), day_of(now, policy.timezone))
+        _spans[key_prefix] = known
     return known
 
 

@@ -3,8 +3,8 @@
 import time
 
 from billing.meter import pipe, settle
-from billing.meter.lease import Lease, Offer, OrphanedLease, read
-from billing.meter.settlement import Outcome
+from billing.meter.lease import Lease, OrphanedLease, PricedCandidate, read
+from billing.meter.settlement import CallOutcome
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 from routing.choice import Candidate, CatalogueModel
@@ -69,7 +69,7 @@ def _lease(orphan: OrphanedLease) -> Lease:
         held_tokens=orphan.held_tokens,
         counters=orphan.counters,
         day_counter=orphan.day_counter,
-        offer=Offer(Candidate(_NOBODY, ""), None, 0, 0, 0),
+        offer=PricedCandidate(Candidate(_NOBODY, ""), None, 0, 0, 0),
         max_tokens=orphan.output_tokens,
         clamped=False,
         event=orphan.event,
@@ -77,9 +77,9 @@ def _lease(orphan: OrphanedLease) -> Lease:
     )
 
 
-def _worst(orphan: OrphanedLease) -> Outcome:
+def _worst(orphan: OrphanedLease) -> CallOutcome:
     """Nobody knows what the call used: it is charged what was reserved for it."""
-    return Outcome(
+    return CallOutcome(
         usage=Usage(output_tokens=orphan.output_tokens),
         cost_nano=orphan.hold_nano,
         upstream_cost_nano=orphan.hold_nano,

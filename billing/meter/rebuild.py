@@ -44,7 +44,7 @@ TOKENS = (
 )
 
 
-class Cold(msgspec.Struct, frozen=True):
+class MissingCounter(msgspec.Struct, frozen=True):
     """A missing counter. `counter` is its name below the tenant's key; `period_start` None: for ever."""
 
     tenant_id: int
@@ -96,8 +96,8 @@ class _Crew:
     """The cold counters of one event loop that somebody waits for, and those not begun yet."""
 
     def __init__(self) -> None:
-        self.waiting: dict[Cold, asyncio.Future[None]] = {}
-        self.gathered: list[Cold] = []
+        self.waiting: dict[MissingCounter, asyncio.Future[None]] = {}
+        self.gathered: list[MissingCounter] = []
         self.rounds: set[asyncio.Task[None]] = set()
 
     def begin(self, pipe: RedisPipe) -> None:
@@ -109,7 +109,7 @@ class _Crew:
 _crews: weakref.WeakKeyDictionary[RedisPipe, _Crew] = weakref.WeakKeyDictionary()
 
 
-async def warm(pipe: RedisPipe, cold: Cold) -> None:
+async def rebuild_missing(pipe: RedisPipe, cold: MissingCounter) -> None:
     """Return once the counter is there, whoever rebuilds it.
 
     Raises MeteringUnavailable when the ledger can't be read, or settles keep coming in between.
@@ -148,7 +148,7 @@ async def _round(pipe: RedisPipe, crew: _Crew) -> None:
         waiting.exception()  # its callers may have left
 
 
-async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[Cold]) -> set[Cold]:
+async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter]) -> set[MissingCounter]:
     """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
     answers = await asyncio.gather(
         *(pipe.run(_BEGIN, [_key(cold)], [cold.field, builder, BUILDER_MS]) for cold in colds)
@@ -175,11 +175,11 @@ async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[Cold]) -> set[
     return done | {cold for cold, answer in zip(mine, answers, strict=True) if answer == b"SEEDED"}
 
 
-def _key(cold: Cold) -> str:
+def _key(cold: MissingCounter) -> str:
     return f"{tenant_key(cold.tenant_id)}:{cold.counter}"
 
 
-async def _totals(pipe: RedisPipe, colds: Sequence[Cold]) -> Mapping[Cold, int]:
+async def _totals(pipe: RedisPipe, colds: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
     """What each counter must say: the stream is read first, so that nothing can leave it unseen."""
     shards = sorted({shard_of(cold.tenant_id) for cold in colds})
     by_tenant: dict[int, list[UsageEvent]] = defaultdict(list)
@@ -210,7 +210,7 @@ async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
         after = "(" + page[-1][0].decode()
 
 
-def ledger_totals(waiting: Mapping[Cold, Mapping[str, UsageEvent]]) -> dict[Cold, int]:
+def ledger_totals(waiting: Mapping[MissingCounter, Mapping[str, UsageEvent]]) -> dict[MissingCounter, int]:
     """What the ledger and the `waiting` events not yet in it add up to: nano-USD, or tokens for a day."""
     close_old_connections()
     try:
@@ -239,13 +239,15 @@ def _in_ledger(request_ids: set[str]) -> set[str]:
     return {str(request_id) for request_id in found}
 
 
-def _booked(colds: Iterable[Cold]) -> dict[Cold, int]:
+def _booked(colds: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
     """The ledger's sum for each counter, in one query for each kind of counter."""
-    kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[Cold]]] = defaultdict(lambda: defaultdict(list))
+    kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[MissingCounter]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for cold in colds:
         columns = cold.columns()
         kinds[cold.scope, *columns][tuple(columns.values())].append(cold)
-    totals: dict[Cold, int] = {}
+    totals: dict[MissingCounter, int] = {}
     for (scope, *names), places in kinds.items():
         # Roll-ups where they are enough (tenant, key, day), ledger rows for end users and runs.
         rows: Any = (UsageRecord if scope in ("user", "run") else DailyUsage).objects

@@ -17,7 +17,7 @@ _SETTLE = Script("settle")
 _KEYS = 9
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class CallOutcome(msgspec.Struct, frozen=True):
     """How a call ended. `model` is the one that served; costs in nano-USD, times in milliseconds."""
 
     usage: Usage
@@ -45,12 +45,16 @@ class Settled(msgspec.Struct, frozen=True):
 
 def settle_keys(tenant_id: int, counters: Sequence[str], day_counter: str) -> list[str]:
     """Every key of `settle.lua` but the last, which is the request's own."""
-    place, mark = tenant_key(tenant_id), tag(shard_of(tenant_id))
+    key_prefix, hash_tag = tenant_key(tenant_id), tag(shard_of(tenant_id))
     names = ("leases", *counters, day_counter)
-    return [*(f"{place}:{name}" if name else place for name in names), f"{mark}:busy", f"{mark}:usage"]
+    return [
+        *(f"{key_prefix}:{name}" if name else key_prefix for name in names),
+        f"{hash_tag}:busy",
+        f"{hash_tag}:usage",
+    ]
 
 
-def settlement_of(lease: Lease, outcome: Outcome, *, by: str) -> Settlement:
+def settlement_of(lease: Lease, outcome: CallOutcome, *, by: str) -> Settlement:
     """The call that settles. `by`: 'settled', or 'reaped' where the process that admitted is dead."""
     event = encode(
         msgspec.structs.replace(
@@ -76,7 +80,7 @@ def settlement_of(lease: Lease, outcome: Outcome, *, by: str) -> Settlement:
     return Settlement(lease.request_id, lease.tenant_id, event, settling, again)
 
 
-def _call(lease: Lease, outcome: Outcome, event: bytes, by: str) -> ScriptCall:
+def _call(lease: Lease, outcome: CallOutcome, event: bytes, by: str) -> ScriptCall:
     keys = lease.settle_keys or bulk(*settle_keys(lease.tenant_id, lease.counters, lease.day_counter))
     rest: tuple[Argument, ...] = (
         f"{tag(shard_of(lease.tenant_id))}:done:{lease.request_id}",

@@ -36,7 +36,7 @@ class PriceRow(msgspec.Struct, frozen=True):
     rates: Rates
 
 
-class Change(msgspec.Struct, frozen=True):
+class PriceChange(msgspec.Struct, frozen=True):
     """A new price of a model from a date on, beside the one it supersedes (empty: none was in force)."""
 
     model: Model
@@ -50,7 +50,7 @@ class Change(msgspec.Struct, frozen=True):
 class Proposal(msgspec.Struct):
     """What an import would do. Names of models, unless they are changes."""
 
-    changes: list[Change] = []
+    changes: list[PriceChange] = []
     unchanged: list[str] = []
     unknown: list[str] = []  # to the package, by any of their names
     kept: list[str] = []  # entered by staff, and different
@@ -71,7 +71,7 @@ def propose(models: Iterable[Model], *, starting: datetime, named: bool = False)
         provider, info = found
         source = f"genai-prices {__version__} {provider}/{info.id}"[:100]
         changes = [
-            Change(
+            PriceChange(
                 model=model,
                 source=source,
                 effective_from=since,
@@ -90,7 +90,7 @@ def propose(models: Iterable[Model], *, starting: datetime, named: bool = False)
     return proposal
 
 
-def write(changes: Iterable[Change], *, by: User | None = None) -> int:
+def write(changes: Iterable[PriceChange], *, by: User | None = None) -> int:
     """Add the rows of `changes` to the price list; how many that were."""
     written = 0
     with transaction.atomic():

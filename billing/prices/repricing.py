@@ -60,7 +60,7 @@ class Day(msgspec.Struct):
     priced_upstream: int = 0
 
 
-class Line(msgspec.Struct, frozen=True):
+class RepricedGroup(msgspec.Struct, frozen=True):
     """What one tenant's calls of one billing period come to, USD. `days`: what is still to be corrected."""
 
     tenant: Tenant
@@ -79,7 +79,7 @@ class Line(msgspec.Struct, frozen=True):
 class Repricing(msgspec.Struct, frozen=True):
     """A dry run's lines, and the calls it leaves: their process died, so they cost what was reserved for them."""
 
-    lines: list[Line]
+    lines: list[RepricedGroup]
     orphaned: int
 
     @property
@@ -173,7 +173,7 @@ def _sold(upstream: int, booked: int, booked_upstream: int, margin_percent: Deci
     return int((Decimal(upstream) * booked / booked_upstream).to_integral_value(ROUND_CEILING))
 
 
-def _line(tenant: Tenant, model: Model, period_start: date, days: dict[date, Day]) -> Line:
+def _line(tenant: Tenant, model: Model, period_start: date, days: dict[date, Day]) -> RepricedGroup:
     done = _corrected(tenant, model, period_start)
     left = {}
     for day, sums in sorted(days.items()):
@@ -182,7 +182,7 @@ def _line(tenant: Tenant, model: Model, period_start: date, days: dict[date, Day
         upstream = to_usd(sums.priced_upstream - sums.booked_upstream) - upstream
         if sell or upstream:
             left[day.isoformat()] = {"sell_usd": str(sell), "upstream_usd": str(upstream)}
-    return Line(
+    return RepricedGroup(
         tenant=tenant,
         period_start=period_start,
         calls=sum(day.calls for day in days.values()),
@@ -208,7 +208,7 @@ def _earlier(tenant: Tenant, model: Model, period_start: date) -> QuerySet[Adjus
     return corrections(model=model.name).filter(tenant=tenant, details__reprice__period_start=period)
 
 
-def _book(line: Line, asked: Asked, reason: str, by: User | None) -> Adjustment:
+def _book(line: RepricedGroup, asked: Asked, reason: str, by: User | None) -> Adjustment:
     period = line.period_start.isoformat()
     number = _earlier(line.tenant, asked.model, line.period_start).count() + 1
     return book(

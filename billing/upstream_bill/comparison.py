@@ -92,14 +92,14 @@ def check_days(days: set[date], *, now: datetime | None = None) -> list[BillChec
     return checks
 
 
-Place = tuple[date, str]
+DayAndModel = tuple[date, str]
 Sums = dict[str, Any]
 
 
-def _billed(days: list[date]) -> dict[Place, Sums]:
+def _billed(days: list[date]) -> dict[DayAndModel, Sums]:
     """The bill's sums by day and upstream's name of the model."""
     names = _upstream_names()
-    found: dict[Place, Sums] = defaultdict(lambda: defaultdict(Decimal))
+    found: dict[DayAndModel, Sums] = defaultdict(lambda: defaultdict(Decimal))
     for line in UpstreamUsage.objects.filter(day__in=days):
         sums = found[line.day, names.get(line.model, line.model)]
         sums["usd"] += line.cost_usd
@@ -109,10 +109,10 @@ def _billed(days: list[date]) -> dict[Place, Sums]:
     return found
 
 
-def _booked(days: list[date]) -> dict[Place, Sums]:
+def _booked(days: list[date]) -> dict[DayAndModel, Sums]:
     """The ledger's sums at cost price, with what has been booked about them since."""
     names = _upstream_names()
-    found: dict[Place, Sums] = defaultdict(lambda: defaultdict(Decimal))
+    found: dict[DayAndModel, Sums] = defaultdict(lambda: defaultdict(Decimal))
     rows = UsageRecord.objects.filter(
         created_at__gte=datetime.combine(days[0], time.min, UTC),
         created_at__lt=datetime.combine(days[-1] + timedelta(days=1), time.min, UTC),
@@ -158,7 +158,7 @@ def _upstream_names() -> dict[str, str]:
     return names
 
 
-def _check(place: Place, billed: Sums, booked: Sums, moment: datetime) -> BillCheck:
+def _check(place: DayAndModel, billed: Sums, booked: Sums, moment: datetime) -> BillCheck:
     billed_usd, booked_usd = billed.get("usd", Decimal(0)), booked.get("usd", Decimal(0))
     tolerance = max(settings.BILL_TOLERANCE_USD, abs(billed_usd) * settings.BILL_TOLERANCE_PERCENT / 100)
     return BillCheck(

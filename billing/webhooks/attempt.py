@@ -13,7 +13,7 @@ from typing import Self, cast
 import httpx
 import msgspec
 
-from billing.address_guard import MAIL, ForbiddenAddress, Place, place_of
+from billing.address_guard import MAIL, Destination, ForbiddenAddress, destination_of
 from billing.models import WebhookDelivery
 from billing.webhooks.email import letter
 from billing.webhooks.signing import secrets_of, sign
@@ -59,12 +59,12 @@ class Connections:
         for transport in self._transports.values():
             await transport.aclose()
 
-    def to(self, place: Place) -> httpx.AsyncBaseTransport:
-        if place.authority not in self._transports:
-            self._transports[place.authority] = httpx.AsyncHTTPTransport(
+    def to(self, destination: Destination) -> httpx.AsyncBaseTransport:
+        if destination.authority not in self._transports:
+            self._transports[destination.authority] = httpx.AsyncHTTPTransport(
                 verify=self._verified, trust_env=False, limits=httpx.Limits(keepalive_expiry=30)
             )
-        return self._transports[place.authority]
+        return self._transports[destination.authority]
 
 
 async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending:
@@ -77,8 +77,10 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
             if delivery.endpoint.url.startswith(MAIL):
                 await loop.run_in_executor(_threads, letter(delivery).send)
             else:
-                place = await loop.run_in_executor(_threads, place_of, delivery.endpoint.url)
-                status, response, retry_after = await _post(delivery, place, connections.to(place))
+                destination = await loop.run_in_executor(_threads, destination_of, delivery.endpoint.url)
+                status, response, retry_after = await _post(
+                    delivery, destination, connections.to(destination)
+                )
     except TimeoutError:
         error = f"no answer within {TIMEOUT_SECONDS} s"
     except ForbiddenAddress as forbidden:
@@ -102,17 +104,17 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
 
 
 async def _post(
-    delivery: WebhookDelivery, place: Place, transport: httpx.AsyncBaseTransport
+    delivery: WebhookDelivery, destination: Destination, transport: httpx.AsyncBaseTransport
 ) -> tuple[int, str, int | None]:
     body = msgspec.json.encode(delivery.payload)
     timestamp = int(time.time())
     keys = secrets_of(delivery.endpoint)
-    host = f"[{place.address}]" if ":" in place.address else place.address
+    host = f"[{destination.address}]" if ":" in destination.address else destination.address
     request = httpx.Request(
         "POST",
-        f"{'https' if place.secure else 'http'}://{host}:{place.port}{place.target}",
+        f"{'https' if destination.secure else 'http'}://{host}:{destination.port}{destination.target}",
         headers={
-            "host": place.authority,
+            "host": destination.authority,
             "content-type": "application/json",
             "user-agent": "Tenantry-Webhooks/1",
             "webhook-id": delivery.event_id,
@@ -121,7 +123,7 @@ async def _post(
         },
         content=body,
         extensions={
-            "sni_hostname": place.host,
+            "sni_hostname": destination.host,
             "timeout": dict.fromkeys(("connect", "read", "write", "pool"), float(TIMEOUT_SECONDS)),
         },
     )

@@ -16,7 +16,7 @@ from django.db.models import QuerySet, Sum
 from billing.models import DailyUsage, UsageRecord
 from billing.prices.price_book import Price, PriceBook, price_book
 from billing.prices.rates import Rates, with_cached_as_input
-from billing.what_if.simulation import Outcome, Row, Simulation, Terms
+from billing.what_if.simulation import PastCall, SimulatedPolicy, Simulation, SimulationOutcome
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import to_nano, to_usd
 from routing.choice import ComplexityRules
@@ -41,13 +41,13 @@ def terms_for(
     prices: Mapping[str, Mapping[str, Any]] | None = None,
     priced_at: datetime | None = None,
     rules: ComplexityRules | None = None,
-) -> Terms:
+) -> SimulatedPolicy:
     """The terms in force, or what is given in their place. `prices`: columns of the price list by model's name; of
     other models it stays what it is. Raises BadTerms.
     """
     version = read_version(tenant.pk)
     book = price_book(version.everyone)
-    return Terms(
+    return SimulatedPolicy(
         policy=policy_of(tenant, version=version, tier=tier),
         prices=_with_prices(book, prices) if prices else book,
         rules=rules,
@@ -80,31 +80,36 @@ def _price(name: str, columns: Mapping[str, Any]) -> Price:
 
 
 def what_if(
-    tenant: Tenant, terms: Terms, *, since: datetime, until: datetime, most_rows: int | None = None
-) -> Outcome:
-    """Play the tenant's calls between two moments under `terms`; of more than `most_rows` the latest."""
+    tenant: Tenant,
+    simulated: SimulatedPolicy,
+    *,
+    since: datetime,
+    until: datetime,
+    most_rows: int | None = None,
+) -> SimulationOutcome:
+    """Play the tenant's calls between two moments under `simulated`; of more than `most_rows` the latest."""
     rows = UsageRecord.objects.filter(tenant=tenant, created_at__gte=since, created_at__lt=until)
     played_from = since
     if most_rows is not None:
         newest = rows.order_by("-created_at").values_list("created_at", flat=True)
         played_from = next(iter(newest[most_rows - 1 : most_rows]), since)
-    found = Outcome(tenant=tenant.slug, since=since, until=until, played_from=played_from)
+    found = SimulationOutcome(tenant=tenant.slug, since=since, until=until, played_from=played_from)
     if played_from > since:
         found.left_out = rows.filter(created_at__lt=played_from).count()
         rows = rows.filter(created_at__gte=played_from)
     simulation: Simulation | None = None
     for row in _rows(rows):
-        simulation = simulation or Simulation(terms, found, spent_nano=_spent_before(tenant, row))
+        simulation = simulation or Simulation(simulated, found, spent_nano=_spent_before(tenant, row))
         simulation.play(row)
     return found
 
 
-def _rows(rows: QuerySet[UsageRecord]) -> Iterator[Row]:
-    columns = rows.order_by("created_at").values_list(*Row.__struct_fields__)
-    return (Row(*values) for values in columns.iterator(chunk_size=CHUNK_ROWS))
+def _rows(rows: QuerySet[UsageRecord]) -> Iterator[PastCall]:
+    columns = rows.order_by("created_at").values_list(*PastCall.__struct_fields__)
+    return (PastCall(*values) for values in columns.iterator(chunk_size=CHUNK_ROWS))
 
 
-def _spent_before(tenant: Tenant, row: Row) -> int:
+def _spent_before(tenant: Tenant, row: PastCall) -> int:
     """What the period had cost before the first call that is played: whole days, and that day's calls."""
     days = DailyUsage.objects.filter(tenant=tenant, period_start=row.period_start, day__lt=row.day)
     calls = UsageRecord.objects.filter(
@@ -114,7 +119,7 @@ def _spent_before(tenant: Tenant, row: Row) -> int:
     return to_nano(Decimal(total))
 
 
-def as_json(found: Outcome) -> dict[str, object]:
+def as_json(found: SimulationOutcome) -> dict[str, object]:
     """The outcome with money as text."""
     return {
         "tenant": found.tenant,

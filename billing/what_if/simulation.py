@@ -18,7 +18,7 @@ from tenants.policy import BudgetMode, Policy
 MINUTE = 60.0
 
 
-class Terms(msgspec.Struct, frozen=True):
+class SimulatedPolicy(msgspec.Struct, frozen=True):
     """What usage is played under. `rules` None: as complex as it was; `priced_at` None: at the call's own time."""
 
     policy: Policy
@@ -37,7 +37,7 @@ class Move(msgspec.Struct):
     would_nano: int = 0
 
 
-class Outcome(msgspec.Struct):
+class SimulationOutcome(msgspec.Struct):
     """The outcome. Money in nano-USD; `would_nano` is of the calls that are not refused.
 
     `played_from` is later than asked for where only the latest calls were played; `left_out` says how many were not.
@@ -69,7 +69,7 @@ class Outcome(msgspec.Struct):
         return sum(self.refused.values())
 
 
-class Row(msgspec.Struct, frozen=True):
+class PastCall(msgspec.Struct, frozen=True):
     """The part of a ledger row that is played; the fields are the ledger's columns."""
 
     created_at: datetime
@@ -115,8 +115,8 @@ class Choice(msgspec.Struct, frozen=True):
 class Simulation:
     """Windows and counters; `play` takes one call after the other. `spent_nano`: in the first call's period."""
 
-    def __init__(self, terms: Terms, found: Outcome, *, spent_nano: int) -> None:
-        self.terms, self.policy, self.found = terms, terms.policy, found
+    def __init__(self, simulated: SimulatedPolicy, found: SimulationOutcome, *, spent_nano: int) -> None:
+        self.simulated, self.policy, self.found = simulated, simulated.policy, found
         self.minute: deque[float] = deque()
         self.minutes: dict[str, deque[float]] = {}
         self.open_until: list[float] = []
@@ -126,7 +126,7 @@ class Simulation:
         hard = self.policy.budget_mode is BudgetMode.HARD
         self.budget = self.policy.monthly_budget_nano if hard else None
 
-    def play(self, row: Row) -> None:
+    def play(self, row: PastCall) -> None:
         found = self.found
         recorded = to_nano(row.cost_usd)
         found.calls += 1
@@ -149,7 +149,7 @@ class Simulation:
             move.recorded_nano += recorded
             move.would_nano += would
 
-    def _turn(self, row: Row) -> None:
+    def _turn(self, row: PastCall) -> None:
         """Another day, another period: counters start anew."""
         if row.day != self.day:
             self.day, self.tokens = row.day, 0
@@ -158,7 +158,7 @@ class Simulation:
             self.period = row.period_start
             self.spent_by.clear()
 
-    def _first_choice(self, row: Row) -> str | None:
+    def _first_choice(self, row: PastCall) -> str | None:
         """What the request would be routed to; None where the tier names no model for it."""
         recorded = row.model_preferred or row.model
         base = row.route.partition("+")[0]
@@ -169,8 +169,8 @@ class Simulation:
             return recorded
         return self.policy.routes.get(self._complexity(row, Complexity(complexity)))
 
-    def _complexity(self, row: Row, recorded: Complexity) -> Complexity:
-        rules = self.terms.rules
+    def _complexity(self, row: PastCall, recorded: Complexity) -> Complexity:
+        rules = self.simulated.rules
         if rules is None:
             return recorded
         if row.text_bytes is None:
@@ -189,7 +189,7 @@ class Simulation:
         )
         return Complexity.COMPLEX if why_complex(ask, rules) else Complexity.SIMPLE
 
-    def _choice(self, row: Row) -> Choice | None:
+    def _choice(self, row: PastCall) -> Choice | None:
         """The model that serves; None where the tenant may not use the first choice."""
         models, first = self.policy.models, self._first_choice(row)
         as_recorded = first == (row.model_preferred or row.model)
@@ -207,21 +207,21 @@ class Simulation:
         # Who else served it then, as a fallback say, would again.
         return Choice(row.model if as_recorded and "downgraded" not in row.route else first)
 
-    def _cost(self, row: Row, served: str) -> int:
+    def _cost(self, row: PastCall, served: str) -> int:
         if row.status == UsageStatus.ORPHANED and served == row.model:
             return to_nano(row.cost_usd)  # it was charged what it held; what it used nobody knows
         usage = row.usage
         try:
-            price = self.terms.prices.price_of(
+            price = self.simulated.prices.price_of(
                 served,
-                at=self.terms.priced_at or row.created_at,
+                at=self.simulated.priced_at or row.created_at,
                 context=usage.total_tokens - usage.output_tokens,
             )
         except ModelNotPriced:
             return to_nano(row.cost_usd)
         return with_margin(cost(usage, price), self.policy.margin_percent)
 
-    def _refusal(self, row: Row, would: int) -> str:
+    def _refusal(self, row: PastCall, would: int) -> str:
         """The code of the first limit that is reached, in the meter's order; empty: none."""
         policy, now = self.policy, row.created_at.timestamp()
         if _full(self.minute, policy.requests_per_minute, now):
@@ -241,7 +241,7 @@ class Simulation:
         )
         return "budget_exceeded" if over else ""
 
-    def _admitted(self, row: Row, would: int) -> None:
+    def _admitted(self, row: PastCall, would: int) -> None:
         now = row.created_at.timestamp()
         self.minute.append(now)
         if row.end_user:

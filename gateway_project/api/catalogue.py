@@ -89,7 +89,10 @@ class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
         if doubts and not confirmed:
             again = 'If it is right, send "confirmed": true.'
             raise serializers.ValidationError(
-                {**{name: [told] for name, told in doubts.items()}, "confirmed": [again]}
+                {
+                    **{name: [exception_handler] for name, exception_handler in doubts.items()},
+                    "confirmed": [again],
+                }
             )
         return columns
 

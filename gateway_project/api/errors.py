@@ -9,27 +9,29 @@ from django.db.models import ProtectedError
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
+from rest_framework.views import exception_handler as rest_frameworks_handler
 
 logger = logging.getLogger("tenantry.billing")
 
 
-def told(error: Exception, context: dict[str, Any]) -> Response | None:
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST framework's handler, with the refusals of the database; `None` is a fault."""
     if isinstance(error, ProtectedError):
         kinds = sorted({str(row._meta.verbose_name_plural) for row in error.protected_objects})
         detail = f"It is in use by {', '.join(kinds)}. Change those first."
         return Response({"detail": detail}, status.HTTP_409_CONFLICT)
     if isinstance(error, IntegrityError) and (broken := _constraint(error)):
-        return exception_handler(ValidationError({"detail": [broken.get_violation_error_message()]}), context)
+        return rest_frameworks_handler(
+            ValidationError({"detail": [broken.get_violation_error_message()]}), context
+        )
     if isinstance(error, DataError):
         detail = "A value is not one that can be stored or looked for, such as a text with a null character."
-        return exception_handler(ValidationError({"detail": [detail]}), context)
+        return rest_frameworks_handler(ValidationError({"detail": [detail]}), context)
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The control API has no database", exc_info=error)
         detail = "The database does not answer right now. Try again shortly."
         return Response({"detail": detail}, status.HTTP_503_SERVICE_UNAVAILABLE, headers={"retry-after": "2"})
-    return exception_handler(error, context)
+    return rest_frameworks_handler(error, context)
 
 
 def _constraint(error: IntegrityError) -> Any:

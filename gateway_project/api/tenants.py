@@ -19,10 +19,10 @@ from billing.ledger.balance import Balance, Movement, balance_of
 from billing.meter.current_spend import budget_of, current_spend
 from gateway_project.api.serializers import Pages, Strict
 from routing.models import Model
+from tenants.budget_mode import mode_changed
 from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier
 from tenants.models.limits import Limits, release_refusal
-from tenants.modes import mode_changed
 from tenants.policy import BudgetMode
 
 LIMITS = (
@@ -130,10 +130,12 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
 
 def _refuse_default(default: Model, given: set[str]) -> None:
     if "default_model" in given:
-        told = f"{default} is not one of allowed_models: add it there, or choose one of them."
-        raise serializers.ValidationError({"default_model": [told]})
-    told = f"{default} is the default model: keep it, or send another default_model (or null) as well."
-    raise serializers.ValidationError({"allowed_models": [told]})
+        exception_handler = f"{default} is not one of allowed_models: add it there, or choose one of them."
+        raise serializers.ValidationError({"default_model": [exception_handler]})
+    exception_handler = (
+        f"{default} is the default model: keep it, or send another default_model (or null) as well."
+    )
+    raise serializers.ValidationError({"allowed_models": [exception_handler]})
 
 
 def _check_release(row: Limits, threshold: int | None) -> None:

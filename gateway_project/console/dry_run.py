@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from billing import meter
-from billing.meter.lease import Facts
+from billing.meter.lease import RequestMetadata
 from billing.prices.price_book import price_book
 from proxy.dialects.base import ParsedRequest
 from proxy.pipeline.charge import BYTES_PER_TOKEN
@@ -51,11 +51,11 @@ def what_would_happen(tenant: Tenant, ask: Ask, *, may_downgrade: bool = True) -
     principal = Principal(policy=policy_of(tenant, version=version), key=NO_KEY)
     parsed = ParsedRequest(ask=ask, wants_usage=True, caches=False, tags={})
     plan = plan_by(principal, parsed, price_book(version.everyone), may_downgrade=may_downgrade)
-    facts = Facts(wire="", model_requested=ask.model or "", stream=False, end_user=ask.end_user)
+    metadata = RequestMetadata(wire="", model_requested=ask.model or "", stream=False, end_user=ask.end_user)
 
     async def asked() -> dict[str, Any]:
         try:
-            return await decision_on(plan, facts=facts)
+            return await decision_on(plan, metadata=metadata)
         finally:
             await meter.pipe().close()
 

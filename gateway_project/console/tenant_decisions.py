@@ -21,7 +21,7 @@ from unfold.widgets import (
 from billing.ledger import refusal_counts
 from billing.meter import downgrades
 from billing.what_if.past_usage import terms_for, what_if
-from billing.what_if.simulation import Outcome
+from billing.what_if.simulation import SimulationOutcome
 from gateway_project.console.dry_run import ask_of, what_would_happen
 from gateway_project.console_kit import formatters
 from gateway_project.ground.errors import TenantryError
@@ -154,7 +154,7 @@ def simulation_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
     return _page(request, "admin/simulate_tier.html", f"Simulate a tier: {tenant.name}", context)
 
 
-def _shown(found: Outcome) -> dict[str, Any]:
+def _shown(found: SimulationOutcome) -> dict[str, Any]:
     def usd(nano: int) -> str:
         return formatters.usd(to_usd(nano))
 

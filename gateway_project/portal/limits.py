@@ -15,7 +15,7 @@ from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
-from tenants.live import live
+from tenants.activity import activity
 from tenants.models import Membership, Tenant
 
 LIMITS = (
@@ -71,7 +71,7 @@ def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) ->
 
 def _now(tenant: Tenant) -> dict[str, int]:
     """What the next call would meet; empty while the meter is away."""
-    found = live([tenant]).get(tenant.pk)
+    found = activity([tenant]).get(tenant.pk)
     if found is None:
         return {}
     return {

@@ -43,7 +43,7 @@ class _Thinking(msgspec.Struct):
     budget_tokens: int = 0
 
 
-class _Message(msgspec.Struct):
+class _MessagesMessage(msgspec.Struct):
     role: str
     content: str | list[Any]
 
@@ -53,9 +53,9 @@ class _Tool(msgspec.Struct):
     max_uses: int | None = None
 
 
-class _Body(msgspec.Struct):
+class _MessagesBody(msgspec.Struct):
     max_tokens: int
-    messages: list[_Message]
+    messages: list[_MessagesMessage]
     model: str | None = None
     system: str | list[Any] | None = None
     stream: bool | None = None
@@ -65,7 +65,7 @@ class _Body(msgspec.Struct):
 
 
 class _CountBody(msgspec.Struct):
-    messages: list[_Message]
+    messages: list[_MessagesMessage]
     max_tokens: int = 0
     model: str | None = None
     system: str | list[Any] | None = None
@@ -75,7 +75,7 @@ class _CountBody(msgspec.Struct):
     thinking: _Thinking | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_MessagesBody)
 _count_decoder = msgspec.json.Decoder(_CountBody)
 
 

@@ -15,13 +15,13 @@ from routing.choice import Ask
 MOST_INPUTS = 2048
 
 
-class _Body(msgspec.Struct):
+class _EmbeddingsBody(msgspec.Struct):
     input: str | list[Any]
     model: str
     user: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_EmbeddingsBody)
 
 
 class Embeddings(OpenAI):

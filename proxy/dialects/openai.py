@@ -35,7 +35,7 @@ MOST_OUTPUT = 10_000_000
 _KNOW_NO_MAX_TOKENS = ("o1", "o3", "o4", "gpt-5")
 
 
-class _Message(msgspec.Struct):
+class _ChatMessage(msgspec.Struct):
     role: str
     content: str | list[Any] | None = None
 
@@ -44,8 +44,8 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class _Body(msgspec.Struct):
-    messages: list[_Message]
+class _ChatBody(msgspec.Struct):
+    messages: list[_ChatMessage]
     model: str | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -57,7 +57,7 @@ class _Body(msgspec.Struct):
     metadata: dict[str, str] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_ChatBody)
 
 
 def _text(content: str | list[Any] | None) -> str:

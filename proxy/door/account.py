@@ -15,7 +15,7 @@ from billing.events import UsageEvent
 from billing.ledger import refusal_counts, tag_usage
 from billing.ledger.tag_usage import TagSum
 from billing.meter.downgrades import saved_between
-from billing.meter.limit_status import BudgetStanding, standing
+from billing.meter.limit_status import BudgetStatus, limit_status
 from billing.meter.rebuild import TOKENS, undrained_events
 from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
@@ -43,7 +43,7 @@ _TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOKENS), 0)}
 async def budget_of(principal: Principal) -> dict[str, Any]:
     """Spend, what is left, and every limit with how much of it is used now."""
     policy = principal.policy
-    now = await standing(principal)
+    now = await limit_status(principal)
     tenant, *others = now.budgets
     return {
         **_budget(tenant, policy.monthly_budget_nano),
@@ -185,12 +185,12 @@ def _receipt_of_event(event: UsageEvent) -> dict[str, Any]:
     }
 
 
-def _budget(standing: BudgetStanding, budget_nano: int | None) -> dict[str, Any]:
-    left = None if budget_nano is None else budget_nano - standing.spent_nano - standing.held_nano
+def _budget(budget: BudgetStatus, budget_nano: int | None) -> dict[str, Any]:
+    left = None if budget_nano is None else budget_nano - budget.spent_nano - budget.held_nano
     return {
         "budget_usd": None if budget_nano is None else to_usd(budget_nano),
-        "spend_usd": to_usd(standing.spent_nano),
-        "reserved_usd": to_usd(standing.held_nano),
+        "spend_usd": to_usd(budget.spent_nano),
+        "reserved_usd": to_usd(budget.held_nano),
         "remaining_usd": None if left is None else to_usd(max(0, left)),
     }
 

@@ -21,7 +21,7 @@ from proxy.dialects.headers import RawHeaders
 from proxy.door.views import DataPlaneView
 from proxy.pipeline.answers import Answer, failure
 from proxy.pipeline.body import Message, Receive, read_body
-from proxy.pipeline.caller import Client
+from proxy.pipeline.caller import CallerConnection
 
 Send = Callable[[Message], Awaitable[None]]
 Scope = dict[str, Any]
@@ -36,7 +36,7 @@ class DataPlaneRequest:
 
     __slots__ = ("body", "client", "headers", "method", "path", "query", "request_id", "scope")
 
-    def __init__(self, scope: Scope, client: Client) -> None:
+    def __init__(self, scope: Scope, client: CallerConnection) -> None:
         self.scope = scope
         self.path: str = scope["path"]
         self.method: str = scope["method"]
@@ -54,7 +54,7 @@ class DataPlaneHandler(ASGIHandler):
         """None: sessions, CSRF, messages and redirects belong to the control plane."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
-        client = Client(receive, scope.get("extensions", _NONE).get(ON_DISCONNECT))
+        client = CallerConnection(receive, scope.get("extensions", _NONE).get(ON_DISCONNECT))
         request = DataPlaneRequest(scope, client)
         try:
             request.body = await read_body(
@@ -85,7 +85,7 @@ async def _respond(request: DataPlaneRequest) -> Answer:
         return failure(error, request)
 
 
-async def _send(answer: Answer, scope: Scope, send: Send, client: Client) -> None:
+async def _send(answer: Answer, scope: Scope, send: Send, client: CallerConnection) -> None:
     if answer.pieces is None:
         client.answered = True
         await _send_whole(answer, scope, send)

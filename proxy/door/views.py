@@ -79,12 +79,12 @@ class Calls(DataPlaneView):
         return await serve(call)
 
 
-class CountTokens(DataPlaneView):
+class CountTokensView(DataPlaneView):
     async def post(self, call: Call) -> Answer:
         return await count_tokens(call)
 
 
-class Models(DataPlaneView):
+class ModelListView(DataPlaneView):
     """The tenant's own models."""
 
     async def get(self, call: Call) -> Answer:
@@ -93,7 +93,7 @@ class Models(DataPlaneView):
         return json_answer(call.dialect.models_page(models), request_id=call.request_id)
 
 
-class OneModel(DataPlaneView):
+class ModelView(DataPlaneView):
     async def get(self, call: Call, name: str) -> Answer:
         principal = await current_principal(call)
         model = principal.policy.models.get(name)
@@ -102,20 +102,20 @@ class OneModel(DataPlaneView):
         return json_answer(call.dialect.model_card(model), request_id=call.request_id)
 
 
-class Usage(DataPlaneView):
+class UsageView(DataPlaneView):
     async def get(self, call: Call) -> Answer:
         principal = await current_principal(call)
         usage = await account.usage_of(principal, QueryDict(call.target.partition("?")[2]))
         return json_answer(usage, request_id=call.request_id)
 
 
-class Budget(DataPlaneView):
+class BudgetView(DataPlaneView):
     async def get(self, call: Call) -> Answer:
         budget = await account.budget_of(await current_principal(call))
         return json_answer(budget, request_id=call.request_id)
 
 
-class Receipt(DataPlaneView):
+class ReceiptView(DataPlaneView):
     """`GET /v1/requests/{request-id}`."""
 
     async def get(self, call: Call, request_id: str) -> Answer:
@@ -123,7 +123,7 @@ class Receipt(DataPlaneView):
         return json_answer(receipt, request_id=call.request_id)
 
 
-class Route(DataPlaneView):
+class RouteView(DataPlaneView):
     """`POST /v1/route`: the decision, and nothing else."""
 
     async def post(self, call: Call) -> Answer:

@@ -20,9 +20,9 @@ from proxy.pipeline.charge import Charge
 from proxy.pipeline.offers import offer_of
 from proxy.upstream import catalogue
 from proxy.upstream.breaker import Breaker, breaker_of
-from proxy.upstream.catalogue import Place, places_for
+from proxy.upstream.catalogue import UpstreamTarget, targets_for
 from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable, upstream_at
-from proxy.upstream.fair_share import Share
+from proxy.upstream.fair_share import FairShareLimiter
 from routing.choice import Candidate
 
 OVERLOADED = {503, 529}
@@ -31,7 +31,7 @@ THROTTLED = {429, 529}
 LONGEST_PAUSE_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.2
 
-_shares: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Share]] = WeakKeyDictionary()
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FairShareLimiter]] = WeakKeyDictionary()
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -70,32 +70,32 @@ async def forward(charge: Charge) -> UpstreamAnswer:
 
     Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated; the charge is then still open.
     """
-    places = await places_for(charge.call.dialect.name, charge.principal.policy.version.everyone)
-    attempt = await _try(charge, places[0])
-    if attempt.may_be_repeated and (again := await _second_try(charge, places, attempt)) is not None:
+    targets = await targets_for(charge.call.dialect.name, charge.principal.policy.version.everyone)
+    attempt = await _try(charge, targets[0])
+    if attempt.may_be_repeated and (again := await _second_try(charge, targets, attempt)) is not None:
         attempt = again
     if attempt.may_be_repeated and await _fall_back(charge):
         await _drop(attempt)
-        attempt = await _try(charge, places[0])
+        attempt = await _try(charge, targets[0])
     if attempt.answer is None:
         assert attempt.error is not None
         raise attempt.error
     return attempt.answer
 
 
-async def _second_try(charge: Charge, places: list[Place], attempt: Attempt) -> Attempt | None:
+async def _second_try(charge: Charge, targets: list[UpstreamTarget], attempt: Attempt) -> Attempt | None:
     """One more attempt, at the next upstream where there is one; `None` when it would be no use."""
     model = charge.lease.offer.candidate.model.name
-    for place in places[1:]:
-        if breaker_of(place.name, model).state == "closed":
+    for target in targets[1:]:
+        if breaker_of(target.name, model).state == "closed":
             await _drop(attempt)
-            return await _try(charge, place)
+            return await _try(charge, target)
     pause = attempt.pause()
     if pause is None or isinstance(attempt.error, BreakerOpen):
         return None
     await _drop(attempt)
     await asyncio.sleep(pause)
-    return await _try(charge, places[0])
+    return await _try(charge, targets[0])
 
 
 async def _drop(attempt: Attempt) -> None:
@@ -103,20 +103,20 @@ async def _drop(attempt: Attempt) -> None:
         await attempt.answer.close()
 
 
-async def _try(charge: Charge, place: Place) -> Attempt:
+async def _try(charge: Charge, target: UpstreamTarget) -> Attempt:
     policy, model = charge.principal.policy, charge.lease.offer.candidate.model.name
-    breaker, share = breaker_of(place.name, model), share_of(place.name)
+    breaker, limiter = breaker_of(target.name, model), limiter_of(target.name)
     if not breaker.lets_through(time.monotonic()):
         return Attempt(error=BreakerOpen(model, breaker.seconds_left(time.monotonic())))
     try:
-        turn = await share.enter(policy.tenant_id, policy.upstream_weight)
+        turn = await limiter.enter(policy.tenant_id, policy.upstream_weight)
     except BaseException:
         breaker.given_up()
         raise
     try:
-        answer = await _send(charge, place)
+        answer = await _send(charge, target)
     except BaseException as error:
-        share.leave(policy.tenant_id, turn)
+        limiter.leave(policy.tenant_id, turn)
         if isinstance(error, UpstreamUnavailable):
             charge.asked = error.reached
             breaker.failed(time.monotonic())
@@ -125,7 +125,7 @@ async def _try(charge: Charge, place: Place) -> Attempt:
         raise
     _judge(answer, breaker)
     charge.asked = answer.status < 400
-    answer.when_over(lambda: share.leave(policy.tenant_id, turn, throttled=answer.status in THROTTLED))
+    answer.when_over(lambda: limiter.leave(policy.tenant_id, turn, throttled=answer.status in THROTTLED))
     charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
     return Attempt(answer=answer)
 
@@ -141,7 +141,7 @@ def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
         breaker.succeeded()
 
 
-def _send(charge: Charge, place: Place) -> Awaitable[UpstreamAnswer]:
+def _send(charge: Charge, target: UpstreamTarget) -> Awaitable[UpstreamAnswer]:
     """The call to the upstream, to be awaited. Not a coroutine itself: each in the chain is passed at every wait."""
     call, lease = charge.call, charge.lease
     if charge.sent_ms is None:
@@ -155,14 +155,14 @@ def _send(charge: Charge, place: Place) -> Awaitable[UpstreamAnswer]:
     )
     fields = header_lists.to_upstream(
         call.headers,
-        credentials=call.dialect.credentials(place.api_key),
+        credentials=call.dialect.credentials(target.api_key),
         tracking={
             name: template.format(tenant=lease.tenant_id, request_id=lease.request_id)
             for name, template in settings.UPSTREAM_TRACKING_HEADERS.items()
         },
-        extra=place.extra_headers,
+        extra=target.extra_headers,
     )
-    return upstream_at(place.base_url).send(
+    return upstream_at(target.base_url).send(
         target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
     )
 
@@ -187,15 +187,15 @@ async def _fall_back(charge: Charge) -> bool:
     return True
 
 
-def share_of(upstream: str) -> Share:
-    shares = _shares.setdefault(asyncio.get_running_loop(), {})
-    found = shares.get(upstream)
+def limiter_of(upstream: str) -> FairShareLimiter:
+    limiters = _limiters.setdefault(asyncio.get_running_loop(), {})
+    found = limiters.get(upstream)
     if found is None:
-        found = shares[upstream] = Share()
+        found = limiters[upstream] = FairShareLimiter()
     return found
 
 
 def forget() -> None:
     """For tests: nothing learned of any upstream."""
-    _shares.clear()
+    _limiters.clear()
     catalogue.forget()

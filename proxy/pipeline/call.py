@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from proxy.dialects.base import Dialect
-from proxy.pipeline.caller import Client
+from proxy.pipeline.caller import CallerConnection
 
 
 class Call:
@@ -22,7 +22,7 @@ class Call:
         headers: Mapping[str, str],
         target: str,
         body: bytes,
-        client: Client,
+        client: CallerConnection,
         address: str = "",
     ) -> None:
         self.request_id = request_id

@@ -9,7 +9,7 @@ from proxy.pipeline.body import Message, Receive
 OnDisconnect = Callable[[Callable[[], None]], None]
 
 
-class Client:
+class CallerConnection:
     """Cancels the request's task when the caller leaves, and swallows that cancellation at the end.
 
     The work stays in the server's own task. A server that tells of a disconnect is given what to call; with others,
@@ -27,7 +27,7 @@ class Client:
         self.left = False
         self.answered = False
 
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> "CallerConnection":
         self._work = cast("asyncio.Task[None]", asyncio.current_task())
         if self._on_disconnect is not None:
             self._on_disconnect(self._gone)
@@ -45,7 +45,7 @@ class Client:
             return self._work.uncancel() == 0
         return False
 
-    def uncut(self) -> "Client":
+    def uncut(self) -> "CallerConnection":
         """A section that a leaving caller does not interrupt; the cancellation waits for its end.
 
         For admission: a lease must not get lost between Redis and us.

@@ -11,10 +11,10 @@ from billing import meter
 from billing.events import OVERRAN
 from billing.meter.admission import Admission
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.lease import Lease, Offer
+from billing.meter.lease import Lease, PricedCandidate
 from billing.meter.output_sizes import sizes
 from billing.meter.overruns import count_overrun
-from billing.meter.settlement import Outcome
+from billing.meter.settlement import CallOutcome
 from billing.prices.price_book import PriceBook, cost, with_margin
 from billing.usage import Usage
 from gateway_project.ground.money import NanoUSD, to_usd
@@ -72,7 +72,7 @@ class Charge:
         """Whether the call is read to its end although its caller has left."""
         return self.principal.policy.disconnect is DisconnectPolicy.DRAIN
 
-    def serve_by(self, offer: Offer) -> None:
+    def serve_by(self, offer: PricedCandidate) -> None:
         """Another model than the one admitted serves; the lease holds enough for it already."""
         lease, candidate = self.lease, offer.candidate
         lease.offer = offer
@@ -164,7 +164,7 @@ class Charge:
             # Posted all the same: what was used is owed. Staff see it on the dashboard.
             keep(count_overrun(meter.pipe(), self.lease, overrun))
             note = f"{OVERRAN} by {to_usd(overrun).normalize():f} USD" + (f"; {note}" if note else "")
-        outcome = Outcome(
+        outcome = CallOutcome(
             usage=usage,
             cost_nano=self.cost_nano,
             upstream_cost_nano=upstream_cost,
@@ -183,7 +183,7 @@ class Charge:
         sent.add_done_callback(partial(self._count, outcome))
         wait_for(sent)
 
-    def _count(self, outcome: Outcome, _: object) -> None:
+    def _count(self, outcome: CallOutcome, _: object) -> None:
         """When Redis has answered: the caller does not wait for what is only counted."""
         telemetry.settled(self.lease, outcome, tier=self.principal.policy.tier, sent_ms=self.sent_ms)
         tracing.settled(self.lease, outcome, self.call.headers)
@@ -244,11 +244,11 @@ class Charge:
         return self.lease.max_tokens * self.parsed.ask.answers
 
 
-def _keep_settling(lease: Lease, outcome: Outcome) -> None:
+def _keep_settling(lease: Lease, outcome: CallOutcome) -> None:
     keep(_settle(lease, outcome))
 
 
-async def _settle(lease: Lease, outcome: Outcome) -> None:
+async def _settle(lease: Lease, outcome: CallOutcome) -> None:
     """Settle, and try again while Redis is away: settling is idempotent. The reaper is for the dead only."""
     for seconds in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
         try:

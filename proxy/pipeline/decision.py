@@ -6,8 +6,8 @@ from billing import meter
 from billing.meter.admission import Admission
 from billing.meter.downgrades import targets_of
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from billing.meter.lease import Facts, Offer, Run
-from billing.meter.limit_status import Standing, standing
+from billing.meter.lease import PricedCandidate, RequestMetadata, Run
+from billing.meter.limit_status import LimitStatus, limit_status
 from billing.prices.price_book import cost, with_margin
 from billing.usage import Usage
 from gateway_project.ground.errors import TenantryError
@@ -16,7 +16,7 @@ from proxy.dialects.prompt_bound import input_bound
 from proxy.pipeline.call import Call
 from proxy.pipeline.charge import BYTES_PER_TOKEN
 from proxy.pipeline.offers import run_of
-from proxy.pipeline.plan import Plan, facts_of
+from proxy.pipeline.plan import Plan, metadata_of
 from proxy.pipeline.serve import current_plan
 from routing.complexity import complexity_of, why_complex
 from tenants.policy import Policy
@@ -25,17 +25,17 @@ from tenants.policy import Policy
 async def decide(call: Call) -> dict[str, Any]:
     """The candidates with their cost, which of them would serve, and what would refuse."""
     plan = await current_plan(call)
-    return await decision_on(plan, facts=facts_of(call, plan), run=run_of(call.headers))
+    return await decision_on(plan, metadata=metadata_of(call, plan), run=run_of(call.headers))
 
 
-async def decision_on(plan: Plan, *, facts: Facts, run: Run | None = None) -> dict[str, Any]:
+async def decision_on(plan: Plan, *, metadata: RequestMetadata, run: Run | None = None) -> dict[str, Any]:
     """What would become of `plan` now. The meter itself is asked, by the script that admits."""
     ask, policy = plan.parsed.ask, plan.principal.policy
-    now = await standing(plan.principal, end_user=ask.end_user, run=run)
+    now = await limit_status(plan.principal, end_user=ask.end_user, run=run)
     refusals = _refusals(policy, plan.principal.key.requests_per_minute, now)
     admission, refusal = None, None
     try:
-        admission = await meter.would_admit(plan.principal, plan.offers, facts=facts, run=run)
+        admission = await meter.would_admit(plan.principal, plan.offers, metadata=metadata, run=run)
     except MeteringUnavailable:
         raise
     except TenantryError as error:
@@ -54,7 +54,7 @@ async def decision_on(plan: Plan, *, facts: Facts, run: Run | None = None) -> di
     }
 
 
-def downgrade_of(policy: Policy, now: Standing) -> dict[str, Any]:
+def downgrade_of(policy: Policy, now: LimitStatus) -> dict[str, Any]:
     """The downgrade policy as the tenant sees it: from where, until where, to what, and whether it is on."""
     return {
         "active": now.saving,
@@ -78,7 +78,7 @@ def _scope(refusal: TenantryError) -> dict[str, Any]:
     return {"scope": refusal.details["scope"]} if isinstance(refusal, BudgetExceeded) else {}
 
 
-def _candidate(plan: Plan, offer: Offer) -> dict[str, Any]:
+def _candidate(plan: Plan, offer: PricedCandidate) -> dict[str, Any]:
     """Worst case is what would be held; the estimate is the prompt as it probably counts, and no output."""
     ask, policy = plan.parsed.ask, plan.principal.policy
     price = plan.prices.price_of(
@@ -98,7 +98,7 @@ def _candidate(plan: Plan, offer: Offer) -> dict[str, Any]:
     }
 
 
-def _refusals(policy: Policy, key_limit: int | None, now: Standing) -> list[str]:
+def _refusals(policy: Policy, key_limit: int | None, now: LimitStatus) -> list[str]:
     """The codes of the limits that are reached: the meter names the first only."""
     reached = (
         ("rate_limited", policy.requests_per_minute, now.requests_used),

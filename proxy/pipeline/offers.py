@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from billing.meter.lease import Offer, Run
+from billing.meter.lease import PricedCandidate, Run
 from billing.meter.output_sizes import sizes
 from billing.prices.price_book import MILLION, ModelNotPriced, PriceBook, with_margin
 from gateway_project.ground.money import LARGEST_BUDGET_USD, to_nano
@@ -22,7 +22,7 @@ _THINK_UNSEEN = ("o1", "o3", "o4", "gpt-5", "gemini-2.5", "gemini-3", "grok-")
 
 def offers_for(
     parsed: ParsedRequest, candidates: Sequence[Candidate], *, policy: Policy, prices: PriceBook, billed: bool
-) -> list[Offer]:
+) -> list[PricedCandidate]:
     """An offer for each candidate, at the sell price and at the worst the request can cost.
 
     What is not `billed` holds nothing. Raises ModelNotPriced where the first has no price (a cheaper one without ends
@@ -37,7 +37,7 @@ def offers_for(
             f"({first.model.max_output_tokens}).",
             field=parsed.max_tokens_field,
         )
-    offers: list[Offer] = []
+    offers: list[PricedCandidate] = []
     for candidate in candidates:
         try:
             offers.append(offer_of(parsed, candidate, policy=policy, prices=prices))
@@ -54,7 +54,7 @@ def offers_for(
     ]
 
 
-def _never_passed_over(offer: Offer) -> Offer:
+def _never_passed_over(offer: PricedCandidate) -> PricedCandidate:
     """As the last rung, below which there is none that could serve."""
     candidate = msgspec.structs.replace(offer.candidate, skip_from_percent=None)
     return msgspec.structs.replace(offer, candidate=candidate)
@@ -67,7 +67,9 @@ def _refuse_misfit(parsed: ParsedRequest, model: CatalogueModel) -> None:
         raise InvalidRequest(f"model: {model.name} makes no embeddings.", field="model")
 
 
-def offer_of(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook) -> Offer:
+def offer_of(
+    parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook
+) -> PricedCandidate:
     """The candidate at the sell price and its worst. Raises ModelNotPriced."""
     ask = parsed.ask
     bound = input_bound(ask, candidate.model, prompts=parsed.prompts)
@@ -81,7 +83,7 @@ def offer_of(parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, pri
     first = None
     if _shows_its_output(parsed, candidate.model):
         first = max(ask.min_output_tokens, sizes.expected(policy.tenant_id, candidate.model.name))
-    return Offer(
+    return PricedCandidate(
         candidate=candidate,
         price_id=price.id,
         input_hold_nano=with_margin(prompt + searches, policy.margin_percent),

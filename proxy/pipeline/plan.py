@@ -7,7 +7,7 @@ import msgspec
 from django.db import DatabaseError, close_old_connections
 
 from billing.ledger import refusal_counts
-from billing.meter.lease import Facts, Offer
+from billing.meter.lease import PricedCandidate, RequestMetadata
 from billing.prices.price_book import PriceBook, known_price_book, price_book
 from gateway_project.ground.errors import TenantryError
 from proxy.dialects import ANTHROPIC
@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
     principal: Principal
     parsed: ParsedRequest
     prices: PriceBook
-    offers: list[Offer]
+    offers: list[PricedCandidate]
 
 
 def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
@@ -74,12 +74,12 @@ def plan_by(
     return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)
 
 
-def facts_of(call: Call, plan: Plan) -> Facts:
+def metadata_of(call: Call, plan: Plan) -> RequestMetadata:
     """What the ledger row needs and only the request knows."""
     parsed, policy = plan.parsed, plan.principal.policy
     ask = parsed.ask
     automatic = plan.offers[0].candidate.why.startswith(AUTO)
-    return Facts(
+    return RequestMetadata(
         wire=call.dialect.name,
         model_requested=(ask.model or "")[:100],
         stream=ask.stream,

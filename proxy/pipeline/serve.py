@@ -16,7 +16,7 @@ from proxy.pipeline.call import Call
 from proxy.pipeline.charge import Charge
 from proxy.pipeline.idempotent import idempotency_key, once
 from proxy.pipeline.offers import run_of
-from proxy.pipeline.plan import Plan, facts_of, parsed_of, plan_of
+from proxy.pipeline.plan import Plan, metadata_of, parsed_of, plan_of
 from proxy.pipeline.shadow import judge
 from proxy.pipeline.streaming import Relay
 from proxy.upstream.client import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
@@ -96,11 +96,11 @@ async def admitted(call: Call, parsed: ParsedRequest, principal: Principal, *, b
 
 
 async def _admit(call: Call, plan: Plan, *, billed: bool) -> Charge:
-    facts, run = facts_of(call, plan), run_of(call.headers)
+    metadata, run = metadata_of(call, plan), run_of(call.headers)
     # A caller who leaves now must not leave a lease behind that nobody knows of.
     with call.client.uncut():
         admission = await meter.admit(
-            plan.principal, plan.offers, request_id=call.request_id, facts=facts, run=run
+            plan.principal, plan.offers, request_id=call.request_id, metadata=metadata, run=run
         )
     judge(plan.principal.policy, plan.parsed.ask, admission)
     return Charge(

@@ -29,7 +29,7 @@ WORDS = [
 BYTES_A_TOKEN = 4
 
 
-class Call(msgspec.Struct, frozen=True):
+class SandboxCall(msgspec.Struct, frozen=True):
     """One request as the sandbox understands it."""
 
     id: str
@@ -57,7 +57,7 @@ class Call(msgspec.Struct, frozen=True):
         ]
 
 
-def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str = "messages") -> Call:
+def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str = "messages") -> SandboxCall:
     """The call in `body`, whose member `prompt` asks. Raises ValueError in the words of the error to answer."""
     try:
         read = json.loads(body)
@@ -74,7 +74,7 @@ def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str 
     text = json.dumps([read.get("system", ""), read[prompt], read.get("tools", "")], ensure_ascii=False)
     wished = 50 if directives.output_tokens is None else directives.output_tokens
     seen = -(-len(text.encode()) // BYTES_A_TOKEN)
-    return Call(
+    return SandboxCall(
         id=call_id,
         model=directives.model or str(read["model"]),
         stream=bool(read.get("stream")),
@@ -87,7 +87,7 @@ def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str 
     )
 
 
-def _usage(call: Call) -> dict[str, Any]:
+def _usage(call: SandboxCall) -> dict[str, Any]:
     told = call.directives
     return {
         "input_tokens": call.input_tokens,
@@ -103,7 +103,7 @@ def _usage(call: Call) -> dict[str, Any]:
     }
 
 
-def anthropic_json(call: Call) -> dict[str, Any]:
+def anthropic_json(call: SandboxCall) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "id": f"msg_{call.id}",
         "type": "message",
@@ -116,7 +116,7 @@ def anthropic_json(call: Call) -> dict[str, Any]:
     return answer if call.directives.no_usage else {**answer, "usage": _usage(call)}
 
 
-def anthropic_events(call: Call) -> Iterator[bytes]:
+def anthropic_events(call: SandboxCall) -> Iterator[bytes]:
     def event(kind: str, **fields: Any) -> bytes:
         return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
 
@@ -135,7 +135,7 @@ def anthropic_events(call: Call) -> Iterator[bytes]:
     yield event("message_stop")
 
 
-def _openai_usage(call: Call) -> dict[str, Any]:
+def _openai_usage(call: SandboxCall) -> dict[str, Any]:
     cached = call.directives.cache_read_tokens
     prompt = call.input_tokens + cached
     return {
@@ -146,7 +146,7 @@ def _openai_usage(call: Call) -> dict[str, Any]:
     }
 
 
-def openai_json(call: Call) -> dict[str, Any]:
+def openai_json(call: SandboxCall) -> dict[str, Any]:
     message = {"role": "assistant", "content": "".join(call.pieces), "refusal": None}
     reason = "length" if call.cut_by_limit else "stop"
     answer: dict[str, Any] = {
@@ -162,7 +162,7 @@ def openai_json(call: Call) -> dict[str, Any]:
     return answer if call.directives.no_usage else {**answer, "usage": _openai_usage(call)}
 
 
-def openai_events(call: Call) -> Iterator[bytes]:
+def openai_events(call: SandboxCall) -> Iterator[bytes]:
     def chunk(choices: list[Any], **fields: Any) -> bytes:
         head = {
             "id": f"chatcmpl-{call.id}",
@@ -181,7 +181,7 @@ def openai_events(call: Call) -> Iterator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-def embeddings_json(call: Call, inputs: int) -> dict[str, Any]:
+def embeddings_json(call: SandboxCall, inputs: int) -> dict[str, Any]:
     """The same short vector for every text; nobody should compare them."""
     vectors = [
         {"object": "embedding", "index": index, "embedding": [0.5, -0.5, 0.5, 0.5]} for index in range(inputs)

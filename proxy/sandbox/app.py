@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from proxy.sandbox.answers import (
-    Call,
+    SandboxCall,
     anthropic_events,
     anthropic_json,
     embeddings_json,
@@ -83,7 +83,7 @@ class Sandbox:
             return await _stream(send, (openai_events if openai else anthropic_events)(call), call, openai)
         return await _json(send, (openai_json if openai else anthropic_json)(call), call_id)
 
-    def _note(self, call: Call, openai: bool, request_id: str) -> None:
+    def _note(self, call: SandboxCall, openai: bool, request_id: str) -> None:
         """Journal before the answer: what is billed is billed whether or not anyone hears of it."""
         if self._journal is not None:
             line: dict[str, Any] = {
@@ -96,7 +96,7 @@ class Sandbox:
             self._journal.write(json.dumps(line) + "\n")
 
 
-async def _stream(send: Send, events: Iterator[bytes], call: Call, openai: bool) -> None:
+async def _stream(send: Send, events: Iterator[bytes], call: SandboxCall, openai: bool) -> None:
     told = call.directives
     await _head(send, 200, "text/event-stream; charset=utf-8", call.id)
     for position, event in enumerate(events, 1):

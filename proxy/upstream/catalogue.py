@@ -15,7 +15,7 @@ logger = logging.getLogger("tenantry.proxy")
 EZAI = "ezai"
 
 
-class Place(msgspec.Struct, frozen=True):
+class UpstreamTarget(msgspec.Struct, frozen=True):
     """One upstream: where it is, the key it wants, the callers' further headers it may see."""
 
     name: str
@@ -24,12 +24,14 @@ class Place(msgspec.Struct, frozen=True):
     extra_headers: tuple[str, ...] = ()
 
 
-Rows = tuple[tuple[Place, frozenset[str]], ...]
+Rows = tuple[tuple[UpstreamTarget, frozenset[str]], ...]
 
 
-async def places_for(wire: str, token: str) -> list[Place]:
+async def targets_for(wire: str, token: str) -> list[UpstreamTarget]:
     """The upstreams that speak `wire`, as of the policy token `PolicyVersion.everyone`."""
-    ezai = Place(EZAI, settings.EZAI_BASE_URL, settings.EZAI_API_KEY, settings.UPSTREAM_EXTRA_HEADERS)
+    ezai = UpstreamTarget(
+        EZAI, settings.EZAI_BASE_URL, settings.EZAI_API_KEY, settings.UPSTREAM_EXTRA_HEADERS
+    )
     rows = _rows.known(token)
     if rows is None:
         try:
@@ -38,23 +40,23 @@ async def places_for(wire: str, token: str) -> list[Place]:
             # The call is admitted and EzAI is there: rows for hard times are no reason to refuse it.
             logger.warning("The list of upstreams cannot be read; going on with EzAI alone")
             return [ezai]
-    return [ezai, *(place for place, wires in rows if wire in wires)]
+    return [ezai, *(target for target, wires in rows if wire in wires)]
 
 
 def _read(_: str) -> Rows:
-    return tuple(read for row in Upstream.objects.filter(enabled=True) if (read := _place(row)))
+    return tuple(read for row in Upstream.objects.filter(enabled=True) if (read := _target_of(row)))
 
 
 _rows = ByToken(_read)
 
 
-def _place(row: Upstream) -> tuple[Place, frozenset[str]] | None:
+def _target_of(row: Upstream) -> tuple[UpstreamTarget, frozenset[str]] | None:
     try:
         key = decrypt(row.api_key)
     except UnreadableSecret:
         logger.error("The key of upstream %s cannot be decrypted; it is left out", row.name)
         return None
-    return Place(row.name, row.base_url.rstrip("/"), key), frozenset(row.wires)
+    return UpstreamTarget(row.name, row.base_url.rstrip("/"), key), frozenset(row.wires)
 
 
 def forget() -> None:

@@ -17,7 +17,7 @@ from django.conf import settings
 
 from gateway_project.ground.errors import TenantryError
 from proxy.dialects.headers import RawHeaders
-from proxy.upstream.http1 import Http1Answer, Http1Transport, Place, head_of, place_of
+from proxy.upstream.http1 import Http1Answer, Http1Transport, Origin, head_of, origin_of
 
 
 class UpstreamUnavailable(TenantryError):
@@ -106,7 +106,7 @@ class UpstreamAnswer:
         self._answer.close()
 
 
-class Upstream:
+class UpstreamClient:
     """One upstream address with its connections. Safe to share between tenants: it keeps no cookies,
     and every header belongs to one request."""
 
@@ -114,7 +114,7 @@ class Upstream:
         self._base_url = base_url.rstrip("/")
         self._transport = Http1Transport()
         self._timeouts = timeouts
-        self._urls: dict[str, tuple[Place, httpx.URL, str]] = {}
+        self._urls: dict[str, tuple[Origin, httpx.URL, str]] = {}
 
     async def send(
         self, *, method: str = "POST", target: str, headers: Mapping[str, str], body: bytes, stream: bool
@@ -123,12 +123,12 @@ class Upstream:
 
         Raises `UpstreamUnavailable` or `UpstreamTimeout` when there is no answer.
         """
-        place, url, host = self._url(target)
+        origin, url, host = self._url(target)
         fields = (("host", host), *headers.items(), ("content-length", str(len(body))))
         timeouts = self._timeouts
         try:
             answer = await self._transport.exchange(
-                place,
+                origin,
                 head_of(method, url, fields),
                 body,
                 connect=timeouts.connect,
@@ -142,12 +142,12 @@ class Upstream:
     async def close(self) -> None:
         await self._transport.aclose()
 
-    def _url(self, target: str) -> tuple[Place, httpx.URL, str]:
+    def _url(self, target: str) -> tuple[Origin, httpx.URL, str]:
         """Parsed once (30 µs) for each of the few targets there are; callers may add queries without end."""
         known = self._urls.get(target)
         if known is None:
             url = httpx.URL(self._base_url + target)
-            known = place_of(url), url, url.netloc.decode()
+            known = origin_of(url), url, url.netloc.decode()
             if len(self._urls) < 64:
                 self._urls[target] = known
         return known
@@ -173,10 +173,10 @@ def _failure(error: httpx.TransportError) -> UpstreamUnavailable:
     return UpstreamUnavailable("The upstream broke off the connection.", reached=True)
 
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Upstream]] = WeakKeyDictionary()
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, UpstreamClient]] = WeakKeyDictionary()
 
 
-def upstream_at(base_url: str) -> Upstream:
+def upstream_at(base_url: str) -> UpstreamClient:
     """The client of this address; one for each event loop (a process has one, tests have many)."""
     clients = _of_loop.setdefault(asyncio.get_running_loop(), {})
     upstream = clients.get(base_url)
@@ -187,7 +187,7 @@ def upstream_at(base_url: str) -> Upstream:
             idle=settings.UPSTREAM_IDLE_TIMEOUT,
             total=settings.UPSTREAM_TOTAL_TIMEOUT,
         )
-        upstream = clients[base_url] = Upstream(base_url=base_url, timeouts=timeouts)
+        upstream = clients[base_url] = UpstreamClient(base_url=base_url, timeouts=timeouts)
     return upstream
 
 

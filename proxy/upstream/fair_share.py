@@ -41,7 +41,7 @@ class UpstreamSaturated(TenantryError):
         )
 
 
-class Share:
+class FairShareLimiter:
     """The calls in flight to one upstream. `bound` is `None` while it takes whatever comes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -14,7 +14,7 @@ import httpx
 
 from proxy.upstream.connection import Connection
 
-Place = tuple[str, str, int]
+Origin = tuple[str, str, int]
 
 
 class Http1Transport(httpx.AsyncBaseTransport):
@@ -27,7 +27,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
     def __init__(self, *, keepalive: float = 15.0, tls: ssl.SSLContext | None = None) -> None:
         self._keepalive = keepalive
         self._tls = tls
-        self._idle: dict[Place, list[Connection]] = {}
+        self._idle: dict[Origin, list[Connection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -35,7 +35,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         seconds = request.extensions["timeout"]
         fields = [(name.decode(), value.decode()) for name, value in request.headers.raw]
         answer = await self.exchange(
-            place_of(request.url),
+            origin_of(request.url),
             head_of(request.method, request.url, fields),
             await request.aread(),
             connect=seconds["connect"],
@@ -45,24 +45,24 @@ class Http1Transport(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=answer, request=request)
 
     async def exchange(
-        self, place: Place, head: bytes, body: bytes, *, connect: float, patience: float, total: float
+        self, origin: Origin, head: bytes, body: bytes, *, connect: float, patience: float, total: float
     ) -> "Http1Answer":
         """One request and the head of its answer; times in seconds. Raises as `handle_async_request` does."""
-        connection = self._waiting_at(place) or await self._open(place, connect)
+        connection = self._waiting_at(origin) or await self._open(origin, connect)
         try:
             await connection.ask(head, body, patience=patience, total=total)
         except BaseException:
             connection.abort()
             raise
-        return Http1Answer(connection, self, place)
+        return Http1Answer(connection, self, origin)
 
-    def put_back(self, place: Place, connection: Connection) -> None:
+    def put_back(self, origin: Origin, connection: Connection) -> None:
         """Keep a connection whose exchange is over; close one whose is not."""
         if not connection.reusable:
             connection.abort()
             return
         connection.forget()
-        self._idle.setdefault(place, []).append(connection)
+        self._idle.setdefault(origin, []).append(connection)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._keepalive, self._close_old)
 
@@ -74,17 +74,17 @@ class Http1Transport(httpx.AsyncBaseTransport):
                 connection.abort()
         self._idle.clear()
 
-    def _waiting_at(self, place: Place) -> Connection | None:
+    def _waiting_at(self, origin: Origin) -> Connection | None:
         """The one used last, so that the others grow old; one that the upstream closed is passed over."""
-        idle = self._idle.get(place, [])
+        idle = self._idle.get(origin, [])
         while idle:
             connection = idle.pop()
             if connection.reusable:
                 return connection
         return None
 
-    async def _open(self, place: Place, seconds: float) -> "Connection":
-        scheme, host, port = place
+    async def _open(self, origin: Origin, seconds: float) -> "Connection":
+        scheme, host, port = origin
         if scheme == "https" and self._tls is None:
             self._tls = httpx.create_ssl_context(trust_env=False)
         loop = asyncio.get_running_loop()
@@ -102,14 +102,14 @@ class Http1Transport(httpx.AsyncBaseTransport):
     def _close_old(self) -> None:
         self._sweep = None
         loop = asyncio.get_running_loop()
-        for place, idle in self._idle.items():
+        for origin, idle in self._idle.items():
             young = []
             for connection in idle:
                 if loop.time() - connection.last_byte_at < self._keepalive and connection.reusable:
                     young.append(connection)
                 else:
                     connection.abort()
-            self._idle[place] = young
+            self._idle[origin] = young
         if any(self._idle.values()):
             self._sweep = loop.call_later(self._keepalive, self._close_old)
 
@@ -120,10 +120,10 @@ class Http1Answer(httpx.AsyncByteStream):
     Its own iterator: a generator costs 3 µs more.
     """
 
-    def __init__(self, connection: Connection, transport: Http1Transport, place: Place) -> None:
+    def __init__(self, connection: Connection, transport: Http1Transport, origin: Origin) -> None:
         self._connection: Connection | None = connection
         self._transport = transport
-        self._place = place
+        self._place = origin
         self.status = connection.status
         self.headers = connection.headers
 
@@ -157,7 +157,7 @@ async def _nothing() -> None:
     return None
 
 
-def place_of(url: httpx.URL) -> Place:
+def origin_of(url: httpx.URL) -> Origin:
     """Where to connect to for `url`."""
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 

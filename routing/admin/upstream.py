@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminP
 from gateway_project.console_kit.pages import ConsolePage
 from gateway_project.console_kit.stale_forms import AsShownForm
 from routing.models import Upstream
-from routing.models.upstream import Wire
+from routing.models.upstream import UpstreamFormat
 
 
 class UpstreamForm(AsShownForm):
@@ -21,8 +21,8 @@ class UpstreamForm(AsShownForm):
     )
 
     wires = forms.MultipleChoiceField(
-        choices=Wire.choices,
-        initial=list(Wire.values),
+        choices=UpstreamFormat.choices,
+        initial=list(UpstreamFormat.values),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="The formats it speaks.",
     )

@@ -8,13 +8,13 @@ from gateway_project.ground.policy_changes import PolicyModel
 from gateway_project.ground.secrets import encrypt
 
 
-class Wire(models.TextChoices):
+class UpstreamFormat(models.TextChoices):
     ANTHROPIC = "anthropic", "Anthropic"
     OPENAI = "openai", "OpenAI"
 
 
 def every_wire() -> list[str]:
-    return list(Wire.values)
+    return list(UpstreamFormat.values)
 
 
 class Upstream(PolicyModel):
@@ -35,7 +35,7 @@ class Upstream(PolicyModel):
         help_text="Write-only: encrypted when saved.",
     )
     wires = ArrayField(
-        models.CharField(max_length=20, choices=Wire.choices),
+        models.CharField(max_length=20, choices=UpstreamFormat.choices),
         default=every_wire,
         help_text="The formats it speaks.",
     )

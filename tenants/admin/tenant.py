@@ -16,13 +16,13 @@ from unfold.views import ChangeList
 
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import ConsolePage, ReadOnlyInline
+from tenants.activity import TenantActivity, activity
 from tenants.admin.api_key import STATE_COLOURS
 from tenants.admin.tenant_actions import TenantActions
 from tenants.admin.tenant_form import TenantForm
 from tenants.admin.tenant_insight import insight
-from tenants.live import Live, live
+from tenants.budget_mode import mode_changed
 from tenants.models import AllowedModel, ApiKey, Membership, Tenant
-from tenants.modes import mode_changed
 from tenants.spend import forecast, near_budget, with_spend
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class LiveList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         shown: list[Any] = list(self.result_list)  # type: ignore[has-type]  # unfold has no types
-        found = live(shown)
+        found = activity(shown)
         for tenant in shown:
             tenant.live = found.get(tenant.pk)
         self.result_list = shown
@@ -181,9 +181,9 @@ class TenantAdmin(TenantActions, ConsolePage):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         # A subquery, not a join: the page's COUNT(*) then leaves it out.
-        live = ApiKey.objects.filter(tenant=OuterRef("pk"), revoked_at=None).order_by().values("tenant")
+        live_keys = ApiKey.objects.filter(tenant=OuterRef("pk"), revoked_at=None).order_by().values("tenant")
         return with_spend(super().get_queryset(request).select_related("tier")).annotate(
-            key_count=Coalesce(Subquery(live.annotate(count=Count("pk")).values("count")), 0)
+            key_count=Coalesce(Subquery(live_keys.annotate(count=Count("pk")).values("count")), 0)
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -274,7 +274,7 @@ class TenantAdmin(TenantActions, ConsolePage):
     @display(description="Now")
     def per_minute(self, tenant: Any) -> str:
         """Set by the list for the rows of its page."""
-        found: Live | None = tenant.live
+        found: TenantActivity | None = tenant.live
         return f"{formatters.count(found.requests_minute)}/min" if found else formatters.NOTHING
 
     @display(description="Budget", ordering="budget_mode")

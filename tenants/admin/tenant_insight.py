@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.charts import Point, bars_by_day
-from tenants.live import live
+from tenants.activity import activity
 from tenants.models import Tenant
 from tenants.spend import forecast
 
@@ -58,7 +58,7 @@ def insight(tenant: "SpendingTenant", *, ledger: bool, webhooks: bool) -> dict[s
 
 
 def _gauges(tenant: Tenant) -> list[Gauge]:
-    now = live([tenant]).get(tenant.pk)
+    now = activity([tenant]).get(tenant.pk)
     used = (now.requests_minute, now.open_calls, now.tokens_today) if now else (None, None, None)
     return [
         _gauge(title, value, _limit(tenant, field))

@@ -3,7 +3,7 @@ import socket
 import pytest
 from django.core.exceptions import ValidationError
 
-from billing.address_guard import ForbiddenAddress, place_of, validate_url
+from billing.address_guard import ForbiddenAddress, destination_of, validate_url
 
 # One of each kind that is not the public internet, RFC 6890 and what came after it.
 NOT_PUBLIC = {
@@ -51,7 +51,7 @@ def test_no_kind_of_address_but_a_public_one_is_taken_at_save_or_connected_to(ad
         validate_url(f"https://{host}/hooks")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 1, 6, "", (address, 443))])
     with pytest.raises(ForbiddenAddress):
-        place_of("https://hooks.example.com/")
+        destination_of("https://hooks.example.com/")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_no_kind_of_address_but_a_public_one_is_taken_at_save_or_connected_to(ad
 )
 def test_public_addresses_are_connected_to(address, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 1, 6, "", (address, 443))])
-    assert place_of("https://hooks.example.com/").address == address
+    assert destination_of("https://hooks.example.com/").address == address
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_public_https_and_mail_are_taken(url):
 
 def test_a_name_that_leads_inside_is_refused_when_it_is_looked_up():
     with pytest.raises(ForbiddenAddress):
-        place_of("https://localhost/")
+        destination_of("https://localhost/")
 
 
 def test_a_name_that_leads_inside_is_refused_at_save_already():
@@ -121,12 +121,12 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
     answers = [(2, 1, 6, "", ("8.8.8.8", 443)), (2, 1, 6, "", ("10.0.0.1", 443))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
     with pytest.raises(ForbiddenAddress):
-        place_of("https://example.com/")
+        destination_of("https://example.com/")
 
 
 def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("8.8.4.4", 443))])
-    place = place_of("https://example.com/a?b=c")
+    place = destination_of("https://example.com/a?b=c")
     assert (place.address, place.host, place.authority, place.target) == (
         "8.8.4.4",
         "example.com",
@@ -138,6 +138,6 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch):
 def test_the_operator_may_except_a_host(settings):
     settings.WEBHOOK_ALLOW_HOSTS = ["127.0.0.1:9000"]
     validate_url("http://127.0.0.1:9000/hooks")
-    assert place_of("http://127.0.0.1:9000/hooks").port == 9000
+    assert destination_of("http://127.0.0.1:9000/hooks").port == 9000
     with pytest.raises(ValidationError):
         validate_url("http://127.0.0.1:9001/hooks")

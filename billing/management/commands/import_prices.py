@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from billing.models import ModelPrice
-from billing.prices.importing import Change, propose, write
+from billing.prices.importing import PriceChange, propose, write
 from billing.prices.rates import DEFAULT_RATES
 from routing.models import Model
 
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             again = " ".join(f"--confirm {name}" for name in sorted(doubted))
             raise CommandError(f"Not written, they look like a slip of units. If they are right: {again}")
 
-    def _show(self, change: Change) -> None:
+    def _show(self, change: PriceChange) -> None:
         self.stdout.write(
             f"{change.model.name}  from {change.effective_from:%Y-%m-%d %H:%M}  ({change.source})"
         )

@@ -10,7 +10,7 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.what_if.past_usage import BadTerms, as_json, terms_for, what_if
-from billing.what_if.simulation import Outcome
+from billing.what_if.simulation import SimulationOutcome
 from gateway_project.ground.money import to_usd
 from routing.choice import ComplexityRules
 from routing.rules import UNLIMITED, current_rules
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         else:
             self._table(found)
 
-    def _table(self, found: Outcome) -> None:
+    def _table(self, found: SimulationOutcome) -> None:
         write = self.stdout.write
         write(f"{found.tenant}: {found.calls:,} calls from {found.since:%Y-%m-%d} to {found.until:%Y-%m-%d}")
         write(f"  recorded     ${to_usd(found.recorded_nano):>18,.6f}")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.ledger.verify import Head, Verdict, adopt, verify
+from billing.ledger.verify import ChainReport, Head, adopt, verify
 
 
 class _Kept(msgspec.Struct):
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         if not verdict.ok:
             sys.exit(1)
 
-    def _say(self, verdict: Verdict) -> None:
+    def _say(self, verdict: ChainReport) -> None:
         for fault in verdict.faults:
             self.stdout.write(f"{fault.kind.upper()}: {fault.message}")
         for shard, head in verdict.heads.items():

@@ -14,7 +14,7 @@ from billing.ledger import drain
 from billing.ledger.adjustments import book, end_grants
 from billing.ledger.drain import Drain, drain_all
 from billing.ledger.posting import post, read_entry
-from billing.meter.lease import Facts, Offer
+from billing.meter.lease import PricedCandidate, RequestMetadata
 from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
 from billing.request_ids import new_request_id
 from billing.tasks import watch_limits
@@ -49,14 +49,14 @@ def spend(tenant, usd, *, flush=None):
     async def call():
         admission = await meter.admit(
             principal,
-            [Offer(Candidate(MODEL, "requested", None), None, 0, 0, 100)],
+            [PricedCandidate(Candidate(MODEL, "requested", None), None, 0, 0, 100)],
             request_id=new_request_id(),
-            facts=Facts("anthropic", "sonnet", False),
+            metadata=RequestMetadata("anthropic", "sonnet", False),
         )
         if flush:
             flush()
         nano = to_nano(Decimal(usd))
-        outcome = meter.Outcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
+        outcome = meter.CallOutcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
         await meter.settle(admission.lease, outcome)
         await meter.pipe().close()
         return admission.lease.request_id

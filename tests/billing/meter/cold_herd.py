@@ -17,9 +17,9 @@ from billing.meter import (  # noqa: E402 - models need Django set up
     pipe,
     rebuild,
 )
-from billing.meter.rebuild import Cold, warm  # noqa: E402
+from billing.meter.rebuild import MissingCounter, rebuild_missing  # noqa: E402
 
-built: list[Cold] = []
+built: list[MissingCounter] = []
 
 
 def counting(waiting: Any) -> Any:
@@ -30,11 +30,11 @@ def counting(waiting: Any) -> Any:
 totals, rebuild.ledger_totals = rebuild.ledger_totals, counting
 
 
-def colds(tenant_ids: list[int], day: str) -> list[Cold]:
+def colds(tenant_ids: list[int], day: str) -> list[MissingCounter]:
     """The budget and the day of each tenant."""
     far = int(time.time()) + 3600
     return [
-        Cold(tenant_id, counter, scope, day, day, 0, "", "", far)
+        MissingCounter(tenant_id, counter, scope, day, day, 0, "", "", far)
         for tenant_id in tenant_ids
         for counter, scope in ((f"b:{day}", "tenant"), (f"d:{day}", "day"))
     ]
@@ -45,7 +45,9 @@ async def main() -> None:
     await pipe().call("PING")
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-    await asyncio.gather(*(warm(pipe(), cold) for cold in colds([int(each) for each in tenant_ids], day)))
+    await asyncio.gather(
+        *(rebuild_missing(pipe(), cold) for cold in colds([int(each) for each in tenant_ids], day))
+    )
     print(json.dumps(len(built)))
     await pipe().close()
 

@@ -12,8 +12,8 @@ from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
 from billing.meter.current_spend import counter_of, current_spend
 from gateway_project.ground.redis_keys import every_tag, tenant_key
+from tenants.budget_mode import forget_idle_counters
 from tenants.models import Tenant
-from tenants.modes import forget_idle_counters
 from tests.billing.alerts.test_thresholds import spend
 from tests.console.test_tenants import form_of
 from tests.factories import StaffFactory, TenantFactory

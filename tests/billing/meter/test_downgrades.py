@@ -4,7 +4,7 @@ import pytest
 
 from billing import meter
 from billing.meter.errors import BudgetExceeded
-from billing.meter.lease import Facts
+from billing.meter.lease import RequestMetadata
 from billing.request_ids import new_request_id
 from tests.billing.meter.test_meter import CHEAP, DOLLAR, a_principal, an_offer, costing, ready, settled
 
@@ -18,12 +18,12 @@ def ladder(**options):
 
 
 async def served(principal, *offers, session="", opening="", only_ask=False):
-    facts = Facts("anthropic", "sonnet", False, session=session, opening=opening)
+    metadata = RequestMetadata("anthropic", "sonnet", False, session=session, opening=opening)
     offers = offers or ladder()
     if only_ask:
-        admission = await meter.would_admit(principal, offers, facts=facts)
+        admission = await meter.would_admit(principal, offers, metadata=metadata)
     else:
-        admission = await meter.admit(principal, offers, request_id=new_request_id(), facts=facts)
+        admission = await meter.admit(principal, offers, request_id=new_request_id(), metadata=metadata)
         await meter.settle(admission.lease, costing(0))
     return admission.lease.event.model
 
@@ -152,4 +152,4 @@ async def test_asking_writes_nothing(ready):
     assert await served(principal, session="s1", only_ask=True) == "haiku"
 
     assert {key: ready.dump(key) for key in ready.scan_iter()} == before
-    assert not list(meter.memory.leases(3))
+    assert not list(meter.recovery.leases(3))

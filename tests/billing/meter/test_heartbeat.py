@@ -11,8 +11,8 @@ from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.meter import heartbeat
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from billing.meter.journal import Memory, Settlement
-from billing.meter.lease import Facts
+from billing.meter.journal import RecoveryJournal, Settlement
+from billing.meter.lease import RequestMetadata
 from billing.meter.redis_pipe import AnswerLost, Script
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 async def tenant(redis_server, settings):
     forget()
-    meter.memory.clear()
+    meter.recovery.clear()
     tenant = await sync_to_async(TenantFactory)(models=[])
     for shard in range(settings.METER_SHARDS):
         redis_server.hset(f"{{s{shard}}}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
     redis_server.hset(tenant_key(tenant.pk), "policy", "tenant")
     await heartbeat.beat("w")
     yield tenant
-    meter.memory.clear()
+    meter.recovery.clear()
     await meter.pipe().close()
 
 
@@ -44,12 +44,12 @@ async def admitted(tenant, hold=DOLLAR):
         a_principal(tenant.pk, monthly_budget_nano=100 * DOLLAR),
         [an_offer(MODEL, hold=hold)],
         request_id=new_request_id(),
-        facts=Facts("anthropic", "sonnet", False),
+        metadata=RequestMetadata("anthropic", "sonnet", False),
     )
 
 
 def costing(nano):
-    return meter.Outcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
+    return meter.CallOutcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
 
 
 def open_now(redis_server, tenant):
@@ -172,7 +172,7 @@ async def test_a_settle_without_an_answer_that_was_drained_stays_done_however_la
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
     await books_of(tenant)
-    meter.memory.opened(admission.lease)
+    meter.recovery.opened(admission.lease)
     redis_server.delete(f"{{s{shard_of(tenant.pk)}}}:done:{admission.lease.request_id}")
     await meter.pipe().close()
 
@@ -222,16 +222,16 @@ async def test_what_was_drained_is_forgotten(tenant, redis_server):
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
     await heartbeat.beat("w")
-    before = len(meter.memory._settles[shard_of(tenant.pk)])
+    before = len(meter.recovery._settles[shard_of(tenant.pk)])
     await books_of(tenant)
     await asyncio.sleep(0.01)
     await heartbeat.beat("w")
 
-    assert (before, len(meter.memory._settles[shard_of(tenant.pk)])) == (1, 0)
+    assert (before, len(meter.recovery._settles[shard_of(tenant.pk)])) == (1, 0)
 
 
 def test_memory_keeps_what_is_younger_than_the_oldest_entry():
-    memory = Memory()
+    memory = RecoveryJournal()
     for number in range(4):
         call = Script("beat").call(["shard"], [])
         memory.settled(Settlement(str(number), 0, b"", call, call, entry=(1000, number)))

@@ -13,7 +13,7 @@ from billing.meter.errors import (
     RateLimited,
     UserRateLimited,
 )
-from billing.meter.lease import Facts, Offer, Run
+from billing.meter.lease import PricedCandidate, RequestMetadata, Run
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from routing.choice import Candidate, CatalogueModel, ComplexityRules
@@ -55,12 +55,12 @@ def a_principal(tenant_id=7, key=None, **limits):
 
 
 def an_offer(model=MODEL, *, hold=0, per_token=0, max_tokens=100, least=1, skip=None):
-    return Offer(Candidate(model, "requested", skip), None, hold, per_token, max_tokens, least)
+    return PricedCandidate(Candidate(model, "requested", skip), None, hold, per_token, max_tokens, least)
 
 
 @pytest.fixture
 async def ready(redis_server):
-    meter.memory.clear()
+    meter.recovery.clear()
     for shard in range(4):
         tag = f"{{s{shard}}}"
         redis_server.hset(f"{tag}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
@@ -74,13 +74,13 @@ async def admit(principal, *offers, user="", run=None):
         principal,
         offers or [an_offer()],
         request_id=new_request_id(),
-        facts=Facts("anthropic", "sonnet", False, end_user=user),
+        metadata=RequestMetadata("anthropic", "sonnet", False, end_user=user),
         run=run,
     )
 
 
 def costing(nano, tokens=0):
-    return meter.Outcome(usage=Usage(output_tokens=tokens), cost_nano=nano, upstream_cost_nano=nano)
+    return meter.CallOutcome(usage=Usage(output_tokens=tokens), cost_nano=nano, upstream_cost_nano=nano)
 
 
 async def settled(principal, nano, **arguments):

@@ -20,7 +20,7 @@ from billing.ledger.drain import drain_all
 from billing.meter import heartbeat, prepared_policy, reaper
 from billing.meter.admission import short
 from billing.meter.errors import BudgetExceeded, ConcurrencyLimited
-from billing.meter.lease import Facts, Run
+from billing.meter.lease import RequestMetadata, Run
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -92,7 +92,7 @@ class Meter(RuleBasedStateMachine):
         self.model, self.charged, self.late = Model(), {}, {}
         self.billing_day, self.budgets, self.concurrency, self.skew = 1, budgets, 50, 0
         store().flushall()
-        meter.memory.clear()
+        meter.recovery.clear()
         self.tenant = TenantFactory(models=[])
         self.key = ApiKeyFactory(tenant=self.tenant)
         for tag in every_tag():
@@ -144,8 +144,8 @@ class Meter(RuleBasedStateMachine):
         ]
         request_id, limits = new_request_id(), self.limits(user, run)
         expected = self.model.admit(request_id, limits, offers, self.concurrency)
-        facts = Facts("anthropic", "sonnet", stream, end_user=user)
-        lease, refused = self.admitted(offers, request_id=request_id, facts=facts, run=run)
+        metadata = RequestMetadata("anthropic", "sonnet", stream, end_user=user)
+        lease, refused = self.admitted(offers, request_id=request_id, metadata=metadata, run=run)
         if lease is None:
             assert refused == expected
             return None
@@ -193,7 +193,7 @@ class Meter(RuleBasedStateMachine):
 
     def settle(self, call, cost):
         usage = Usage(output_tokens=1)
-        outcome = meter.Outcome(usage=usage, cost_nano=cost, upstream_cost_nano=cost)
+        outcome = meter.CallOutcome(usage=usage, cost_nano=cost, upstream_cost_nano=cost)
         return self.loop.run(meter.settle(call.lease, outcome))
 
     @rule(call=done, cost=MONEY)
@@ -221,7 +221,9 @@ class Meter(RuleBasedStateMachine):
 
     def _superseded(self):
         old, self.principal = self.principal, self.policy_in_force()
-        asking = meter.admit(old, [an_offer()], request_id=new_request_id(), facts=Facts("", "", False))
+        asking = meter.admit(
+            old, [an_offer()], request_id=new_request_id(), metadata=RequestMetadata("", "", False)
+        )
         with pytest.raises(meter.StalePolicy):
             self.loop.run(asking)
 
@@ -230,7 +232,7 @@ class Meter(RuleBasedStateMachine):
         """This process's clock, not Redis's, which tells it which period it is."""
         self.skew = seconds
         prepared_policy._spans.clear()
-        prepared_policy._terms.clear()
+        prepared_policy._prepared.clear()
 
     @rule(data=st.data())
     def a_counter_is_evicted(self, data):

@@ -12,7 +12,7 @@ from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
 from billing.meter import heartbeat, reaper
-from billing.meter.lease import Facts
+from billing.meter.lease import RequestMetadata
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from gateway_project.ground.redis_keys import shard_of, tenant_key
@@ -60,7 +60,7 @@ async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server):
 async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redis_server):
     admission = await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
-    meter.memory.closed(admission.lease)
+    meter.recovery.closed(admission.lease)
     redis_server.flushall()
     await heartbeat.beat("ledger")
     open_now(redis_server, tenant)
@@ -78,7 +78,7 @@ async def test_a_settle_that_comes_after_a_reap_was_drained_and_a_flush_is_still
     admission = await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
     await books()
-    meter.memory.opened(admission.lease)  # the process that made the call has not heard of it
+    meter.recovery.opened(admission.lease)  # the process that made the call has not heard of it
     redis_server.flushall()
     await heartbeat.beat("w")
     open_now(redis_server, tenant)
@@ -144,7 +144,7 @@ async def test_an_extended_hold_is_what_the_dead_call_is_charged(tenant):
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
         [msgspec.structs.replace(offer, first_tokens=10)],
         request_id=new_request_id(),
-        facts=Facts("anthropic", "sonnet", True),
+        metadata=RequestMetadata("anthropic", "sonnet", True),
     )
     await meter.extend(admission.lease, 30)
 

@@ -18,7 +18,7 @@ from billing import meter
 from billing.ledger.drain import Drain
 from billing.meter import rebuild
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from billing.meter.lease import Facts, Run
+from billing.meter.lease import RequestMetadata, Run
 from billing.meter.settlement import TOMBSTONE_SECONDS
 from billing.models import DailyUsage
 from billing.request_ids import new_request_id
@@ -88,7 +88,7 @@ async def admitted(tenant, *, hold=0, user="", run=None, **limits):
         a_principal(tenant.pk, **limits),
         [an_offer(MODEL, hold=hold)],
         request_id=new_request_id(),
-        facts=Facts("anthropic", "sonnet", False, end_user=user),
+        metadata=RequestMetadata("anthropic", "sonnet", False, end_user=user),
         run=run,
     )
 
@@ -97,7 +97,7 @@ async def test_a_thousand_tenants_cold_at_once_cost_two_queries(tenant, redis_se
     tenants = await sync_to_async(tenants_who_spent)(1000)
     wanted = colds([each.pk for each in tenants], DAY)
 
-    await asyncio.gather(*(rebuild.warm(meter.pipe(), cold) for cold in wanted for _ in range(3)))
+    await asyncio.gather(*(rebuild.rebuild_missing(meter.pipe(), cold) for cold in wanted for _ in range(3)))
 
     assert len(statements) == 2  # the spend of all of them, the tokens of all of them
     for number, each in enumerate(tenants, 1):
@@ -139,7 +139,7 @@ async def test_a_counter_waits_for_the_process_that_builds_it(tenant, redis_serv
     counter = f"{tenant_key(tenant.pk)}:{cold.counter}"
     redis_server.hset(counter, mapping={"builder": "another process", "missed": 0})
 
-    waiting = asyncio.create_task(rebuild.warm(meter.pipe(), cold))
+    waiting = asyncio.create_task(rebuild.rebuild_missing(meter.pipe(), cold))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     redis_server.hset(counter, mapping={"spent": 7, "held": 0})
@@ -154,7 +154,7 @@ async def test_a_builder_that_died_is_followed_by_the_next(tenant, redis_server,
     counter = f"{tenant_key(tenant.pk)}:{cold.counter}"
     await meter.pipe().run(rebuild._BEGIN, [counter], ["spent", "the dead", 60])
 
-    await rebuild.warm(meter.pipe(), cold)
+    await rebuild.rebuild_missing(meter.pipe(), cold)
 
     assert redis_server.hgetall(counter) == {b"spent": b"0", b"held": b"0"}
 
@@ -268,7 +268,7 @@ async def test_end_users_who_left_leave_nothing_in_redis(tenant, redis_server):
     ("scope", "index"), [("user", "tenant_id_end_user_created_at_idx"), ("run", "tenant_id_run_id_idx")]
 )
 def test_what_an_end_user_or_a_run_spent_is_found_by_an_index(scope, index):
-    cold = rebuild.Cold(1, "c", scope, DAY, DAY, 0, "ann", "nightly", 0)
+    cold = rebuild.MissingCounter(1, "c", scope, DAY, DAY, 0, "ann", "nightly", 0)
     with CaptureQueriesContext(connection) as asked:
         rebuild._booked([cold])
     with transaction.atomic(), connection.cursor() as cursor:
@@ -326,7 +326,7 @@ async def test_a_hold_grows_although_its_budget_has_left_redis(tenant, redis_ser
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
         [an_offer(MODEL, hold=100, per_token=10, max_tokens=1)],
         request_id=new_request_id(),
-        facts=Facts("anthropic", "sonnet", True),
+        metadata=RequestMetadata("anthropic", "sonnet", True),
     )
     counter = f"{tenant_key(tenant.pk)}:{admission.lease.counters[0]}"
     redis_server.delete(counter)
@@ -342,7 +342,7 @@ async def test_a_hold_that_grows_leaves_no_trace_of_a_counter_that_is_cold(tenan
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
         [an_offer(MODEL, per_token=10)],
         request_id=new_request_id(),
-        facts=Facts("anthropic", "sonnet", True, end_user="ann"),
+        metadata=RequestMetadata("anthropic", "sonnet", True, end_user="ann"),
     )
 
     await meter.extend(admission.lease, 50)

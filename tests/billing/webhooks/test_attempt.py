@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from billing.address_guard import Place
+from billing.address_guard import Destination
 from billing.webhooks.attempt import Connections, attempt
 from tests.billing.webhooks.receiver import Receiver
 from tests.factories import WebhookDeliveryFactory, WebhookEndpointFactory
@@ -97,7 +97,9 @@ async def test_a_connection_verified_for_one_name_is_not_used_for_another_at_the
 
 async def test_a_certificate_nobody_vouches_for_is_refused(secure, monkeypatch):
     monkeypatch.undo()
-    place = Place(secure=True, host="hooks.test", address="127.0.0.1", port=secure.server_port, target="/")
+    place = Destination(
+        secure=True, host="hooks.test", address="127.0.0.1", port=secure.server_port, target="/"
+    )
     async with Connections() as connections:
         request = httpx.Request("POST", f"https://127.0.0.1:{secure.server_port}/")
         request.extensions["sni_hostname"] = "hooks.test"

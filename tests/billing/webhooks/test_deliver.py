@@ -13,7 +13,7 @@ from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
 
-from billing.address_guard import place_of
+from billing.address_guard import destination_of
 from billing.alerts.notices import LOOK_BACK, announce_keys
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.attempt import Ending
@@ -269,7 +269,7 @@ def test_a_name_that_cannot_be_looked_up_delays_no_other(receiver, endpoint, set
         if "hangs" in url:
             answered.wait(20)
             raise socket.gaierror
-        return place_of(url)
+        return destination_of(url)
 
     monkeypatch.setattr("billing.webhooks.attempt.place_of", look_up)
     for number in range(10):

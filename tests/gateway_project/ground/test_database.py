@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError, close_old_connections, connection
 from rest_framework.views import APIView
 
-from gateway_project.api.errors import told
+from gateway_project.api.errors import exception_handler
 
 ALL_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -36,7 +36,9 @@ def test_a_connection_that_the_server_has_ended_is_nobodys_error():
 
 
 def test_without_a_database_the_control_api_says_when_to_come_back():
-    answer = told(OperationalError("the connection is closed"), {"view": APIView(), "request": None})
+    answer = exception_handler(
+        OperationalError("the connection is closed"), {"view": APIView(), "request": None}
+    )
 
     assert answer is not None
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")

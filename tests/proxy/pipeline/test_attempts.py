@@ -187,7 +187,7 @@ async def test_an_upstream_that_is_overloaded_is_shared_and_not_left_alone(world
 
         assert {answer.status for answer in answers} == {529}
         assert breaker.breaker_of("ezai", SONNET).state == "closed"
-        assert attempts.share_of("ezai").bound is not None
+        assert attempts.limiter_of("ezai").bound is not None
     assert len(upstream.asked) == 2 * breaker.FAILURES
 
 

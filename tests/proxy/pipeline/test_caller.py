@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from proxy.pipeline.caller import Client
+from proxy.pipeline.caller import CallerConnection
 
 
 class Caller:
@@ -34,7 +34,7 @@ def caller(request):
 async def test_work_is_cancelled_when_its_caller_leaves(caller):
     reached = []
 
-    async with Client(*caller.connection):
+    async with CallerConnection(*caller.connection):
         caller.leave()
         await asyncio.sleep(1)
         reached.append("the end")
@@ -48,7 +48,7 @@ async def test_work_is_cancelled_when_its_caller_leaves(caller):
 async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled(caller):
     reached = []
 
-    async with Client(*caller.connection) as client:
+    async with CallerConnection(*caller.connection) as client:
         with client.uncut():
             caller.leave()
             await asyncio.sleep(0.02)
@@ -63,7 +63,7 @@ async def test_an_uncut_section_runs_to_its_end_and_the_next_wait_is_cancelled(c
 async def test_a_disconnect_after_the_answer_cancels_nothing(caller):
     reached = []
 
-    async with Client(*caller.connection) as client:
+    async with CallerConnection(*caller.connection) as client:
         client.answered = True
         caller.leave()
         await asyncio.sleep(0.01)
@@ -75,7 +75,7 @@ async def test_a_disconnect_after_the_answer_cancels_nothing(caller):
 async def test_a_cancellation_by_the_server_is_not_swallowed(caller):
 
     async def serve():
-        async with Client(*caller.connection):
+        async with CallerConnection(*caller.connection):
             await asyncio.sleep(1)
 
     task = asyncio.create_task(serve())

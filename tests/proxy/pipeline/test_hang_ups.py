@@ -95,7 +95,7 @@ async def test_once_the_upstream_is_at_work_the_call_costs_what_it_wrote(
 async def test_waiting_for_its_turn_nothing_is_at_work_for_it(world, upstream_answering, books, policy):
     await sync_to_async(world.with_limits)(disconnect_policy=policy)
     async with upstream_answering(raw(message())) as upstream:
-        share = attempts.share_of("ezai")
+        share = attempts.limiter_of("ezai")
         share.bound = 1.0
         turn = await share.enter(0)
         leaving = asyncio.create_task(leaves(world.key, lambda: bool(share._queues)))

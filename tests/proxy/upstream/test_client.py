@@ -4,14 +4,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.upstream.client import Timeouts, Upstream, UpstreamTimeout, UpstreamUnavailable
+from proxy.upstream.client import Timeouts, UpstreamClient, UpstreamTimeout, UpstreamUnavailable
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SOON = Timeouts(connect=0.3, read=0.3, idle=0.3, total=1)
 
 
 @asynccontextmanager
-async def upstream_that(talk: Talk) -> AsyncIterator[Upstream]:
+async def upstream_that(talk: Talk) -> AsyncIterator[UpstreamClient]:
     """An upstream on a real socket, whose server reads the request's head and then does what `talk` does."""
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -21,13 +21,13 @@ async def upstream_that(talk: Talk) -> AsyncIterator[Upstream]:
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    upstream = Upstream(base_url=f"http://127.0.0.1:{port}", timeouts=SOON)
+    upstream = UpstreamClient(base_url=f"http://127.0.0.1:{port}", timeouts=SOON)
     yield upstream
     await upstream.close()
     server.close()
 
 
-async def send(upstream: Upstream, *, stream: bool = False):
+async def send(upstream: UpstreamClient, *, stream: bool = False):
     return await upstream.send(target="/v1/messages", headers={"x-api-key": "k"}, body=b"{}", stream=stream)
 
 
@@ -58,7 +58,9 @@ async def test_what_is_sent_is_what_was_given_and_nothing_of_the_library():
         writer.close()
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
-    upstream = Upstream(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeouts=SOON)
+    upstream = UpstreamClient(
+        base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeouts=SOON
+    )
     await (await send(upstream)).read()
     await upstream.close()
     server.close()
@@ -71,7 +73,7 @@ async def test_what_is_sent_is_what_was_given_and_nothing_of_the_library():
 
 
 async def test_a_refused_connection_never_reached_the_upstream():
-    upstream = Upstream(base_url="http://127.0.0.1:1", timeouts=SOON)
+    upstream = UpstreamClient(base_url="http://127.0.0.1:1", timeouts=SOON)
 
     with pytest.raises(UpstreamUnavailable) as caught:
         await send(upstream)
@@ -162,7 +164,9 @@ async def test_cookies_of_one_answer_never_ride_on_the_next_request():
             writer.write(b"HTTP/1.1 200 OK\r\nset-cookie: who=tenant-a\r\ncontent-length: 2\r\n\r\n{}")
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
-    upstream = Upstream(base_url=f"http://localhost:{server.sockets[0].getsockname()[1]}", timeouts=SOON)
+    upstream = UpstreamClient(
+        base_url=f"http://localhost:{server.sockets[0].getsockname()[1]}", timeouts=SOON
+    )
     for _ in range(2):
         await (await send(upstream)).read()
     await upstream.close()

@@ -5,37 +5,37 @@ import random
 
 import pytest
 
-from proxy.upstream.fair_share import Share, UpstreamSaturated
+from proxy.upstream.fair_share import FairShareLimiter, UpstreamSaturated
 from tests.proxy.upstream import virtual_time
 
 
-async def throttled(share, tenant, times=4):
-    rounds = [await share.enter(tenant) for _ in range(times)]
+async def throttled(limiter, tenant, times=4):
+    rounds = [await limiter.enter(tenant) for _ in range(times)]
     for each in rounds:
-        share.leave(tenant, each, throttled=True)
+        limiter.leave(tenant, each, throttled=True)
 
 
 async def test_nothing_waits_while_the_upstream_takes_everything():
-    share = Share()
-    await asyncio.gather(*(share.enter(1) for _ in range(1000)))
-    assert share.in_flight == 1000
+    limiter = FairShareLimiter()
+    await asyncio.gather(*(limiter.enter(1) for _ in range(1000)))
+    assert limiter.in_flight == 1000
 
 
 async def test_a_quiet_tenant_goes_before_a_noisy_ones_queue():
-    share = Share()
-    await throttled(share, 1)
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
     order = []
 
     async def call(tenant):
-        await share.enter(tenant)
+        await limiter.enter(tenant)
         order.append(tenant)
 
     noisy = [asyncio.ensure_future(call(1)) for _ in range(30)]
     await asyncio.sleep(0)
     quiet = asyncio.ensure_future(call(2))
     await asyncio.sleep(0)
-    assert share.in_flight == 8
-    share.leave(1, 1)
+    assert limiter.in_flight == 8
+    limiter.leave(1, 1)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert order[-1] == 2
@@ -44,21 +44,21 @@ async def test_a_quiet_tenant_goes_before_a_noisy_ones_queue():
 
 
 async def test_slots_are_shared_by_weight():
-    share = Share()
-    await throttled(share, 1)
-    share.bound = 8.0
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    limiter.bound = 8.0
     started = {1: 0, 2: 0}
 
     async def call(tenant, weight):
-        await share.enter(tenant, weight)
+        await limiter.enter(tenant, weight)
         started[tenant] += 1
 
-    await asyncio.gather(*(share.enter(9) for _ in range(8)))
+    await asyncio.gather(*(limiter.enter(9) for _ in range(8)))
     turns = [(1, 3), (2, 1)] * 20
     tasks = [asyncio.ensure_future(call(tenant, weight)) for tenant, weight in turns]
     await asyncio.sleep(0)
     for _ in range(8):
-        share.leave(9, 1)
+        limiter.leave(9, 1)
     await asyncio.sleep(0)
     assert started == {1: 6, 2: 2}
     for task in tasks:
@@ -66,124 +66,124 @@ async def test_slots_are_shared_by_weight():
 
 
 async def test_a_queue_that_is_full_says_that_it_is_not_the_tenants_own_limit():
-    share = Share()
-    await throttled(share, 1)
-    waiting = [asyncio.ensure_future(share.enter(1)) for _ in range(8 + 64)]
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    waiting = [asyncio.ensure_future(limiter.enter(1)) for _ in range(8 + 64)]
     await asyncio.sleep(0)
     with pytest.raises(UpstreamSaturated, match="not one of your own limits"):
-        await share.enter(1)
+        await limiter.enter(1)
     for task in waiting:
         task.cancel()
 
 
 async def test_a_caller_who_leaves_the_queue_takes_no_slot_with_it():
-    share = Share()
-    await throttled(share, 1)
-    inside = [asyncio.ensure_future(share.enter(1)) for _ in range(8)]
-    left = asyncio.ensure_future(share.enter(1))
-    after = asyncio.ensure_future(share.enter(1))
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    inside = [asyncio.ensure_future(limiter.enter(1)) for _ in range(8)]
+    left = asyncio.ensure_future(limiter.enter(1))
+    after = asyncio.ensure_future(limiter.enter(1))
     await asyncio.sleep(0)
     left.cancel()
     await asyncio.sleep(0)
-    share.leave(1, 1)
+    limiter.leave(1, 1)
     await asyncio.wait_for(after, 1)
-    assert share.in_flight == 8
+    assert limiter.in_flight == 8
     assert all(task.done() for task in inside)
 
 
 async def test_a_caller_who_gives_up_as_a_slot_frees_breaks_nothing():
-    share = Share()
-    await throttled(share, 1)
-    await asyncio.gather(*(share.enter(1) for _ in range(8)))
-    left, after = (asyncio.ensure_future(share.enter(1)) for _ in range(2))
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    await asyncio.gather(*(limiter.enter(1) for _ in range(8)))
+    left, after = (asyncio.ensure_future(limiter.enter(1)) for _ in range(2))
     await asyncio.sleep(0)
 
     left.cancel()
-    share.leave(1, 1)  # before the one who left has noticed
+    limiter.leave(1, 1)  # before the one who left has noticed
 
     await asyncio.wait_for(after, 1)
-    assert share.in_flight == 8
+    assert limiter.in_flight == 8
 
 
 async def test_the_last_slot_is_for_who_is_within_its_share():
-    share = Share()
-    await throttled(share, 1)
-    share.bound = 10.0
-    await share.enter(2)
-    noisy = [asyncio.ensure_future(share.enter(1)) for _ in range(20)]
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    limiter.bound = 10.0
+    await limiter.enter(2)
+    noisy = [asyncio.ensure_future(limiter.enter(1)) for _ in range(20)]
     await asyncio.sleep(0)
 
-    assert share.in_flight == 9
-    await asyncio.wait_for(share.enter(2), 1)
-    assert share.in_flight == 10
+    assert limiter.in_flight == 9
+    await asyncio.wait_for(limiter.enter(2), 1)
+    assert limiter.in_flight == 10
     for task in noisy:
         task.cancel()
 
 
 async def test_nothing_is_remembered_of_tenants_that_are_gone():
-    share = Share()
-    await throttled(share, 1)
-    turns = [await share.enter(tenant) for tenant in range(8)]
-    waiting = [asyncio.ensure_future(share.enter(tenant)) for tenant in range(100, 120)]
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    turns = [await limiter.enter(tenant) for tenant in range(8)]
+    waiting = [asyncio.ensure_future(limiter.enter(tenant)) for tenant in range(100, 120)]
     await asyncio.sleep(0)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
     for tenant, turn in enumerate(turns):
-        share.leave(tenant, turn)
+        limiter.leave(tenant, turn)
 
-    assert (share._of_tenant, share._weights, share._queues) == ({}, {}, {})
+    assert (limiter._of_tenant, limiter._weights, limiter._queues) == ({}, {}, {})
 
 
 async def test_the_bound_goes_when_nothing_was_refused_for_a_while():
     now = [100.0]
-    share = Share(clock=lambda: now[0])
-    await throttled(share, 1)
-    assert share.bound == 8
+    limiter = FairShareLimiter(clock=lambda: now[0])
+    await throttled(limiter, 1)
+    assert limiter.bound == 8
     now[0] += 16
-    share.leave(1, await share.enter(1), throttled=False)
-    assert share.bound is None
+    limiter.leave(1, await limiter.enter(1), throttled=False)
+    assert limiter.bound is None
 
 
 async def test_a_crowd_that_was_too_large_is_one_refusal():
-    share = Share()
-    crowd = [await share.enter(1) for _ in range(100)]
+    limiter = FairShareLimiter()
+    crowd = [await limiter.enter(1) for _ in range(100)]
 
     for each in crowd[:4]:
-        share.leave(1, each, throttled=True)
-    bound = share.bound
+        limiter.leave(1, each, throttled=True)
+    bound = limiter.bound
     for each in crowd[4:80]:
-        share.leave(1, each, throttled=True)
+        limiter.leave(1, each, throttled=True)
 
     assert bound is not None
     assert 80 < bound < 100
-    assert share.bound == bound  # they were on their way before it was lowered
+    assert limiter.bound == bound  # they were on their way before it was lowered
 
 
 async def test_with_a_bound_the_first_refusal_lowers_it_and_answers_raise_it():
-    share = Share()
-    await throttled(share, 1)
-    share.bound = 20.0
-    calls = [await share.enter(1) for _ in range(20)]
+    limiter = FairShareLimiter()
+    await throttled(limiter, 1)
+    limiter.bound = 20.0
+    calls = [await limiter.enter(1) for _ in range(20)]
 
     for each in calls[:10]:
-        share.leave(1, each, throttled=False)
-    assert 20 < share.bound < 21
-    share.leave(1, calls[10], throttled=True)
-    assert share.bound < 20
+        limiter.leave(1, each, throttled=False)
+    assert 20 < limiter.bound < 21
+    limiter.leave(1, calls[10], throttled=True)
+    assert limiter.bound < 20
 
 
 class Scarce:
     """An upstream that serves `capacity` calls at once, 200 ms each, and refuses the others at once."""
 
     def __init__(self, capacity):
-        self.share = Share(clock=asyncio.get_running_loop().time)
+        self.limiter = FairShareLimiter(clock=asyncio.get_running_loop().time)
         self.random = random.Random(7)
         self.capacity = capacity
         self.busy = 0
 
     async def call(self, tenant, weight):
-        turn = await self.share.enter(tenant, weight)
+        turn = await self.limiter.enter(tenant, weight)
         served = self.busy < self.capacity
         if served:
             self.busy += 1
@@ -191,7 +191,7 @@ class Scarce:
             self.busy -= 1
         else:
             await asyncio.sleep(0.002)
-        self.share.leave(tenant, turn, throttled=not served)
+        self.limiter.leave(tenant, turn, throttled=not served)
         return served
 
     async def caller(self, tenant, times, weight=1):
@@ -237,11 +237,11 @@ def p95(times):
 @pytest.mark.parametrize("capacity", [20, 40])
 @pytest.mark.parametrize("used", [0.25, 0.5, 1.0])
 def test_at_ten_times_its_share_one_tenant_adds_less_than_a_fifth_to_anothers_p95(capacity, used):
-    share = capacity // 2
-    quiet = (round(share * used), 1)
+    limiter = capacity // 2
+    quiet = (round(limiter * used), 1)
 
     alone = a_minute(capacity=capacity, callers={"quiet": quiet})
-    beside = a_minute(capacity=capacity, callers={"quiet": quiet, "noisy": (10 * share, 1)})
+    beside = a_minute(capacity=capacity, callers={"quiet": quiet, "noisy": (10 * limiter, 1)})
 
     assert p95(beside["quiet"]) < 1.2 * p95(alone["quiet"])
     # Nearly all of the upstream is in use nonetheless.

@@ -15,7 +15,7 @@ from tenants.models import Tenant
 MINUTE_US = 60_000_000
 
 
-class Live(msgspec.Struct, frozen=True):
+class TenantActivity(msgspec.Struct, frozen=True):
     """Requests admitted in the last 60 seconds, calls that are open, tokens used today (its own day)."""
 
     requests_minute: int
@@ -23,21 +23,23 @@ class Live(msgspec.Struct, frozen=True):
     tokens_today: int
 
 
-def live(tenants: Sequence[Tenant]) -> dict[int, Live]:
+def activity(tenants: Sequence[Tenant]) -> dict[int, TenantActivity]:
     """By tenant's id, in one round trip; empty while Redis is away."""
     now = timezone.now()
     try:
         with store().pipeline(transaction=False) as pipeline:
             for tenant in tenants:
-                place = tenant_key(tenant.pk)
-                pipeline.zcount(f"{place}:rpm", f"({int(now.timestamp() * 1_000_000) - MINUTE_US}", "+inf")
-                pipeline.hlen(f"{place}:leases")
-                pipeline.hget(f"{place}:d:{_today(tenant, now)}", "tokens")
+                key_prefix = tenant_key(tenant.pk)
+                pipeline.zcount(
+                    f"{key_prefix}:rpm", f"({int(now.timestamp() * 1_000_000) - MINUTE_US}", "+inf"
+                )
+                pipeline.hlen(f"{key_prefix}:leases")
+                pipeline.hget(f"{key_prefix}:d:{_today(tenant, now)}", "tokens")
             answers = pipeline.execute() if tenants else []
     except STORE_ERRORS:
         return {}
     return {
-        tenant.pk: Live(minute, calls, int(tokens or 0))
+        tenant.pk: TenantActivity(minute, calls, int(tokens or 0))
         for tenant, minute, calls, tokens in zip(
             tenants, answers[::3], answers[1::3], answers[2::3], strict=True
         )
