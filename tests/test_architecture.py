@@ -1,0 +1,82 @@
+"""The shape of the house: what a newcomer relies on to find things, held for every file there is."""
+
+import ast
+import subprocess
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import grimp
+import pytest
+
+HOME = Path(__file__).resolve().parents[1]
+APPS = ("gateway_project", "routing", "tenants", "billing", "proxy")
+MOST_SIDE_BY_SIDE = 20
+# Django finds these by their name, so there is one in many places.
+NAMED_BY_DJANGO = {"Command", "Migration"}
+
+
+def sources() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *(f"{app}/*.py" for app in APPS)],
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Path(line) for line in listed.stdout.splitlines() if (HOME / line).exists()]
+
+
+def test_no_folder_has_more_modules_than_one_looks_over():
+    modules = Counter(path.parent for path in sources() if path.name != "__init__.py")
+
+    crowded = {str(folder): count for folder, count in modules.items() if count > MOST_SIDE_BY_SIDE}
+    crowded = {folder: count for folder, count in crowded.items() if not folder.endswith("migrations")}
+
+    assert crowded == {}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = grimp.build_graph(*APPS, exclude_type_checking_imports=True, cache_dir=None)
+
+    circles = [
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if graph.chain_exists(importer=imported, imported=importer)
+    ]
+
+    assert circles == []
+
+
+def test_no_two_classes_have_one_name():
+    places = defaultdict(list)
+    for path in sources():
+        if "migrations" in path.parts:
+            continue
+        for node in ast.parse((HOME / path).read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name not in NAMED_BY_DJANGO:
+                places[node.name].append(str(path))
+
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *sorted(p.name for p in (HOME / "docs").glob("*.md"))]
+)
+def test_a_page_names_files_that_are_there(page):
+    """Paths in backticks that begin with one of our folders."""
+    text = ((HOME if (HOME / page).exists() else HOME / "docs") / page).read_text()
+    folders = (*APPS, "tests", "bench", "deploy", "docs", "templates")
+
+    named = {
+        word.partition(":")[0]
+        for word in _backticked(text)
+        if word.startswith(tuple(f"{f}/" for f in folders))
+    }
+    missing = {word for word in named if not any(c in word for c in "*…<{ ") and not (HOME / word).exists()}
+
+    assert missing == set()
+
+
+def _backticked(text: str) -> list[str]:
+    return text.split("`")[1::2]
