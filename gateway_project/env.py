@@ -11,14 +11,26 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "") or default
 
 
-def integer(name: str, default: int) -> int:
-    value = os.environ.get(name, "")
+def integer(name: str, default: int, *, least: int | None = None, most: int | None = None) -> int:
+    value = os.environ.get(name, "").strip()
     if not value:
         return default
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+        number = None
+    too_small = number is None or (least is not None and number < least)
+    if number is None or too_small or (most is not None and number > most):
+        raise ImproperlyConfigured(f"{name} must be a whole number{_range(least, most)}, not {value!r}.")
+    return number
+
+
+def _range(least: int | None, most: int | None) -> str:
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    if least is not None:
+        return f", {least} or more"
+    return f", {most} or less" if most is not None else ""
 
 
 def flag(name: str, default: bool = False) -> bool:

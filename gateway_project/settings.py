@@ -8,11 +8,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project import env
+
+# Wherever there are settings, tasks must find their app; `make up` itself has none, and stays small.
+from gateway_project.celery import app as celery_app  # noqa: F401
 from gateway_project.console.site import UNFOLD as UNFOLD
 from gateway_project.console.trail import AUDITED_MODELS
 from gateway_project.crash_reports import report_to
 from gateway_project.redis_address import cluster_address
-from gateway_project.sockets import socket_below
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -21,7 +23,7 @@ DEBUG = env.flag("DEBUG")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
-PORT = env.integer("PORT", 8000)
+PORT = env.integer("PORT", 8000, least=1, most=65535)
 _secret_file = DATA_DIR / "secret_key"  # written by `make up`
 SECRET_KEY = env.text("SECRET_KEY") or (_secret_file.read_text() if _secret_file.exists() else "")
 if DEBUG:
@@ -30,7 +32,7 @@ elif len(SECRET_KEY) < 32 or SECRET_KEY.startswith("insecure"):
     raise ImproperlyConfigured("SECRET_KEY must be set to 32 random characters or more (or DEBUG=1).")
 if not DEBUG and "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
-WEB_WORKERS = env.integer("WEB_WORKERS", 1)
+WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
 
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
@@ -119,22 +121,21 @@ def _database(url: str) -> dict[str, object]:
         "OPTIONS": {
             **query,
             "connect_timeout": 3,
-            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16), "timeout": 5},
+            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16, least=1), "timeout": 5},
         },
     }
 
 
-EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
-EMBEDDED_REDIS_DIR = DATA_DIR / "redis"
-EMBEDDED_REDIS_SOCKET = socket_below(DATA_DIR, "redis.sock")
-DATABASE_URL = env.text("DATABASE_URL")
-if not DATABASE_URL:
-    # The embedded server writes its own address beside its data when it starts.
-    _address = DATA_DIR / "postgres.url"
-    DATABASE_URL = _address.read_text().strip() if _address.exists() else "postgresql://127.0.0.1/postgres"
+def _embedded(file: str, otherwise: str) -> str:
+    """The address that an embedded server left in DATA_DIR when it started."""
+    address = DATA_DIR / file
+    return address.read_text().strip() if address.exists() else otherwise
+
+
+DATABASE_URL = env.text("DATABASE_URL") or _embedded("postgres.url", "postgresql://127.0.0.1/postgres")
 DATABASES = {"default": _database(DATABASE_URL)}
 
-REDIS_URL = env.text("REDIS_URL", f"unix://{EMBEDDED_REDIS_SOCKET}?db=0")
+REDIS_URL = env.text("REDIS_URL") or _embedded("redis.url", "redis://127.0.0.1:6379/0")
 if cluster_address(REDIS_URL) is not None:
     _missing = [name for name in ("CELERY_BROKER_URL", "CACHE_URL") if not env.text(name)]
     if _missing:
@@ -142,7 +143,7 @@ if cluster_address(REDIS_URL) is not None:
             f"REDIS_URL is a cluster, which Celery and the cache cannot use: set {' and '.join(_missing)} too, "
             "e.g. CELERY_BROKER_URL=amqp://… or redis://…, CACHE_URL=redis://… (a single server)."
         )
-METER_SHARDS = env.integer("METER_SHARDS", 4)
+METER_SHARDS = env.integer("METER_SHARDS", 4, least=1, most=16384)
 CACHE_URL = env.text("CACHE_URL", REDIS_URL)
 CACHES = {
     "default": {
@@ -159,6 +160,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "gateway_project.beat:PresentScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it at least says that it runs
 CELERY_BEAT_SCHEDULE = {
     "hold the books together": {"task": "billing.tasks.hold_the_books_together", "schedule": 300},
     "close periods": {"task": "billing.tasks.close_periods", "schedule": 600, "options": {"expires": 600}},

@@ -8,6 +8,7 @@ from typing import Any
 
 from billing import meter, replay, verdicts
 from billing.refusals import MeteringUnavailable
+from gateway_project.presence import BeatingThread
 from proxy import background, telemetry, tracing
 from proxy.upstream import close_all
 
@@ -29,10 +30,13 @@ async def lifespan(
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
     beating = asyncio.create_task(_beat())
+    presence = BeatingThread("web")
+    presence.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
+    await asyncio.to_thread(presence.stop)
     telemetry.flush()
     await verdicts.flush()
     await close_all()

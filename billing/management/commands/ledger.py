@@ -15,6 +15,7 @@ from billing.drain import BATCH, RECOVERABLE, Drain
 from billing.reaper import Reaper
 from gateway_project.errors import TenantryError
 from gateway_project.policy_changes import replay_policy_changes
+from gateway_project.presence import Presence
 
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.05
@@ -36,9 +37,11 @@ class Command(BaseCommand):
         self.drain: Drain | None = None
         self.runner = asyncio.Runner()
         self.reaper = Reaper()
+        presence = Presence("ledger")
         chores_at, wait = 0.0, IDLE_SECONDS
         while not self.stopping:
             try:
+                presence.beat()
                 if time.monotonic() >= chores_at:
                     self.runner.run(chores(self.reaper))
                     replay_policy_changes()
@@ -57,6 +60,7 @@ class Command(BaseCommand):
                 self.drain, wait = None, min(5.0, wait * 2)
                 logger.warning("ledger waits %.1f s: %s", wait, error)
             time.sleep(wait)
+        presence.leave()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
