@@ -9,6 +9,8 @@ WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .PHONY: up test test-slow test-cluster chaos bench screenshots lint format
 .DEFAULT_GOAL := up
 
+# When it began, so that what is said at the end counts the installation too.
+up: export BEGAN := $(shell date +%s)
 up: .venv/installed
 	@exec $(PY) -m gateway_project.up
 
@@ -48,11 +50,9 @@ format: .venv/installed-dev
 	@$(PYTHON) -m venv .venv
 
 .venv/installed: requirements/base.txt | .venv/bin/python
-	@echo "  Installing (a minute or so, once) …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@$(PY) requirements/install.py base
 	@touch $@
 
 .venv/installed-dev: requirements/dev.txt .venv/installed
-	@echo "  Installing what tests and checks need …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) requirements/install.py dev
 	@touch $@

@@ -1,5 +1,6 @@
 """What `make up` prints when everything is ready, and how it knows."""
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -19,10 +20,8 @@ _CURL = """\
 
 def say(line: str) -> None:
     """A terminal that was closed is no reason to end in the middle of something."""
-    try:
+    with contextlib.suppress(OSError):
         print(line, flush=True)
-    except OSError:
-        pass
 
 
 def who_is_missing(base: str) -> list[str]:
@@ -56,24 +55,19 @@ def greeting(*, base: str, demo: dict[str, Any], sandbox: bool) -> Iterable[str]
         yield _CURL.format(base=base, key=key)
 
 
-def memory(pids: Iterable[int]) -> str:
-    """What these processes and all theirs take together; pages they share are counted once where that is known."""
+def memory(pid: int) -> str:
+    """What this process and all below it take; pages they share are counted once, where the system tells."""
     total, count, proportional = 0, 0, True
-    for pid in pids:
-        try:
-            first = psutil.Process(pid)
-            processes = [first, *first.children(recursive=True)]
-        except psutil.Error:
-            continue
-        for process in processes:
-            try:
-                total += process.memory_full_info().pss
-            except AttributeError:
-                total, proportional = total + process.memory_info().rss, False
-            except psutil.Error:
-                continue
+    first = psutil.Process(pid)
+    for process in (first, *first.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            taken = process.memory_full_info()
+            proportional = proportional and hasattr(taken, "pss")
+            total += getattr(taken, "pss", taken.rss)
             count += 1
-    return f"{total // 2**20} MB in {count} processes" + ("" if proportional else ", shared pages counted again")
+    return f"{total // 2**20} MB in {count} processes" + (
+        "" if proportional else ", shared pages counted again"
+    )
 
 
 def read_demo(data: Path) -> dict[str, Any]:

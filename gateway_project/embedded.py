@@ -62,14 +62,13 @@ class EmbeddedRedis:
 
     def launch(self) -> None:
         """Start it. Raises EmbeddedServiceError."""
-        binary = _redis_binary()
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.log.parent.mkdir(mode=0o700, exist_ok=True)
         self._socket = socket_below(self._address.parent, "redis.sock")
+        command = redis_command(self.folder, self._socket)
+        self.log.parent.mkdir(mode=0o700, exist_ok=True)
         with self._take_lock() as lock, self.log.open("ab") as log:
             self._socket.unlink(missing_ok=True)
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                redis_command(binary, self.folder, self._socket),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -147,10 +146,11 @@ def _end_redis(pid: str) -> None:
         pass  # it has just ended, or it wrote no name: the lock itself is waited for
 
 
-def redis_command(binary: Path, folder: Path, socket: Path) -> list[str]:
-    """How to run Redis on `folder`, listening on `socket`."""
+def redis_command(folder: Path, socket: Path) -> list[str]:
+    """How to run Redis on `folder`, made if need be, listening on `socket`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
-        str(binary),
+        str(_redis_binary()),
         *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
         *("--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"),
         *("--maxmemory-policy", "noeviction", "--loglevel", "warning"),

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import psutil
 
 from gateway_project.embedded import (
-        STOP_SECONDS,
+    STOP_SECONDS,
     EmbeddedServiceError,
     dying_with_parent,
     last_line,
@@ -69,6 +69,7 @@ class EmbeddedPostgres:
                     str(self._programs / "postgres"),
                     *("-D", str(self.folder), "-k", _as_one(self._socket_folder)),
                     *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
+                    *("-c", "io_method=sync"),  # its workers are processes that nothing here keeps busy
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,7 +117,13 @@ class EmbeddedPostgres:
     def _run(self, *command: str, given: str = "") -> None:
         """A command as the server's user, with `given` to read."""
         done = subprocess.run(  # noqa: S603 - our own commands
-            command, input=given, capture_output=True, text=True, check=False, env=_ENVIRONMENT, **self._as_server()
+            command,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_ENVIRONMENT,
+            **self._as_server(),
         )
         if done.returncode or "FATAL" in done.stderr:
             said = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
@@ -146,10 +153,24 @@ class EmbeddedPostgres:
     def _make_database(self) -> None:
         file = self.folder / "PG_VERSION"
         if not file.exists():
-            locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            locale = [
+                "--encoding=UTF8",
+                "--locale=C",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+            ]
             initdb = str(self._programs / "initdb")
             # Nobody may come in before `_lock_the_door` has set a password.
-            self._run(initdb, "-D", str(self.folder), "-U", "postgres", "--auth=reject", "--no-instructions", *locale)
+            self._run(
+                initdb,
+                "-D",
+                str(self.folder),
+                "-U",
+                "postgres",
+                "--auth=reject",
+                "--no-instructions",
+                *locale,
+            )
         elif (version := file.read_text().strip()) != VERSION:
             raise EmbeddedServiceError(
                 f"{self.folder} was made by PostgreSQL {version}; this is {VERSION}. Set DATABASE_URL to a server of "

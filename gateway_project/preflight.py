@@ -52,7 +52,8 @@ def _variables(source: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for call in ast.walk(ast.parse(source)):
         match call:
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="env"), attr=reader), args=[ast.Constant(value=name), *_]
+                func=ast.Attribute(value=ast.Name(id="env"), attr=reader),
+                args=[ast.Constant(value=str(name)), *_],
             ):
                 bounds = {each.arg: each.value for each in call.keywords if each.arg in ("least", "most")}
                 yield reader, name, {arg: ast.literal_eval(value) for arg, value in bounds.items() if arg}
@@ -134,7 +135,9 @@ def _locked(file: IO[str], data: Path) -> IO[str]:
             "Stop it first, or give another DATA_DIR and PORT."
         ) from None
     file.truncate(0)
-    file.write(f"process {os.getpid()}, port {env.text('PORT', '8000')}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    file.write(
+        f"process {os.getpid()}, port {env.text('PORT', '8000')}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    )
     file.flush()
     return file
 

@@ -6,7 +6,6 @@ A process of its own: Django would stay in the memory of `make up` for as long a
 import json
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,4 +86,4 @@ def _make_admin(demo: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

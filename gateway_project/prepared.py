@@ -12,7 +12,9 @@ from gateway_project import env
 from gateway_project.embedded import write_private
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-_APPLIED = "SELECT coalesce(md5(string_agg(app || '.' || name, ' ' ORDER BY app, name)), '') FROM django_migrations"
+_APPLIED = (
+    "SELECT coalesce(md5(string_agg(app || '.' || name, ' ' ORDER BY app, name)), '') FROM django_migrations"
+)
 _LIVE = "SELECT count(*) FROM tenants_apikey WHERE revoked_at IS NULL AND digest = ANY(%s)"
 
 

@@ -9,12 +9,12 @@ import secrets
 import socket
 import threading
 import time
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 
-from gateway_project.policy_changes import store
-from gateway_project.redis_address import STORE_ERRORS
+from gateway_project.redis_address import STORE_ERRORS, connect
 
 KINDS = ("web", "ledger", "worker", "beat")
 PROCESSES = "tenantry:processes"
@@ -35,11 +35,19 @@ return {redis.call('TIME')[1], redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'
 """
 
 
+@lru_cache(maxsize=1)
+def _store() -> Any:
+    """Not the policies' client: beat has no Django behind it, and needs none."""
+    return connect(settings.REDIS_URL)
+
+
 class Presence:
     """One process's: `beat` whenever it has done a turn of its work, `leave` when it ends orderly."""
 
     def __init__(self, kind: str) -> None:
-        self._member = f"{kind} {socket.gethostname()} {os.getpid()} {int(time.time())} {secrets.token_hex(4)}"
+        self._member = (
+            f"{kind} {socket.gethostname()} {os.getpid()} {int(time.time())} {secrets.token_hex(4)}"
+        )
         self._due = 0.0
 
     def beat(self) -> None:
@@ -49,11 +57,11 @@ class Presence:
             return
         self._due = now + EVERY_SECONDS
         with contextlib.suppress(*STORE_ERRORS):
-            store().eval(_BEAT, 1, PROCESSES, self._member)
+            _store().eval(_BEAT, 1, PROCESSES, self._member)
 
     def leave(self) -> None:
         with contextlib.suppress(*STORE_ERRORS):
-            store().zrem(PROCESSES, self._member)
+            _store().zrem(PROCESSES, self._member)
 
 
 class BeatingThread:
@@ -81,7 +89,7 @@ class BeatingThread:
 
 def silence() -> dict[str, list[float]]:
     """For each kind, how many seconds ago each of its processes was last heard of. Raises what the store raises."""
-    now, pairs = store().eval(_LOOK, 1, PROCESSES)
+    now, pairs = _store().eval(_LOOK, 1, PROCESSES)
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for member, score in zip(pairs[::2], pairs[1::2], strict=True):
         kind = member.decode().partition(" ")[0]

@@ -59,8 +59,10 @@ class Fold:
         if _TRACEBACK.match(line):
             self._inside = True
             return None
+        if line.startswith(_BETWEEN):
+            return None
         if self._inside:
-            if line[:1].isspace() or not line or line.startswith(_BETWEEN):
+            if line[:1].isspace() or not line:
                 return None
             self._inside = False
             self.last, self._of_traceback = line, True
@@ -75,7 +77,9 @@ class Fold:
 def reason(last: str, code: int | None) -> str:
     """Why a process ended and what to do, in one line."""
     if not last:
-        ended = f"it was ended by signal {-code}" if code is not None and code < 0 else f"it ended with {code}"
+        ended = (
+            f"it was ended by signal {-code}" if code is not None and code < 0 else f"it ended with {code}"
+        )
         return f"{ended} and said nothing."
     found = _EXCEPTION.match(last)
     if found is None:

@@ -22,7 +22,9 @@ def check_postgres(url: str) -> None:
             version = connection.info.server_version // 10_000
     except psycopg.Error as error:
         why = " ".join(str(error).split())
-        raise StoreError(f"PostgreSQL at DATABASE_URL cannot be used: {why}. Start it, or correct DATABASE_URL.") from None
+        raise StoreError(
+            f"PostgreSQL at DATABASE_URL cannot be used: {why}. Start it, or correct DATABASE_URL."
+        ) from None
     if version < LEAST_POSTGRES:
         raise StoreError(
             f"PostgreSQL at DATABASE_URL is version {version}; Tenantry needs {LEAST_POSTGRES} or later. "
@@ -36,7 +38,9 @@ def check_redis(url: str) -> str | None:
         client: Any = connect(url)
         version = _first(client.info("server"))["redis_version"]
     except (*STORE_ERRORS, ValueError, OSError) as error:
-        raise StoreError(f"Redis at REDIS_URL cannot be used: {error}. Start it, or correct REDIS_URL.") from None
+        raise StoreError(
+            f"Redis at REDIS_URL cannot be used: {error}. Start it, or correct REDIS_URL."
+        ) from None
     if int(version.split(".")[0]) < LEAST_REDIS:
         raise StoreError(
             f"Redis at REDIS_URL is version {version}; Tenantry needs {LEAST_REDIS} or later. "

@@ -83,7 +83,9 @@ class Supervisor:
             wait = 0.5 if time.monotonic() - began > STEADY_SECONDS else min(LONGEST_WAIT, wait * 2)
             if failures < 2:  # the next ones before it ever ran would only repeat it
                 again = f"starting it again in {wait:.1f} s"
-                self._say(f"{label} ended with {child.returncode}; {again}" + (f": {why}" if failures else ""))
+                self._say(
+                    f"{label} ended with {child.returncode}; {again}" + (f": {why}" if failures else "")
+                )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
         log.close()

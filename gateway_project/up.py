@@ -210,8 +210,13 @@ class Installation:
             Process(
                 "worker",
                 [*celery, "worker", "--loglevel", "ERROR", "--pool", "threads", "--concurrency", "2"],
+                {"CELERY_SKIP_CHECKS": "1"},  # Django's: `migrate` made them
             ),
-            Process("beat", [*celery, "beat", "--loglevel", "ERROR", "--schedule", str(self.data / "beat")]),
+            Process(
+                "beat",
+                [*celery, "beat", "--loglevel", "ERROR", "--schedule", str(self.data / "beat")],
+                {"CELERY_LOADER": "gateway_project.beat:BareLoader"},
+            ),
         ]
         if self.sandbox:
             sandbox = [*PYTHON, "-m", "proxy.sandbox", "--port", str(self.sandbox_port)]
@@ -244,8 +249,7 @@ class Installation:
                 say(f"  Still waiting for {', '.join(missing)}. What they say is in {self.data / 'logs'}")
                 waiting = time.monotonic()
         supervisor.settled()
-        running = [os.getpid(), *([self.postgres.pid] if self.postgres and self.postgres.pid else [])]
-        taken = await asyncio.to_thread(memory, running)
+        taken = await asyncio.to_thread(memory, os.getpid())
         say("")
         say(f"  Tenantry is ready after {time.time() - began:.1f} s, with {taken}.")
         for line in greeting(base=base, demo=read_demo(self.data), sandbox=self.sandbox):

@@ -26,6 +26,7 @@ CHORES_EVERY_SECONDS = 2.0
 
 class Command(BaseCommand):
     help = "Drains usage into the ledger, settles the leases of dead processes, replays policy changes."
+    requires_system_checks = ()  # they load every page; `migrate` makes them
     stopping = False
 
     def add_arguments(self, parser: CommandParser) -> None:
