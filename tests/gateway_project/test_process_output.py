@@ -16,6 +16,8 @@ Traceback (most recent call last):
     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 ModuleNotFoundError: No module named 'packaging'"""
 
+MISSING = "No module named 'packaging'. Install again: rm .venv/installed && make up."
+
 
 def shown(text: str) -> list[str]:
     fold = Fold()
@@ -34,7 +36,7 @@ def test_of_a_traceback_only_its_ends_are_shown():
 @pytest.mark.parametrize(
     ("said", "code", "told"),
     [
-        (TRACEBACK, 1, "No module named 'packaging'. Install again: rm .venv/installed && make up."),
+        (TRACEBACK, 1, MISSING),
         (
             "Traceback (most recent call last):\n  x\n"
             "django.core.exceptions.ImproperlyConfigured: SECRET_KEY must be set.",
@@ -42,7 +44,7 @@ def test_of_a_traceback_only_its_ends_are_shown():
             "SECRET_KEY must be set. Change that setting and start again.",
         ),
         ("Traceback (most recent call last):\n  x\nKeyError: 'x'", 1, "KeyError: 'x'."),
-        (f"{TRACEBACK}\nworker: Cold shutdown", 1, "No module named 'packaging'. Install again: rm .venv/installed && make up."),
+        (f"{TRACEBACK}\nworker: Cold shutdown", 1, MISSING),
         ("the disk is full", 2, "the disk is full."),
         ("", -9, "it was ended by signal 9 and said nothing."),
         ("", 3, "it ended with 3 and said nothing."),

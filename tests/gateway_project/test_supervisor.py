@@ -19,10 +19,17 @@ def supervised(*processes, logs):
     return Supervisor(processes, logs=logs, say=lines.append), lines
 
 
+async def until(question) -> None:
+    while not question():  # noqa: ASYNC110 - a file of another process
+        await asyncio.sleep(0.02)
+
+
 async def test_what_cannot_start_ends_everything_with_one_line_and_its_reason(tmp_path):
     tries = tmp_path / "tries"
     broken = python("worker", f"open({str(tries)!r}, 'a').write('x'); import no_such_package")
-    supervisor, lines = supervised(python("web", "import time; time.sleep(600)"), broken, logs=tmp_path / "logs")
+    supervisor, lines = supervised(
+        python("web", "import time; time.sleep(600)"), broken, logs=tmp_path / "logs"
+    )
 
     await asyncio.wait_for(supervisor.run(), 60)
 
@@ -57,12 +64,12 @@ async def test_what_dies_once_everything_was_ready_is_started_again_for_ever(tmp
 
 @pytest.mark.parametrize("settled", [False, True])
 async def test_a_processs_words_are_kept_and_shown_once_everything_is_ready(tmp_path, settled):
-    supervisor, lines = supervised(python("web", "print('hello', flush=True); import time; time.sleep(600)"), logs=tmp_path)
+    talks = python("web", "print('hello', flush=True); import time; time.sleep(600)")
+    supervisor, lines = supervised(talks, logs=tmp_path)
     if settled:
         supervisor.settled()
     running = asyncio.create_task(supervisor.run())
-    while not (tmp_path / "web.log").exists() or "hello" not in (tmp_path / "web.log").read_text():
-        await asyncio.sleep(0.02)
+    await until(lambda: (tmp_path / "web.log").exists() and "hello" in (tmp_path / "web.log").read_text())
     supervisor.stop()
     await asyncio.wait_for(running, 60)
 
