@@ -23,6 +23,7 @@ from gateway_project.server_account import server_account, share_with
 SETTINGS = Path(__file__).with_name("settings.py")
 _LEAST_FREE = 256 * 1024 * 1024
 _PORT_SECONDS = 3.0
+_CHECKED = ("integer", "number", "flag", "choice")
 # What stands in DATA_DIR and is ours.
 _OURS = (
     "secret_key", "demo.json", "up.lock", "postgres.url", "redis.url", "redis.lock", "prepared.json", "beat", "beat.db",
@@ -35,33 +36,32 @@ class UpError(Exception):
 
 
 def check_values() -> None:
-    """Every whole number and switch that the settings read, as they will read it. Raises ImproperlyConfigured."""
-    for reader, name, bounds in _variables(SETTINGS.read_text()):
-        if reader == "integer":
-            env.integer(name, 0, **bounds)
-        elif reader == "flag":
-            env.flag(name)
+    """Every number, switch and choice that the settings read, as they will read it. Raises ImproperlyConfigured."""
+    for reader, arguments, bounds in _variables(SETTINGS.read_text()):
+        if reader in _CHECKED and os.environ.get(str(arguments[0])):
+            getattr(env, reader)(*arguments, **bounds)
     env.flag("DEMO")
 
 
-def _variables(source: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """The calls of `env.integer` and its like in the settings: which, of what variable, with what bounds.
+def _variables(source: str) -> Iterator[tuple[str, list[Any], dict[str, Any]]]:
+    """The calls of `env.integer` and its like in the settings, with what is written there: name, default, bounds.
 
     Read and not imported: to import them is half a second, and is done later by each process.
     """
     for call in ast.walk(ast.parse(source)):
         match call:
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="env"), attr=reader),
-                args=[ast.Constant(value=str(name)), *_],
+                func=ast.Attribute(value=ast.Name(id="env"), attr=reader), args=[ast.Constant(), *_]
             ):
-                bounds = {each.arg: each.value for each in call.keywords if each.arg in ("least", "most")}
-                yield reader, name, {arg: ast.literal_eval(value) for arg, value in bounds.items() if arg}
+                arguments = [each.value if isinstance(each, ast.Constant) else 0 for each in call.args]
+                named = {each.arg: each.value for each in call.keywords if each.arg}
+                bounds = {arg: value.value for arg, value in named.items() if isinstance(value, ast.Constant)}
+                yield reader, arguments, bounds
 
 
 def variable_names() -> list[str]:
     """Every variable that the settings read."""
-    return sorted({name for _, name, _ in _variables(SETTINGS.read_text())})
+    return sorted({str(arguments[0]) for _, arguments, _ in _variables(SETTINGS.read_text())})
 
 
 def open_data_folder(data: Path) -> IO[str]:

@@ -1,7 +1,6 @@
 """Settings by topic. Every value an installation may change is read from the environment here."""
 
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -206,8 +205,8 @@ UPSTREAM_BILL_AUTHORIZATION = env.text(
 UPSTREAM_BILL_ROWS = env.text("UPSTREAM_BILL_ROWS", "data")
 UPSTREAM_BILL_FIELDS = dict(pair.split("=", 1) for pair in env.words("UPSTREAM_BILL_FIELDS") if "=" in pair)
 # A day and model agrees with the ledger within the larger of the two.
-BILL_TOLERANCE_USD = Decimal(env.text("BILL_TOLERANCE_USD", "0.10"))
-BILL_TOLERANCE_PERCENT = Decimal(env.text("BILL_TOLERANCE_PERCENT", "1"))
+BILL_TOLERANCE_USD = env.number("BILL_TOLERANCE_USD", "0.10")
+BILL_TOLERANCE_PERCENT = env.number("BILL_TOLERANCE_PERCENT", "1")
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
 BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
 # How long a conversation stays with its model although a cheaper one is due: no prompt cache lives longer.
@@ -215,7 +214,7 @@ CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
 
 # --- Logs and metrics ---
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
-ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
+ACCESS_LOG = float(env.number("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
@@ -232,10 +231,13 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": env.text("LOG_FORMAT", "text"),
+            "formatter": env.choice("LOG_FORMAT", "text", "json"),
         },
     },
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("LOG_LEVEL", "WARNING", "DEBUG", "INFO", "ERROR", "CRITICAL"),
+    },
 }
 
 # --- Webhooks and mail ---

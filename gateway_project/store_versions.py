@@ -21,9 +21,9 @@ def check_postgres(url: str) -> None:
         with psycopg.connect(url, connect_timeout=5) as connection:
             version = connection.info.server_version // 10_000
     except psycopg.Error as error:
-        why = " ".join(str(error).split())
+        why = _sentence(error)
         raise StoreError(
-            f"PostgreSQL at DATABASE_URL cannot be used: {why}. Start it, or correct DATABASE_URL."
+            f"PostgreSQL at DATABASE_URL cannot be used: {why} Start it, or correct DATABASE_URL."
         ) from None
     if version < LEAST_POSTGRES:
         raise StoreError(
@@ -39,7 +39,7 @@ def check_redis(url: str) -> str | None:
         version = _first(client.info("server"))["redis_version"]
     except (*STORE_ERRORS, ValueError, OSError) as error:
         raise StoreError(
-            f"Redis at REDIS_URL cannot be used: {error}. Start it, or correct REDIS_URL."
+            f"Redis at REDIS_URL cannot be used: {_sentence(error)} Start it, or correct REDIS_URL."
         ) from None
     if int(version.split(".")[0]) < LEAST_REDIS:
         raise StoreError(
@@ -56,6 +56,10 @@ def check_redis(url: str) -> str | None:
             "Set maxmemory-policy noeviction."
         )
     return None
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".?") + "."
 
 
 def _first(answer: Any, of: str = "redis_version") -> Any:

@@ -49,15 +49,18 @@ def main() -> None:
     except (UpError, EmbeddedServiceError, ImproperlyConfigured) as error:
         sys.exit(f"make up: {error}")
     failure: str | None = None
+    ran = False
     try:
         installation.prepare()
+        ran = True
         failure = asyncio.run(installation.run(began))
     except (UpError, EmbeddedServiceError) as error:
         failure = str(error)
     finally:
         installation.stop_services()
         lock.close()
-    say("All processes have ended; the data stays in " + str(data))
+    if ran:
+        say("All processes have ended; the data stays in " + str(data))
     if failure:
         sys.exit(f"make up: {failure}")
 

@@ -32,6 +32,8 @@ def mode(path: Path) -> int:
         ("WEB_WORKERS", "two", "WEB_WORKERS must be a whole number from 1 to 256, not 'two'."),
         ("METER_SHARDS", "0", "METER_SHARDS must be a whole number from 1 to 16384, not '0'."),
         ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE must be a whole number, 1 or more, not '0'."),
+        ("ACCESS_LOG", "lots", "ACCESS_LOG must be a number, 0 or more, not 'lots'."),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be text or json, not 'xml'."),
         ("DEMO", "maybe", "DEMO must be 1 or 0, not 'maybe'."),
         ("HTTPS", "perhaps", "HTTPS must be 1 or 0, not 'perhaps'."),
     ],
