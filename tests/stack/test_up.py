@@ -29,6 +29,7 @@ class Up:
 
     def start(self, **environment: str) -> "subprocess.Popen[bytes]":
         given = {name: value for name, value in os.environ.items() if name not in OURS}
+        given["PYTHONDONTWRITEBYTECODE"] = ""  # compiled once, and not by every process of every test
         given |= {"DATA_DIR": str(self.home / "data"), "PORT": str(self.port), "DEMO": "0"} | environment
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
@@ -83,7 +84,7 @@ def test_ready_means_that_every_process_has_said_so(up):
 
 
 def test_a_process_that_cannot_start_ends_it_with_its_reason_and_nothing_stays(up):
-    code = up.start(CELERY_BROKER_URL="nonsense://127.0.0.1").wait(180)
+    code = up.start(CELERY_BROKER_URL="nonsense://127.0.0.1").wait(600)
 
     said = up.log.read_text()
     assert code == 1
