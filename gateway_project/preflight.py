@@ -26,8 +26,8 @@ _PORT_SECONDS = 3.0
 _CHECKED = ("integer", "number", "flag", "choice")
 # What stands in DATA_DIR and is ours.
 _OURS = (
-    "secret_key", "demo.json", "up.lock", "postgres.url", "redis.url", "redis.lock", "prepared.json", "beat", "beat.db",
-    "redis", "metrics", "logs",
+    "secret_key", "demo.json", "up.lock", "postgres.url", "redis.url", "redis.lock", "prepared.json", "settings.seen",
+    "beat", "beat.db", "beat.dat", "beat.bak", "beat.dir", "redis", "metrics", "logs",
 )  # fmt: skip
 
 

@@ -16,22 +16,22 @@ def socket_below(folder: Path, name: str) -> Path:
 
 
 def private_folder(folder: Path, *, owner: int | None = None) -> Path:
-    """A short folder that stands for `folder`: always the same one, made if need be, for `owner` or this user alone.
+    """A short folder that stands for `folder`, made if need be: for `owner`, or else this user, alone.
 
-    Raises OSError when its name is taken by a folder that others may enter.
+    Always the same one, unless somebody else has put something of that name there.
     """
     user = os.getuid() if owner is None else owner
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    short = _runtime_folder(shared=user != os.getuid()) / f"tenantry-{user}-{digest}"
+    runtime = _runtime_folder(shared=user != os.getuid())
+    short = runtime / f"tenantry-{user}-{digest}"
     try:
         short.mkdir(mode=_PRIVATE)
     except FileExistsError:
-        pass
-    else:
-        os.chown(short, user, -1)
-    found = short.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
-        raise PermissionError(f"{short} is there and is not its user's alone: remove it, and start again.")
+        found = short.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o077:
+            return short
+        short = Path(tempfile.mkdtemp(prefix="tenantry-", dir=runtime))
+    os.chown(short, user, -1)
     return short
 
 

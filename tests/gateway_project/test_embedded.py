@@ -100,12 +100,10 @@ def test_a_server_that_trusted_everybody_does_so_no_longer(home):
     with postgres_on(home) as (_, url):
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
-            [rules] = connection.execute(
-                "SELECT array_agg(DISTINCT auth_method) FROM pg_hba_file_rules"
-            ).fetchone()
+            rules = connection.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall()
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(url.replace(str(urlsplit(url).password), ""))
-    assert rules == ["scram-sha-256"]
+    assert rules == [("scram-sha-256",)]
 
 
 @as_root
@@ -219,32 +217,40 @@ def test_the_append_only_file_is_its_owners_alone(home):
     assert stat.S_IMODE((home / "redis.lock").stat().st_mode) & 0o022 == 0
 
 
-def test_a_short_folder_for_sockets_is_private(tmp_path, monkeypatch):
+@pytest.fixture
+def deep(tmp_path, monkeypatch):
+    """A folder too deep for a socket, and a runtime folder of our own."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     tmp_path.chmod(0o700)
-    deep = tmp_path / ("x" * 120)
+    return tmp_path / ("x" * 120)
 
+
+def test_a_short_folder_for_sockets_is_private_and_always_the_same(deep):
     folder = private_folder(deep)
 
-    assert folder.parent == tmp_path
+    assert folder.parent == deep.parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert socket_below(deep, "redis.sock").parent == folder
-    folder.chmod(0o777)
-    with pytest.raises(PermissionError, match="remove it"):
-        private_folder(deep)
+    assert socket_below(deep, "redis.sock").parent == private_folder(deep) == folder
 
 
-def test_a_planted_link_is_no_short_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    tmp_path.chmod(0o700)
-    deep = tmp_path / ("x" * 120)
+def test_a_short_folder_that_others_may_enter_is_not_used(deep):
+    open_one = private_folder(deep)
+    open_one.chmod(0o777)
+
     folder = private_folder(deep)
-    folder.rmdir()
-    (tmp_path / "theirs").mkdir(mode=0o700)
-    folder.symlink_to(tmp_path / "theirs")
 
-    with pytest.raises(PermissionError):
-        private_folder(deep)
+    assert folder != open_one
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_planted_link_is_not_followed(deep):
+    theirs = deep.parent / "theirs"
+    theirs.mkdir(mode=0o700)
+    link = private_folder(deep)
+    link.rmdir()
+    link.symlink_to(theirs)
+
+    assert private_folder(deep).resolve() != theirs
 
 
 @as_root

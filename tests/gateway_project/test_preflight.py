@@ -5,8 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -143,7 +143,7 @@ def test_an_installation_of_somebody_else_is_left_alone(tmp_path):
 
 
 def test_a_disk_without_room_is_named(tmp_path, monkeypatch):
-    full = namedtuple("usage", "total used free")(10**9, 10**9, 20 * 2**20)
+    full = SimpleNamespace(total=10**9, used=10**9, free=20 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
 
     with pytest.raises(UpError, match="Only 20 MB are free"):

@@ -49,7 +49,7 @@ async def test_what_dies_once_everything_was_ready_is_started_again_for_ever(tmp
     supervisor.settled()
     running = asyncio.create_task(supervisor.run())
 
-    seen = set()
+    seen: set[int] = set()
     while len(seen) <= MOST_FAILURES:
         await asyncio.sleep(0.02)
         process = supervisor.running.get("web")
