@@ -5,7 +5,6 @@ The time is Redis' own, so the clocks of several machines need not agree.
 
 import contextlib
 import os
-import secrets
 import socket
 import threading
 import time
@@ -45,9 +44,7 @@ class Presence:
     """One process's: `beat` whenever it has done a turn of its work, `leave` when it ends orderly."""
 
     def __init__(self, kind: str) -> None:
-        self._member = (
-            f"{kind} {socket.gethostname()} {os.getpid()} {int(time.time())} {secrets.token_hex(4)}"
-        )
+        self._member = f"{kind} {socket.gethostname()} {os.getpid()} {int(time.time())} {_run()}"
         self._due = 0.0
 
     def beat(self) -> None:
@@ -87,13 +84,18 @@ class BeatingThread:
                 return
 
 
+def _run() -> str:
+    """Which run of `make up` this is part of; elsewhere all are of one. What a killed run left does not count."""
+    return os.environ.get("UP_RUN", "-")
+
+
 def silence() -> dict[str, list[float]]:
     """For each kind, how many seconds ago each of its processes was last heard of. Raises what the store raises."""
     now, pairs = _store().eval(_LOOK, 1, PROCESSES)
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for member, score in zip(pairs[::2], pairs[1::2], strict=True):
-        kind = member.decode().partition(" ")[0]
-        if kind in seconds:
+        kind, *_, run = member.decode().split(" ")
+        if kind in seconds and run == _run():
             seconds[kind].append(max(0.0, float(now) - float(score)))
     return seconds
 

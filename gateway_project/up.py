@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -128,6 +129,7 @@ class Installation:
     def _set_environment(self) -> None:
         os.environ["DATA_DIR"] = str(self.data)
         os.environ["PORT"] = str(self.port)
+        os.environ["UP_RUN"] = secrets.token_hex(8)
         if not os.environ.get("SECRET_KEY"):
             os.environ["SECRET_KEY"] = secret_key(self.data)
         os.environ.setdefault("STATIC_FROM_APPS", "1")

@@ -51,6 +51,15 @@ def test_who_ends_orderly_is_missing_at_once(redis_server):
     assert process_states()["worker"] == "missing"
 
 
+def test_what_a_killed_run_left_does_not_count_for_the_next(redis_server, monkeypatch):
+    monkeypatch.setenv("UP_RUN", "killed")
+    Presence("worker").beat()
+
+    monkeypatch.setenv("UP_RUN", "next")
+
+    assert process_states()["worker"] == "missing"
+
+
 def test_as_many_web_processes_are_wanted_as_are_set(all_run, settings):
     settings.WEB_WORKERS = 2
     assert process_states()["web"] == "missing"
