@@ -12,6 +12,8 @@ WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 help: ## list what make can do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
+# When it began, so that what is said at the end counts the installation too.
+up: export BEGAN := $(shell date +%s)
 up: .venv/installed ## install and start everything on this machine
 	@exec $(PY) -m gateway_project.up
 
@@ -52,11 +54,9 @@ format: .venv/installed-dev ## mend what can be mended by itself
 	@$(PYTHON) -m venv .venv
 
 .venv/installed: requirements/base.txt | .venv/bin/python
-	@echo "  Installing (a minute or so, once) …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@$(PY) requirements/install.py base
 	@touch $@
 
 .venv/installed-dev: requirements/dev.txt .venv/installed
-	@echo "  Installing what tests and checks need …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) requirements/install.py dev
 	@touch $@

@@ -60,11 +60,14 @@ def _line(name: str, rounds: list[tuple[float, float]]) -> tuple[object, ...]:
 def _stores() -> Iterator[dict[str, str]]:
     """PostgreSQL as it comes (fsync on) and Redis with its port, both of their own."""
     sys.path.insert(0, str(HOME))
-    from gateway_project.server.embedded import redis_command, start_postgres, stop_postgres
+    from gateway_project.embedded_postgres import EmbeddedPostgres
+    from gateway_project.server.embedded import redis_command
 
     home = Path(tempfile.mkdtemp(prefix="tenantry-bench-", dir="/tmp"))
     home.chmod(0o755)
-    url, socket = start_postgres(home / "postgres"), home / f"redis-{free_port()}.sock"
+    postgres, socket = EmbeddedPostgres(home), home / f"redis-{free_port()}.sock"
+    postgres.launch()
+    url = postgres.wait_until_ready()
     redis = subprocess.Popen(redis_command(home / "redis", socket), stdout=subprocess.DEVNULL)
     try:
         yield {
@@ -74,8 +77,7 @@ def _stores() -> Iterator[dict[str, str]]:
     finally:
         redis.terminate()
         redis.wait(15)
-        stop_postgres(home / "postgres")
-        time.sleep(1)
+        postgres.stop()
         shutil.rmtree(home, ignore_errors=True)
 
 

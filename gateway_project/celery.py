@@ -1,10 +1,23 @@
 """The Celery application. Tasks are found in each app's `tasks.py`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import worker_ready, worker_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 app = Celery("tenantry")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]  # Celery carries no types
+def _say_that_it_works(sender: Any, **of_the_signal: Any) -> None:
+    """The worker takes tasks: from here on it says so, on the timer of its own loop."""
+    from gateway_project.presence import EVERY_SECONDS, Presence
+
+    presence = Presence("worker")
+    presence.beat()
+    sender.timer.call_repeatedly(EVERY_SECONDS, presence.beat)
+    worker_shutdown.connect(lambda **_: presence.leave(), weak=False)

@@ -10,6 +10,7 @@ from gateway_project.ground.breaker_board import breaker_states
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag
+from gateway_project.presence import process_states
 
 _migrated = False
 
@@ -19,13 +20,19 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when PostgreSQL is there and migrated and the meter is open; else 503. Says which, nothing more."""
-    checks = {"postgresql": _postgresql(), "redis": _redis()}
-    ready = all(state == "ok" for state in checks.values())
-    return JsonResponse(
-        {"status": "ok" if ready else "unavailable", **checks, "breakers": breaker_states()},
-        status=200 if ready else 503,
-    )
+    status, checks = readiness()
+    return JsonResponse(checks, status=status)
+
+
+def readiness() -> tuple[int, dict[str, str]]:
+    """200 when PostgreSQL is there and migrated and the meter is open; else 503. Says which, and who runs.
+
+    A missing ledger, worker or beat is no reason to send tenants away: their calls are answered, and what those
+    processes owe is done when they are back. Who may not know more than this reads it too.
+    """
+    stores = {"postgresql": _postgresql(), "redis": _redis()}
+    ready = all(state == "ok" for state in stores.values())
+    return 200 if ready else 503, {"status": "ok" if ready else "unavailable", **stores, **process_states()}
 
 
 def _postgresql() -> str:

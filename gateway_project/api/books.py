@@ -13,7 +13,6 @@ from rest_framework.request import Request
 from billing.ledger.adjustments import AlreadyBooked, book
 from billing.models import Adjustment, Statement
 from billing.statements.csv_file import statement_csv
-from billing.statements.pdf import statement_pdf
 from gateway_project.api.serializers import Pages, Strict
 from tenants.models import Tenant
 
@@ -45,6 +44,8 @@ class StatementViewSet(viewsets.ReadOnlyModelViewSet[Statement]):
     def pdf(self, request: Request, pk: str | None = None) -> HttpResponse:
         """As a page to be sent."""
         statement = self.get_object()
+        from billing.statements.pdf import statement_pdf  # 20 MB: for who asks for one
+
         return _file(statement, statement_pdf(statement), "pdf", "application/pdf")
 
 

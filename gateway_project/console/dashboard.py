@@ -33,6 +33,7 @@ from gateway_project.console.first_steps import first_call, first_steps
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.charts import Point, bars_by_day
 from gateway_project.ground.breaker_board import breaker_states
+from gateway_project.presence import process_states
 from tenants.models import Tenant, TenantStatus
 from tenants.policy import BudgetMode
 from tenants.spend import budget, period_start
@@ -289,7 +290,22 @@ def _attention_tiles(near: int) -> list[Tile]:
             level="high" if breakers else "fine",
             link=reverse("admin:routing_model_changelist"),
         ),
+        _process_tile(),
     ]
+
+
+def _process_tile() -> Tile:
+    """Web, ledger, worker and beat: who has not been heard of lately."""
+    states = process_states()
+    missing = [kind for kind, state in states.items() if state != "ok"]
+    if "unknown" in states.values():
+        return Tile("Processes", "unknown", "Redis does not answer", level="high")
+    return Tile(
+        "Processes",
+        f"{len(states) - len(missing)} of {len(states)}",
+        f"no {' and no '.join(missing)} is heard of" if missing else f"{', '.join(states)} run",
+        level="high" if missing else "fine",
+    )
 
 
 def _chart(days: list[Totals], field: str, *, title: str) -> SafeString:

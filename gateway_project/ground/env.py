@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -11,14 +12,47 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "") or default
 
 
-def integer(name: str, default: int) -> int:
-    value = os.environ.get(name, "")
+def integer(name: str, default: int, *, least: int | None = None, most: int | None = None) -> int:
+    value = os.environ.get(name, "").strip()
     if not value:
         return default
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+        number = None
+    too_small = number is None or (least is not None and number < least)
+    if number is None or too_small or (most is not None and number > most):
+        raise ImproperlyConfigured(f"{name} must be a whole number{_range(least, most)}, not {value!r}.")
+    return number
+
+
+def _range(least: int | None, most: int | None) -> str:
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    if least is not None:
+        return f", {least} or more"
+    return f", {most} or less" if most is not None else ""
+
+
+def number(name: str, default: str, *, least: int = 0) -> Decimal:
+    """A decimal number, `least` or more."""
+    value = text(name, default).strip()
+    try:
+        found = Decimal(value)
+    except InvalidOperation:
+        found = None
+    if found is None or not found.is_finite() or found < least:
+        raise ImproperlyConfigured(f"{name} must be a number, {least} or more, not {value!r}.")
+    return found
+
+
+def choice(name: str, default: str, *others: str) -> str:
+    """One of these words."""
+    value = text(name, default).strip()
+    if value not in (default, *others):
+        allowed = " or ".join((default, *others))
+        raise ImproperlyConfigured(f"{name} must be {allowed}, not {value!r}.")
+    return value
 
 
 def flag(name: str, default: bool = False) -> bool:

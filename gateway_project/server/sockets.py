@@ -1,15 +1,55 @@
-"""Unix sockets below DATA_DIR."""
+"""Unix sockets: below DATA_DIR, or, where that path is too long for the kernel, in a short private folder."""
 
 import hashlib
+import os
+import stat
+import tempfile
 from pathlib import Path
 
-LONGEST = 100  # the kernel takes 107 bytes
+LONGEST = 100  # bytes; Linux takes 107, macOS 103
+_PRIVATE = 0o700
 
 
 def socket_below(folder: Path, name: str) -> Path:
-    """`folder/name`, or a name of its own below /tmp where that path is too long for the kernel."""
-    path = folder / name
-    if len(str(path)) <= LONGEST:
-        return path
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    return Path("/tmp") / f"tenantry-{digest}-{name}"  # noqa: S108 - the digest is of a private path
+    """Where the socket `name` of `folder` is. The folder that holds it is nobody else's to enter."""
+    return folder / name if fits(folder, name) else private_folder(folder) / name
+
+
+def private_folder(folder: Path, *, owner: int | None = None) -> Path:
+    """A short folder that stands for `folder`, made if need be: for `owner`, or else this user, alone.
+
+    Always the same one, unless somebody else has put something of that name there.
+    """
+    user = os.getuid() if owner is None else owner
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    runtime = _runtime_folder(shared=user != os.getuid())
+    short = runtime / f"tenantry-{user}-{digest}"
+    try:
+        short.mkdir(mode=_PRIVATE)
+    except FileExistsError:
+        found = short.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o077:
+            return short
+        short = Path(tempfile.mkdtemp(prefix="tenantry-", dir=runtime))
+    os.chown(short, user, -1)
+    return short
+
+
+def fits(folder: Path, name: str) -> bool:
+    """Whether the kernel takes this address, and PostgreSQL's clients do."""
+    # A comma separates hosts in PostgreSQL's addresses.
+    return len(os.fsencode(folder / name)) <= LONGEST and "," not in str(folder)
+
+
+def _runtime_folder(*, shared: bool) -> Path:
+    """One that nobody else may write to; `shared`, which all may enter. /tmp keeps others from removing ours."""
+    given = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
+    for candidate in (given, Path("/run")):
+        try:
+            found = candidate.stat()
+        except OSError:
+            continue
+        private = found.st_uid == os.getuid() and not found.st_mode & 0o022
+        if private and (found.st_mode & 0o001 or not shared):
+            return candidate
+    return Path(tempfile.gettempdir())

@@ -10,6 +10,7 @@ from billing import meter
 from billing.ledger import refusal_counts
 from billing.meter import heartbeat
 from billing.meter.errors import MeteringUnavailable
+from gateway_project.presence import BeatingThread
 from proxy import background, telemetry, tracing
 from proxy.upstream.client import close_all
 
@@ -31,10 +32,13 @@ async def lifespan(
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
     beating = asyncio.create_task(_beat())
+    presence = BeatingThread("web")
+    presence.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await background.finish(seconds=LAST_SECONDS)
     beating.cancel()
+    await asyncio.to_thread(presence.stop)
     telemetry.flush()
     await refusal_counts.flush()
     await close_all()

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway_project.server.embedded import redis_command, stop_postgres
+from gateway_project.embedded_postgres import EmbeddedPostgres
+from gateway_project.server.embedded import redis_command
 from gateway_project.server.supervisor import Process, Supervisor
 from tests.chaos.installation import Gateway
 from tests.redis_cluster import Cluster, running_cluster
 from tests.sandbox import free_port, running_sandbox, wait_for_port
-from tests.stack.conftest import HOME, wait_until_ready
+from tests.stack.conftest import wait_until_ready
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _PYTHON = (sys.executable, "-W", "ignore")
@@ -48,9 +49,11 @@ def running_hosts() -> Iterator[Hosts]:
     journal, ports = home / "journal.jsonl", [free_port(), free_port()]
     with contextlib.ExitStack() as running:
         running.callback(shutil.rmtree, home, ignore_errors=True)
-        running.callback(stop_postgres, home / "postgres")
+        postgres = EmbeddedPostgres(home)
+        running.callback(postgres.stop)
+        postgres.launch()
         environment = {name: value for name, value in os.environ.items() if name not in _OURS} | {
-            "DATABASE_URL": _postgres(home / "postgres"),
+            "DATABASE_URL": postgres.wait_until_ready(),
             "CACHE_URL": running.enter_context(_single_redis(home)),
             "CELERY_BROKER_URL": running.enter_context(_rabbitmq(home / "rabbitmq")),
             "EZAI_BASE_URL": running.enter_context(running_sandbox(journal)),
@@ -64,7 +67,7 @@ def running_hosts() -> Iterator[Hosts]:
         cluster = running.enter_context(running_cluster(home))
         environment["REDIS_URL"] = cluster.url
         urls = [f"http://127.0.0.1:{port}" for port in ports]
-        supervisor = Supervisor(_processes(ports, home, environment), say=_log(home))
+        supervisor = Supervisor(_processes(ports, home, environment), logs=home / "logs", say=_log(home))
         hosts = Hosts(
             url=urls[0], home=home, journal=journal, environment=environment, urls=urls, supervisor=supervisor,
             cluster=cluster,
@@ -80,16 +83,6 @@ def running_hosts() -> Iterator[Hosts]:
 class _Alive:
     def poll(self) -> None:
         return None
-
-
-def _postgres(folder: Path) -> str:
-    """Its URL. Started by another process: this one's server, the suite's, is of the same wheel."""
-    code = "import sys, pathlib; from gateway_project.server.embedded import start_postgres as start; "
-    code += "print(start(pathlib.Path(sys.argv[1])))"
-    done = subprocess.run(
-        [*_PYTHON, "-c", code, str(folder)], cwd=HOME, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def _log(home: Path) -> Callable[[str], None]:

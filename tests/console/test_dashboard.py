@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from billing.ledger.histogram import histogram
 from billing.models import DailyVerdict
+from gateway_project.presence import Presence
 from tests.factories import DailyUsageFactory, DriftReportFactory, TenantFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db
@@ -128,3 +129,13 @@ def test_the_dashboard_never_reads_the_ledger(staff):
 
     assert not [query for query in captured if "usagerecord" in query["sql"]]
     assert len(captured) < 15
+
+
+def test_the_processes_that_are_not_heard_of_are_named(staff, redis_server):
+    for kind in ("web", "ledger", "worker"):
+        Presence(kind).beat()
+
+    processes = tile(staff.get(reverse("admin:index")), "Processes")
+
+    assert (processes.value, processes.level) == ("3 of 4", "high")
+    assert processes.note == "no beat is heard of"

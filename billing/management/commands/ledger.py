@@ -16,6 +16,7 @@ from billing.meter import heartbeat
 from billing.meter.reaper import Reaper
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.policy_changes import replay_policy_changes
+from gateway_project.presence import Presence
 
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.05
@@ -26,6 +27,7 @@ CHORES_EVERY_SECONDS = 2.0
 
 class Command(BaseCommand):
     help = "Drains usage into the ledger, settles the leases of dead processes, replays policy changes."
+    requires_system_checks = ()  # they load every page; `migrate` makes them
     stopping = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,9 +39,11 @@ class Command(BaseCommand):
         self.drain: Drain | None = None
         self.runner = asyncio.Runner()
         self.reaper = Reaper()
+        presence = Presence("ledger")
         chores_at, wait = 0.0, IDLE_SECONDS
         while not self.stopping:
             try:
+                presence.beat()
                 if time.monotonic() >= chores_at:
                     self.runner.run(chores(self.reaper))
                     replay_policy_changes()
@@ -58,6 +62,7 @@ class Command(BaseCommand):
                 self.drain, wait = None, min(5.0, wait * 2)
                 logger.warning("ledger waits %.1f s: %s", wait, error)
             time.sleep(wait)
+        presence.leave()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

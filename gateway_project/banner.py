@@ -1,0 +1,75 @@
+"""What `make up` prints when everything is ready, and how it knows."""
+
+import contextlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_CURL = """\
+  curl -i {base}/v1/messages \\
+    -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' \\
+    -H 'content-type: application/json' \\
+    -d '{{"model":"claude-sonnet-4-20250514","max_tokens":100,"messages":[{{"role":"user","content":"Hello"}}]}}'
+"""
+
+
+def say(line: str) -> None:
+    """A terminal that was closed is no reason to end in the middle of something."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
+
+
+def who_is_missing(base: str) -> list[str]:
+    """What has not said yet that it is ready, by `/readyz`; `web` while nobody answers there."""
+    try:
+        with urllib.request.urlopen(f"{base}/readyz", timeout=2) as answer:  # noqa: S310 - our own loopback address
+            said = json.load(answer)
+    except urllib.error.HTTPError as error:
+        said = json.load(error)
+    except (OSError, ValueError):
+        return ["web"]
+    return [name for name, state in said.items() if state != "ok" and name != "status"]
+
+
+def greeting(*, base: str, demo: dict[str, Any], sandbox: bool) -> Iterable[str]:
+    """Where to go with what password and key."""
+    if sandbox:
+        yield ""
+        yield "  *** SANDBOX: no EZAI_API_KEY is set. Answers come from a stand-in and cost nothing. ***"
+    yield ""
+    yield f"  Console  {base}/admin/   user admin   password {demo.get('password', '(yours)')}"
+    if "portal" in demo:
+        yield f"  Portal   {base}/portal/  user portal  password {demo['portal']}"
+    yield f"  API      {base}/api/docs/"
+    for slug, key in demo.get("keys", {}).items():
+        yield f"  Key      {slug:<12} {key}"
+    if key := demo.get("keys", {}).get("acme-corp"):
+        yield ""
+        yield "  Try it:"
+        yield ""
+        yield _CURL.format(base=base, key=key)
+
+
+def memory(pid: int) -> str:
+    """What this process and all below it take; pages they share are counted once, where the system tells."""
+    total, count, proportional = 0, 0, True
+    first = psutil.Process(pid)
+    for process in (first, *first.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            taken = process.memory_full_info()
+            proportional = proportional and hasattr(taken, "pss")
+            total += getattr(taken, "pss", taken.rss)
+            count += 1
+    return f"{total // 2**20} MB in {count} processes" + (
+        "" if proportional else ", shared pages counted again"
+    )
+
+
+def read_demo(data: Path) -> dict[str, Any]:
+    file = data / "demo.json"
+    return dict(json.loads(file.read_text())) if file.exists() else {}

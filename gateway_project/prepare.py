@@ -1,0 +1,89 @@
+"""`python -m gateway_project.prepare`: the schema migrated and the first rows there. Run by `make up`, and ended then.
+
+A process of its own: Django would stay in the memory of `make up` for as long as it runs.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gateway_project.ground import env
+from gateway_project.server.embedded import write_private
+
+
+def main() -> None:
+    import django
+
+    data = Path(os.environ["DATA_DIR"])
+    file = data / "demo.json"
+    demo: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    with_demo = env.flag("DEMO", default=True)
+    django.setup()
+    _step("Migrating the database", _migrate)
+    title = "Seeding the demo" if with_demo else "Seeding models, prices and tiers"
+    _step(title, lambda: _seed_demo(demo) if with_demo else _seed_basics(demo))
+    write_private(file, json.dumps(demo))
+
+
+def _step(title: str, work: Callable[[], None]) -> None:
+    began = time.monotonic()
+    print(f"  {title} … ", end="", flush=True)
+    work()
+    print(f"{time.monotonic() - began:.1f} s", flush=True)
+
+
+def _migrate() -> None:
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0, interactive=False)
+    _open_meter()
+
+
+def _open_meter() -> None:
+    """Where nothing was ever booked nothing can have been lost: no worker has to be waited for."""
+    from billing.models import UsageRecord
+    from gateway_project.ground.redis_client import store
+    from gateway_project.ground.redis_keys import every_tag
+
+    if not UsageRecord.objects.exists():
+        for tag in every_tag():
+            store().hsetnx(f"{tag}:shard", "opens_ms", 0)
+            store().hsetnx(f"{tag}:shard", "epoch", secrets.token_hex(16))
+
+
+def _seed_demo(demo: dict[str, Any]) -> None:
+    from billing.demo.tenants import seed_demo
+    from billing.demo.usage import seed_portal, seed_usage
+
+    demo["keys"] = seed_demo(demo.get("keys", {}))
+    if "portal" not in demo:
+        seed_usage()
+        demo["portal"] = secrets.token_urlsafe(12)
+        seed_portal(demo["portal"])
+    _make_admin(demo)
+
+
+def _seed_basics(demo: dict[str, Any]) -> None:
+    """A catalogue to begin with and nobody in it; the dashboard says what to do next."""
+    from billing.demo.tenants import seed_basics
+
+    seed_basics()
+    _make_admin(demo)
+
+
+def _make_admin(demo: dict[str, Any]) -> None:
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model().objects
+    if users.filter(username="admin").exists():
+        return
+    demo["password"] = secrets.token_urlsafe(12)
+    users.create_superuser("admin", password=demo["password"])
+
+
+if __name__ == "__main__":
+    main()

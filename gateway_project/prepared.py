@@ -1,0 +1,73 @@
+"""Whether the last start already did everything there is to prepare: then Django need not be loaded to find out."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from gateway_project.ground import env
+from gateway_project.server.embedded import write_private
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_APPLIED = (
+    "SELECT coalesce(md5(string_agg(app || '.' || name, ' ' ORDER BY app, name)), '') FROM django_migrations"
+)
+_LIVE = "SELECT count(*) FROM tenants_apikey WHERE revoked_at IS NULL AND digest = ANY(%s)"
+
+
+def is_prepared(data: Path, database_url: str) -> bool:
+    """The same code, the same migrations in this very database, and demo keys that still work."""
+    try:
+        noted = json.loads((data / "prepared.json").read_text())
+        demo = json.loads((data / "demo.json").read_text())
+        return bool(noted == _facts(database_url)) and _keys_work(demo.get("keys", {}), database_url)
+    except (OSError, ValueError, psycopg.Error):
+        return False
+
+
+def note_prepared(data: Path, database_url: str) -> None:
+    write_private(data / "prepared.json", json.dumps(_facts(database_url)))
+
+
+def _facts(database_url: str) -> dict[str, Any]:
+    with psycopg.connect(database_url, connect_timeout=5) as connection:
+        [applied] = connection.execute(_APPLIED).fetchone() or [""]
+    return {"code": _code(), "applied": applied, "demo": env.flag("DEMO", default=True)}
+
+
+def _code() -> str:
+    """What decides which migrations and first rows there are: ours, and the versions of everybody else's."""
+    files = [BASE_DIR / "requirements" / "base.txt", *BASE_DIR.glob("gateway_project/demo*.py")]
+    files += BASE_DIR.glob("*/migrations/*.py")
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(BASE_DIR)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _keys_work(keys: dict[str, str], database_url: str) -> bool:
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in keys.values()]
+    with psycopg.connect(database_url, connect_timeout=5) as connection:
+        [live] = connection.execute(_LIVE, [digests]).fetchone() or [0]
+    return bool(live == len(keys))
+
+
+def settings_changed(data: Path, names: list[str]) -> bool:
+    """Whether a variable that the settings read, or they themselves, are not as they were at the last good start."""
+    try:
+        return (data / "settings.seen").read_text() != _seen(names)
+    except OSError:
+        return True
+
+
+def note_settings(data: Path, names: list[str]) -> None:
+    write_private(data / "settings.seen", _seen(names))
+
+
+def _seen(names: list[str]) -> str:
+    values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in names)
+    source = (BASE_DIR / "gateway_project" / "settings.py").read_bytes()
+    return hashlib.sha256(values.encode() + source).hexdigest()

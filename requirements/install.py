@@ -1,0 +1,103 @@
+"""Installs a lock file into this environment and says how far it is: `python requirements/install.py base`.
+
+On a terminal one line that changes; elsewhere a line now and then. All that pip says is kept in the environment.
+"""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_COLLECTING = re.compile(r"^Collecting ([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)")
+_PRESENT = re.compile(r"^Requirement already satisfied: ")
+_QUIET_SECONDS = 10.0
+_NETWORK = (
+    "Connection",
+    "Temporary failure in name resolution",
+    "Max retries",
+    "timed out",
+    "No matching distribution",
+)
+
+
+class Progress:
+    """One line, as far as it is."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._said = time.monotonic()
+        self._width = 0
+
+    def show(self, line: str, *, last: bool = False) -> None:
+        if self._terminal:
+            print(f"\r  {line:<{self._width}}", end="\n" if last else "", flush=True)
+            self._width = len(line)
+        elif last or time.monotonic() - self._said > _QUIET_SECONDS:
+            self._said = time.monotonic()
+            print(f"  {line}", flush=True)
+
+
+def main(name: str) -> int:
+    lock = HERE / f"{name}.txt"
+    total = len(_PINNED.findall(lock.read_text()))
+    progress = Progress()
+    print(f"  Installing {total} packages, once …", flush=True)
+    began = time.monotonic()
+    log = Path(sys.prefix) / f"install-{name}.log"
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    command += ["--progress-bar", "off", "--require-hashes", "-r", str(lock)]
+    options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with log.open("w") as out, subprocess.Popen(command, **options) as pip:  # noqa: S603 - pip
+        assert pip.stdout is not None
+        done = 0
+        unpacked = threading.Event()
+        for line in pip.stdout:
+            out.write(line)
+            if found := _COLLECTING.match(line):
+                done += 1
+                progress.show(f"Fetching {done} of {total}: {found[1]} {found[2]}")
+            elif _PRESENT.match(line):
+                done += 1
+            elif line.startswith("Installing collected packages:"):
+                threading.Thread(
+                    target=_count, args=(progress, line.count(",") + 1, unpacked), daemon=True
+                ).start()
+        unpacked.set()
+    if pip.returncode:
+        print(f"\n  {_why(log.read_text())}\n  All that pip said is in {log}", file=sys.stderr)
+        return 1
+    progress.show(f"Installed {total} packages in {time.monotonic() - began:.0f} s", last=True)
+    return 0
+
+
+def _count(progress: Progress, wanted: int, ended: threading.Event) -> None:
+    """How many packages are unpacked: pip says nothing while it does that."""
+    site = Path(sysconfig.get_paths()["purelib"])
+    before = _unpacked(site)
+    while not ended.wait(0.5):
+        progress.show(f"Unpacking {min(wanted, _unpacked(site) - before)} of {wanted}")
+
+
+def _unpacked(site: Path) -> int:
+    return sum(1 for _ in site.glob("*.dist-info"))
+
+
+def _why(said: str) -> str:
+    """pip's own words for what went wrong, and what to do where that is known."""
+    errors = [line.strip() for line in said.splitlines() if line.startswith("ERROR:")]
+    why = errors[0] if errors else (said.strip().splitlines() or ["pip said nothing."])[-1]
+    if "No space left" in said:
+        return f"{why} Make room and run it again."
+    if any(each in said for each in _NETWORK):
+        return f"{why} Is there a way to the package index from here? See PIP_INDEX_URL and HTTPS_PROXY."
+    return why
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,132 @@
+"""Who runs is known to `/readyz`, the console and `/metrics`."""
+
+import json
+
+import pytest
+from django.test import Client
+
+from gateway_project import presence
+from gateway_project.ground.breaker_board import BREAKER_BOARD
+from gateway_project.ground.redis_keys import every_tag
+from gateway_project.health import readiness
+from gateway_project.presence import KINDS, PROCESSES, Presence, process_states
+
+
+def age(redis_server, kind: str, seconds: int) -> None:
+    """Let all processes of a kind have been silent for so long."""
+    for member in redis_server.zrange(PROCESSES, 0, -1):
+        if member.decode().startswith(f"{kind} "):
+            redis_server.zincrby(PROCESSES, -seconds, member)
+
+
+@pytest.fixture
+def all_run(redis_server):
+    for kind in KINDS:
+        Presence(kind).beat()
+
+
+@pytest.fixture
+def open_meter(redis_server):
+    for tag in every_tag():
+        redis_server.hset(f"{tag}:shard", "opens_ms", 0)
+
+
+def test_nobody_is_heard_of_on_an_empty_redis(redis_server):
+    assert process_states() == dict.fromkeys(KINDS, "missing")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_falls_silent_is_missing_and_no_other(redis_server, all_run, kind):
+    age(redis_server, kind, presence.SILENT_SECONDS + 1)
+
+    assert process_states() == dict.fromkeys(KINDS, "ok") | {kind: "missing"}
+
+
+def test_who_ends_orderly_is_missing_at_once(redis_server):
+    worker = Presence("worker")
+    worker.beat()
+    assert process_states()["worker"] == "ok"
+
+    worker.leave()
+
+    assert process_states()["worker"] == "missing"
+
+
+def test_what_a_killed_run_left_does_not_count_for_the_next(redis_server, monkeypatch):
+    monkeypatch.setenv("UP_RUN", "killed")
+    Presence("worker").beat()
+
+    monkeypatch.setenv("UP_RUN", "next")
+
+    assert process_states()["worker"] == "missing"
+
+
+def test_as_many_web_processes_are_wanted_as_are_set(all_run, settings):
+    settings.WEB_WORKERS = 2
+    assert process_states()["web"] == "missing"
+
+    Presence("web").beat()
+
+    assert process_states()["web"] == "ok"
+
+
+def test_a_full_redis_still_hears_who_lives(redis_server):
+    redis_server.config_set("maxmemory", 1)
+    try:
+        Presence("ledger").beat()
+        assert process_states()["ledger"] == "ok"
+    finally:
+        redis_server.config_set("maxmemory", 0)
+
+
+@pytest.mark.django_db
+def test_readyz_names_the_missing_and_goes_on_taking_traffic(all_run, open_meter, redis_server):
+    age(redis_server, "worker", 60)
+
+    answer = Client().get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ok",
+        "postgresql": "ok",
+        "redis": "ok",
+        "web": "ok",
+        "ledger": "ok",
+        "worker": "missing",
+        "beat": "ok",
+    }
+
+
+@pytest.mark.django_db
+def test_readyz_tells_a_stranger_nothing_of_upstreams_and_models(all_run, open_meter, redis_server):
+    told = json.dumps({"state": "open"})
+    redis_server.hset(BREAKER_BOARD, "secret-upstream secret-model 1", told)
+
+    assert b"secret" not in Client().get("/readyz").content
+
+
+@pytest.mark.django_db
+def test_readiness_is_a_plain_answer_for_whoever_serves_probes(all_run, redis_server):
+    status, checks = readiness()
+
+    assert (status, checks["redis"]) == (503, "warming")
+
+
+@pytest.mark.django_db
+def test_metrics_say_how_long_each_has_been_silent(all_run, redis_server):
+    age(redis_server, "beat", 100)
+
+    lines = Client().get("/metrics").content.decode().splitlines()
+
+    seen = dict(
+        line.rsplit(" ", 1) for line in lines if line.startswith("tenantry_process_last_seen_seconds{")
+    )
+    assert float(seen['tenantry_process_last_seen_seconds{process="beat"}']) >= 100
+    assert float(seen['tenantry_process_last_seen_seconds{process="web"}']) < 60
+
+
+@pytest.mark.django_db
+def test_metrics_say_of_who_was_never_there_that_it_is_longer_than_any_bound(redis_server):
+    lines = Client().get("/metrics").content.decode()
+
+    assert 'tenantry_process_last_seen_seconds{process="worker"} +Inf' in lines
