@@ -9,7 +9,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -21,26 +20,29 @@ from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import every_tag, tenant_key
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
+# Each says that a proxy of this machine passed on what somebody else asks.
+_PASSED_ON = {b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"}
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
-    """With METRICS_TOKEN: for whoever sends it as a bearer token; without: for this machine alone."""
-    if not _allowed(request):
-        return HttpResponse("Metrics want METRICS_TOKEN as a bearer token.\n", status=403)
+def may_scrape(scope: dict[str, Any]) -> bool:
+    """With METRICS_TOKEN: whoever sends it as a bearer token; without: this machine alone."""
+    headers = dict(scope["headers"])
+    if settings.METRICS_TOKEN:
+        given: bytes = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        return hmac.compare_digest(given, settings.METRICS_TOKEN.encode())
+    client = scope.get("client")
+    return (client[0] if client else "") in _LOOPBACK and _PASSED_ON.isdisjoint(headers)
+
+
+def scrape() -> tuple[bytes, str]:
+    """Prometheus' text, and its content type."""
     registry: Any = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     now = CollectorRegistry()
     now.register(_Stores())
-    return HttpResponse(generate_latest(registry) + generate_latest(now), content_type=CONTENT_TYPE_LATEST)
-
-
-def _allowed(request: HttpRequest) -> bool:
-    if settings.METRICS_TOKEN:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
-    return request.META.get("REMOTE_ADDR", "") in _LOOPBACK and "HTTP_X_FORWARDED_FOR" not in request.META
+    return generate_latest(registry) + generate_latest(now), CONTENT_TYPE_LATEST
 
 
 class _Stores:

@@ -35,7 +35,6 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 1)
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from inside
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_SUBDOMAINS")
@@ -271,6 +270,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
+AXES_CLIENT_IP_CALLABLE = "gateway_project.accounts.address_of"
 AXES_LOCKOUT_CALLABLE = "gateway_project.accounts.locked_out"
 OTP_TOTP_ISSUER = "Tenantry"
 LOGIN_URL = "/admin/login/"
@@ -288,6 +288,7 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,  # `format` names the file a caller wants, and answers to nobody unknown
     "UNAUTHENTICATED_USER": None,
 }
+API_DOCS_PUBLIC = env.flag("API_DOCS_PUBLIC")  # else /api/schema/ and /api/docs/ are for staff
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tenantry control API",
     "DESCRIPTION": "Tenants, keys, models, prices, usage and webhooks of a Tenantry installation.",
