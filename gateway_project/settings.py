@@ -213,6 +213,9 @@ CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
 ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
+# Shared by the processes of one machine; prometheus_client wants it there before anything is counted.
+if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
+    Path(_metrics_folder).mkdir(parents=True, exist_ok=True)
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
 LOGGING = {
@@ -309,8 +312,9 @@ FORMAT_MODULE_PATH = ["gateway_project.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_APPS", DEBUG)  # else: what collectstatic put into STATIC_ROOT
 STATIC_ROOT = BASE_DIR / "static"
+# What collectstatic put into STATIC_ROOT; where it did not run, from the apps' own folders.
+WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_APPS", default=DEBUG or not STATIC_ROOT.is_dir())
 STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
