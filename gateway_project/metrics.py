@@ -91,6 +91,7 @@ def _books() -> list[GaugeMetricFamily]:
     from django.db.models import Count, Sum
 
     from billing.models import DailyTotal, DriftReport, WebhookDelivery, WebhookEndpoint
+    from billing.unreadable_secrets import unreadable_secrets
 
     drift = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
     deliveries = GaugeMetricFamily("tenantry_webhook_deliveries", "Deliveries by state.", labels=["status"])
@@ -103,5 +104,9 @@ def _books() -> list[GaugeMetricFamily]:
         GaugeMetricFamily("tenantry_drift_reports_24h", "Books found in drift.", value=drift),
         GaugeMetricFamily("tenantry_failing_webhooks", "Endpoints that fail.", value=failing),
         GaugeMetricFamily("tenantry_orphaned_calls_today", "Calls the reaper settled today.", value=orphaned),
+        GaugeMetricFamily(
+            "tenantry_unreadable_secrets", "Secrets that none of SECRETS_KEYS decrypts.",
+            value=len(unreadable_secrets()),
+        ),
         deliveries,
-    ]
+    ]  # fmt: skip
