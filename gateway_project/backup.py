@@ -4,6 +4,7 @@ Redis is not part of it: what it holds is rebuilt from the ledger.
 """
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import re
@@ -18,7 +19,7 @@ from django.db import connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from gateway_project import env
-from gateway_project.embedded import EmbeddedServiceError, postgres_pid, start_postgres, stop_postgres
+from gateway_project.embedded import EmbeddedServiceError, start_postgres, stop_postgres
 from gateway_project.policy_changes import store
 from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import every_tag
@@ -114,18 +115,30 @@ def _run(program: str, address: dict[str, str], *arguments: str) -> None:
 
 @contextlib.contextmanager
 def _server() -> Iterator[dict[str, str]]:
-    """How to reach PostgreSQL; an embedded one that does not run is started for the time."""
-    folder = settings.EMBEDDED_POSTGRES_DIR
-    if env.text("DATABASE_URL") or postgres_pid(folder) is not None:
+    """How to reach PostgreSQL; an embedded one is started for the time, unless `make up` runs."""
+    if env.text("DATABASE_URL"):
         yield _address()
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (settings.DATA_DIR / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # of `make up`, whose server it is
+            yield _address()
+            return
+        with _embedded() as url:
+            yield {name: str(value) for name, value in conninfo_to_dict(url).items()}
+
+
+@contextlib.contextmanager
+def _embedded() -> Iterator[str]:
+    folder = settings.EMBEDDED_POSTGRES_DIR
     try:
         url = start_postgres(folder)
     except EmbeddedServiceError as error:
         raise BackupError(str(error)) from error
     try:
-        yield {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        yield url
     finally:
         stop_postgres(folder)
 
