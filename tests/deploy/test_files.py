@@ -97,9 +97,8 @@ def variables() -> set[str]:
     """Every name that is read from the environment."""
     rooms = ("billing", "gateway_project", "proxy", "routing", "tenants")
     source = "".join(path.read_text() for room in rooms for path in (HOME / room).rglob("*.py"))
-    read = (
-        r"""(?:env\.\w+|environ\.get|environ\.setdefault)\(\s*"([A-Z][A-Z_]+)"|environ\["([A-Z][A-Z_]+)"\]"""
-    )
+    reader = r"(?:\b(?:text|integer|flag|words|folder)|environ\.get|environ\.setdefault)"
+    read = rf"""{reader}\(\s*"([A-Z][A-Z_]+)"|environ\["([A-Z][A-Z_]+)"\]"""
     return {first or second for first, second in re.findall(read, source)}
 
 
