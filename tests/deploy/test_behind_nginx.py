@@ -5,6 +5,8 @@ import http.cookies
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -45,6 +47,40 @@ def another_web_process(stack: Stack, **environment: str) -> Iterator[str]:
 def behind_nginx(stack):
     with another_web_process(stack) as web, running_nginx(web) as nginx:
         yield nginx
+
+
+def test_a_restart_of_one_process_behind_nginx_loses_no_call(stack):
+    """The other one serves meanwhile. A POST, which nginx sends again only where none of it was sent."""
+    key = {"x-api-key": next(iter(stack.keys.values()))}
+    question = {"model": "auto", "max_tokens": 10, "messages": [{"role": "user", "content": "Hello"}]}
+    statuses: list[int | str] = []
+    over = threading.Event()
+
+    def call_on(url: str) -> None:
+        with httpx.Client(headers=key, timeout=30) as caller:
+            while not over.wait(0.02):
+                try:
+                    statuses.append(caller.post(f"{url}/v1/route", json=question).status_code)
+                except httpx.HTTPError as error:
+                    statuses.append(repr(error))
+
+    with contextlib.ExitStack() as stays:
+        first = stays.enter_context(another_web_process(stack))
+        leaving = contextlib.ExitStack()
+        second = leaving.enter_context(another_web_process(stack))
+        nginx = stays.enter_context(running_nginx(first, second))
+        callers = [threading.Thread(target=call_on, args=(nginx.url,)) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        time.sleep(3)
+        leaving.close()
+        time.sleep(3)
+        over.set()
+        for caller in callers:
+            caller.join(60)
+
+    assert len(statuses) > 100
+    assert set(statuses) == {200}
 
 
 def login(caller: httpx.Client, nginx: Nginx, password: str) -> httpx.Response:
