@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -62,14 +63,15 @@ class Running:
     def start(self, process: Process) -> "subprocess.Popen[bytes]":
         """It, with the services of this machine in place of the deployment's, and a /tmp of its own."""
         environment = {
-            name: value.replace("/tmp", str(self.folder)).replace("/run/tenantry", str(self.folder))
+            name: re.sub("^(/tmp|/run/tenantry)(?=/)", str(self.folder), value)
             for name, value in process.environment.items()
         }
         environment |= {name: self.given[name] for name in ("DATABASE_URL", "REDIS_URL")}
         environment |= {"PATH": deployments.path(), "HOST": "127.0.0.1", "PORT": str(self.port)}
+        environment["TMPDIR"] = str(self.folder)
         with (self.folder / f"{process.name}.log").open("wb") as log:
             self.processes[process.name] = subprocess.Popen(
-                [part.replace("/tmp/", f"{self.folder}/") for part in process.command],
+                [re.sub("^/tmp/(?=beat)", f"{self.folder}/", part) for part in process.command],
                 cwd=HOME,
                 env=environment,
                 stdout=log,
