@@ -79,7 +79,7 @@ def test_a_restart_of_one_process_behind_nginx_loses_no_call(stack):
         for caller in callers:
             caller.join(60)
 
-    assert len(statuses) > 100
+    assert len(statuses) > 20
     assert set(statuses) == {200}
 
 

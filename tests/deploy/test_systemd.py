@@ -120,7 +120,7 @@ def test_a_reload_replaces_the_web_processes_and_loses_no_call(tmp_path):
 
     assert len(old) == len(replaced) == 2
     assert not old & replaced
-    assert len(statuses) > 100
+    assert len(statuses) > 20
     assert set(statuses) == {200}
 
 
