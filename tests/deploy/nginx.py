@@ -32,7 +32,8 @@ def version() -> tuple[int, ...]:
     if not NGINX:
         return ()
     told = subprocess.run([NGINX, "-v"], capture_output=True, text=True, check=True).stderr
-    return tuple(map(int, re.search(r"nginx/([\d.]+)", told)[1].split(".")))
+    [number] = re.findall(r"nginx/([\d.]+)", told)
+    return tuple(map(int, number.split(".")))
 
 
 def configuration(folder: Path, *, servers: list[str], port: int, tls_port: int, resolver: str = "") -> str:
