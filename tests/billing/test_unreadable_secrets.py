@@ -67,7 +67,7 @@ def test_a_check_without_a_database_is_quick_and_says_nothing():
         | {"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql://127.0.0.1:9/none", "DATA_DIR": "/x"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
