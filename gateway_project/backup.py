@@ -75,7 +75,7 @@ def restore(file: Path) -> None:
 
 def find_program(name: str, *, at_least: int) -> Path:
     """PostgreSQL's program of that name, of the server's version or a newer one. Raises BackupError."""
-    versions = {}
+    versions: dict[int, Path] = {}
     for path in _candidates(name):
         told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - a program that is installed here
         if found := re.search(r"\(PostgreSQL\) (\d+)", told):
@@ -166,10 +166,10 @@ def _require_empty(address: dict[str, str]) -> None:
 def _asked(address: dict[str, str], query: str) -> int:
     try:
         with psycopg.connect(make_conninfo(**address), connect_timeout=5) as server:
-            row = server.execute(query).fetchone()  # type: ignore[call-overload]  # psycopg takes literals alone
+            row = server.execute(query).fetchone()
     except psycopg.OperationalError as error:
         raise BackupError(f"PostgreSQL does not answer: {str(error).strip()}") from error
-    return int(row[0])
+    return int(row[0]) if row else 0
 
 
 def _require_fresh_redis() -> None:

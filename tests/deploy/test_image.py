@@ -39,7 +39,8 @@ class Image:
     """A folder in place of the image's /: every absolute path of the Dockerfile is below it."""
 
     def __init__(self, root: Path, python: str) -> None:
-        self.root, self.environment = root, {}
+        self.root = root
+        self.environment: dict[str, str] = {}
         self.base = {"PATH": f"{root}/bin:/usr/bin:/bin"}
         (root / "bin").mkdir()
         (root / "bin" / "python").symlink_to(python)

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
 BALANCER = "127.0.0.40"
 
 
-def called_from(address: str, **options: object) -> httpx.Client:
-    return httpx.Client(transport=httpx.HTTPTransport(local_address=address, **options), timeout=20)
+def called_from(address: str) -> httpx.Client:
+    return httpx.Client(transport=httpx.HTTPTransport(local_address=address), timeout=20)
 
 
 def front(example: str = "front.conf.example") -> dict[str, str | bytes]:

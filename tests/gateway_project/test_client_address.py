@@ -1,5 +1,7 @@
 """A caller is who connects, or whom a trusted proxy names; never whom it says itself that it is."""
 
+from typing import Any
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -9,9 +11,9 @@ from gateway_project.settings import AXES_CLIENT_IP_CALLABLE
 
 def caller(trusted: str, peer: str, *lines: str) -> str:
     headers = [(b"host", b"x"), *((b"x-forwarded-for", line.encode("latin-1")) for line in lines)]
-    scope = {"type": "http", "scheme": "http", "client": (peer, 4000), "headers": headers}
+    scope: dict[str, Any] = {"scheme": "http", "client": (peer, 4000), "headers": headers}
     Proxies(trusted.split(",")).name_caller(scope)
-    return scope["client"][0]
+    return str(scope["client"][0])
 
 
 @pytest.mark.parametrize(
