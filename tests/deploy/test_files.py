@@ -126,7 +126,7 @@ def test_every_variable_is_documented():
 
 @pytest.mark.parametrize("deployment", ["compose", "kubernetes"])
 def test_nothing_is_ended_while_its_calls_still_have_time(deployment):
-    """What is cut gets 40 s to say so and to be settled; a pod is told 5 s late, when nobody calls it any more."""
+    """What is cut gets 25 s to say so and to be settled; a pod is told 5 s late, when nobody calls it any more."""
     if deployment == "compose":
         given = COMPOSE["x-tenantry"]["environment"]["SHUTDOWN_GRACE_SECONDS"]
         [grace] = re.findall(r":-(\d+)\}", given)
@@ -138,7 +138,7 @@ def test_nothing_is_ended_while_its_calls_still_have_time(deployment):
         [web] = [each["spec"]["template"] for each in pods() if each["metadata"]["name"] == "tenantry-web"]
         killed = web["spec"]["terminationGracePeriodSeconds"]
 
-    assert int(killed) >= int(grace) + 40
+    assert int(killed) >= int(grace) + 30
 
 
 def test_a_pod_cannot_fill_its_nodes_disk():

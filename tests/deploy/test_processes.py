@@ -63,7 +63,7 @@ class Running:
     def start(self, process: Process) -> "subprocess.Popen[bytes]":
         """It, with the services of this machine in place of the deployment's, and a /tmp of its own."""
         environment = {
-            name: re.sub("^(/tmp|/run/tenantry)(?=/)", str(self.folder), value)
+            name: re.sub("^(/tmp|/run/tenantry|/var/lib)(?=/)", str(self.folder), value)
             for name, value in process.environment.items()
         }
         environment |= {name: self.given[name] for name in ("DATABASE_URL", "REDIS_URL")}

@@ -45,7 +45,16 @@ def test_nothing_is_ended_while_its_calls_still_have_time():
     grace = int(deployments.systemd({})[1].environment.get("SHUTDOWN_GRACE_SECONDS", "120"))
     [seconds] = deployments.unit("tenantry-web.service", "Service", "TimeoutStopSec")
 
-    assert int(seconds) >= grace + 40
+    assert int(seconds) >= grace + 30
+
+
+def test_every_process_has_a_folder_it_may_write():
+    """Everything else is read-only; what Redis did not take at the end, and archives, go there."""
+    for name in ("tenantry-web.service", "tenantry@.service"):
+        [folder] = deployments.unit(name, "Service", "StateDirectory")
+        [environment, *_] = deployments.unit(name, "Service", "Environment")
+        assert f"DATA_DIR=/var/lib/{folder}" in environment
+        assert deployments.unit(name, "Service", "ProtectSystem") == ["strict"]
 
 
 def test_the_example_of_the_environment_holds_what_must_be_given():
