@@ -132,7 +132,7 @@ def _server() -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def _embedded() -> Iterator[str]:
-    folder = settings.EMBEDDED_POSTGRES_DIR
+    folder = settings.DATA_DIR / "postgres"
     try:
         url = start_postgres(folder)
     except EmbeddedServiceError as error:
@@ -175,8 +175,9 @@ def _asked(address: dict[str, str], query: str) -> int:
 def _require_fresh_redis() -> None:
     """Counters of another ledger would be believed, and the restored one would never be counted."""
     if not env.text("REDIS_URL"):
-        holds = (settings.EMBEDDED_REDIS_DIR / "appendonlydir").exists()
-        cure = f"Move {settings.EMBEDDED_REDIS_DIR} away"
+        folder = settings.DATA_DIR / "redis"
+        holds = (folder / "appendonlydir").exists()
+        cure = f"Move {folder} away"
     else:
         cure = "Stop every process and empty it (FLUSHALL)"
         try:
