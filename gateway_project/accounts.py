@@ -57,6 +57,11 @@ class ConsoleLogin(_WithCode, ConsoleForm):  # type: ignore[misc]  # unfold has 
         self.fields["code"].widget.attrs["class"] = self.fields["username"].widget.attrs.get("class", "")
 
 
+def address_of(request: HttpRequest) -> str | None:
+    """As the server found it; axes would read X-Forwarded-For by itself where django-ipware happens to be there."""
+    return request.META.get("REMOTE_ADDR")
+
+
 def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
     """What is answered after too many wrong passwords for one name from one address."""
     cooloff: timedelta = settings.AXES_COOLOFF_TIME

@@ -1,4 +1,4 @@
-"""The ASGI entry of both planes: `/v1/*` by the data plane's own handler, everything else by Django's."""
+"""The ASGI entry of both planes: `/v1/*` by the data plane's own handler, probes by theirs, the rest by Django's."""
 
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -9,10 +9,13 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 control_plane = get_asgi_application()
 
-from proxy.door.handler import DataPlaneHandler  # noqa: E402 - Django must be set up first
+from gateway_project.client_address import trusted_proxies  # noqa: E402 - Django must be set up first
+from gateway_project.probes import ANSWERS, probe  # noqa: E402
+from proxy.door.handler import DataPlaneHandler  # noqa: E402
 from proxy.door.lifespan import lifespan  # noqa: E402
 
 data_plane = DataPlaneHandler()
+proxies = trusted_proxies()
 Message = MutableMapping[str, Any]
 
 
@@ -23,7 +26,11 @@ async def application(
 ) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
-    elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        return
+    proxies.name_caller(scope)
+    if scope["type"] == "http" and scope["path"].startswith("/v1/"):
         await data_plane(scope, receive, send)
+    elif scope["type"] == "http" and scope["path"] in ANSWERS:
+        await probe(scope, receive, send)
     else:
         await control_plane(scope, receive, send)

@@ -1,12 +1,11 @@
-"""`/healthz`: this process answers. `/readyz`: it can do its work."""
+"""What `/readyz` says: whether this process can do its work."""
 
 import time
+from typing import Any
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
 
-from gateway_project.ground.breaker_board import breaker_states
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag
@@ -15,16 +14,7 @@ from gateway_project.presence import process_states
 _migrated = False
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"status": "ok"})
-
-
-def readyz(request: HttpRequest) -> JsonResponse:
-    status, checks = readiness()
-    return JsonResponse(checks, status=status)
-
-
-def readiness() -> tuple[int, dict[str, str]]:
+def readiness() -> tuple[int, dict[str, Any]]:
     """200 when PostgreSQL is there and migrated and the meter is open; else 503. Says which, and who runs.
 
     A missing ledger, worker or beat is no reason to send tenants away: their calls are answered, and what those

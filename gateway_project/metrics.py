@@ -10,7 +10,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -23,26 +22,29 @@ from gateway_project.ground.redis_keys import every_tag, tenant_key
 from gateway_project.presence import silence
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
+# Each says that a proxy of this machine passed on what somebody else asks.
+_PASSED_ON = {b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"}
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
-    """With METRICS_TOKEN: for whoever sends it as a bearer token; without: for this machine alone."""
-    if not _allowed(request):
-        return HttpResponse("Metrics want METRICS_TOKEN as a bearer token.\n", status=403)
+def may_scrape(scope: dict[str, Any]) -> bool:
+    """With METRICS_TOKEN: whoever sends it as a bearer token; without: this machine alone."""
+    headers = dict(scope["headers"])
+    if settings.METRICS_TOKEN:
+        given: bytes = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        return hmac.compare_digest(given, settings.METRICS_TOKEN.encode())
+    client = scope.get("client")
+    return (client[0] if client else "") in _LOOPBACK and _PASSED_ON.isdisjoint(headers)
+
+
+def scrape() -> tuple[bytes, str]:
+    """Prometheus' text, and its content type."""
     registry: Any = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     now = CollectorRegistry()
     now.register(_Stores())
-    return HttpResponse(generate_latest(registry) + generate_latest(now), content_type=CONTENT_TYPE_LATEST)
-
-
-def _allowed(request: HttpRequest) -> bool:
-    if settings.METRICS_TOKEN:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
-    return request.META.get("REMOTE_ADDR", "") in _LOOPBACK and "HTTP_X_FORWARDED_FOR" not in request.META
+    return generate_latest(registry) + generate_latest(now), CONTENT_TYPE_LATEST
 
 
 class _Stores:
@@ -99,6 +101,7 @@ def _books() -> list[GaugeMetricFamily]:
     from django.db.models import Count, Sum
 
     from billing.models import DailyTotal, DriftReport, WebhookDelivery, WebhookEndpoint
+    from billing.unreadable_secrets import unreadable_secrets
 
     drift = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
     deliveries = GaugeMetricFamily("tenantry_webhook_deliveries", "Deliveries by state.", labels=["status"])
@@ -111,5 +114,9 @@ def _books() -> list[GaugeMetricFamily]:
         GaugeMetricFamily("tenantry_drift_reports_24h", "Books found in drift.", value=drift),
         GaugeMetricFamily("tenantry_failing_webhooks", "Endpoints that fail.", value=failing),
         GaugeMetricFamily("tenantry_orphaned_calls_today", "Calls the reaper settled today.", value=orphaned),
+        GaugeMetricFamily(
+            "tenantry_unreadable_secrets", "Secrets that none of SECRETS_KEYS decrypts.",
+            value=len(unreadable_secrets()),
+        ),
         deliveries,
-    ]
+    ]  # fmt: skip

@@ -35,7 +35,6 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # probes come from inside
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_SUBDOMAINS")
@@ -215,6 +214,9 @@ CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
 ACCESS_LOG = float(env.number("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
+# Shared by the processes of one machine; prometheus_client wants it there before anything is counted.
+if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
+    Path(_metrics_folder).mkdir(parents=True, exist_ok=True)
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
 LOGGING = {
@@ -275,6 +277,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
+AXES_CLIENT_IP_CALLABLE = "gateway_project.accounts.address_of"
 AXES_LOCKOUT_CALLABLE = "gateway_project.accounts.locked_out"
 OTP_TOTP_ISSUER = "Tenantry"
 LOGIN_URL = "/admin/login/"
@@ -292,6 +295,7 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,  # `format` names the file a caller wants, and answers to nobody unknown
     "UNAUTHENTICATED_USER": None,
 }
+API_DOCS_PUBLIC = env.flag("API_DOCS_PUBLIC")  # else /api/schema/ and /api/docs/ are for staff
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tenantry control API",
     "DESCRIPTION": "Tenants, keys, models, prices, usage and webhooks of a Tenantry installation.",
@@ -312,8 +316,9 @@ FORMAT_MODULE_PATH = ["gateway_project.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_APPS", DEBUG)  # else: what collectstatic put into STATIC_ROOT
 STATIC_ROOT = BASE_DIR / "static"
+# What collectstatic put into STATIC_ROOT; where it did not run, from the apps' own folders.
+WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_APPS", default=DEBUG or not STATIC_ROOT.is_dir())
 STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

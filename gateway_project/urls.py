@@ -1,12 +1,10 @@
-"""Every door: the console, the portal, the control API, health."""
+"""Every door of the control plane: the console, the portal, the control API."""
 
 from django.contrib import admin
 from django.urls import include, path
 
 from gateway_project.accounts import second_factor
 from gateway_project.console.tenant_decisions import decision_page, decisions_box, simulation_page
-from gateway_project.health import healthz, readyz
-from gateway_project.metrics import metrics
 
 urlpatterns = [
     path(
@@ -28,7 +26,4 @@ urlpatterns = [
     path("api/", include("gateway_project.api.urls")),
     path("portal/", include("gateway_project.portal.urls")),
     path("account/second-factor/", second_factor, name="second-factor"),
-    path("healthz", healthz),
-    path("readyz", readyz),
-    path("metrics", metrics),
 ]

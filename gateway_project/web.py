@@ -9,13 +9,14 @@ from gateway_project.ground.http_protocol import BoundedProtocol
 
 
 def configured(**changes: object) -> uvicorn.Config:
-    """How the product is served. Addresses of callers are taken from proxies in FORWARDED_ALLOW_IPS alone."""
+    """How the product is served."""
     options: dict[str, object] = {
         "loop": "uvloop",
         "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "auto",
         "access_log": False,
+        "proxy_headers": False,  # see `gateway_project/client_address.py`
         "server_header": False,
         "log_level": "warning",
         "timeout_keep_alive": 75,

@@ -2,7 +2,6 @@
 
 from django.urls import include, path, re_path
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,6 +10,7 @@ from rest_framework.views import APIView
 
 from gateway_project.api.books import AdjustmentViewSet, StatementViewSet
 from gateway_project.api.catalogue import ModelViewSet, PriceViewSet
+from gateway_project.api.description import DocsView, SchemaView
 from gateway_project.api.reports import RefusalsView, SavingsView, TagUsageView
 from gateway_project.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
 from gateway_project.api.usage import UsageCsvView, UsageExportViewSet, UsageView
@@ -51,7 +51,7 @@ urlpatterns = [
     re_path(r"^usage/refusals/?$", RefusalsView.as_view(), name="api-usage-refusals"),
     re_path(r"^usage/savings/?$", SavingsView.as_view(), name="api-usage-savings"),
     path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
-    re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?$", DocsView.as_view(url_name="schema"), name="api-docs"),
     re_path("", NothingHere.as_view()),  # last: what no route fits is told in JSON as well
 ]

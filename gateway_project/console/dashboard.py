@@ -29,6 +29,7 @@ from billing.events import OVERRAN
 from billing.ledger.histogram import percentile
 from billing.meter.overruns import recent_overruns
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
+from billing.unreadable_secrets import unreadable_secrets
 from gateway_project.console.first_steps import first_call, first_steps
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.charts import Point, bars_by_day
@@ -291,6 +292,23 @@ def _attention_tiles(near: int) -> list[Tile]:
             link=reverse("admin:routing_model_changelist"),
         ),
         _process_tile(),
+        *_secret_tiles(),
+    ]
+
+
+def _secret_tiles() -> list[Tile]:
+    """Shown only where there is something to do: nearly never."""
+    found = unreadable_secrets()
+    if not found:
+        return []
+    return [
+        Tile(
+            "Secrets that cannot be read",
+            formatters.count(len(found)),
+            f"{', '.join(found[:2])}: their key is missing in SECRETS_KEYS",
+            level="high",
+            link=reverse("admin:billing_webhookendpoint_changelist"),
+        )
     ]
 
 

@@ -229,6 +229,23 @@ def test_the_schema_describes_it(api):
     assert b"/api/tenants/{slug}/" in api.get("/api/schema/").content
 
 
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
+def test_the_description_is_for_staff_by_token_or_session_unless_made_public(path, settings, redis_server):
+    by_token, by_session, member = APIClient(), APIClient(), APIClient()
+    by_token.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    by_session.force_login(StaffFactory())
+    member.force_login(UserFactory())
+
+    assert by_token.get(path).status_code == 200
+    assert by_session.get(path).status_code == 200
+    assert member.get(path).status_code == 403
+    assert APIClient().get("/api/schema/").status_code == 401
+    sent = APIClient().get("/api/docs/")
+    assert (sent.status_code, sent["Location"]) == (302, "/admin/login/?next=/api/docs/")
+    settings.API_DOCS_PUBLIC = True
+    assert APIClient().get(path).status_code == 200
+
+
 def test_an_address_without_its_last_slash_is_the_same(api):
     ModelFactory(name="claude-x")
     body = {"model": "claude-x", "input_usd": "3", "output_usd": "15"}

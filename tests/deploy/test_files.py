@@ -2,19 +2,13 @@
 
 import json
 import re
-import shutil
 import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-HOME = Path(__file__).resolve().parents[2]
-DEPLOY = HOME / "deploy"
-MANIFESTS: list[Any] = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "tenantry.yaml").read_text()))
-COMPOSE: Any = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-PROCFILE = dict(line.split(": ", 1) for line in (HOME / "Procfile").read_text().splitlines())
+from tests.deploy.context import context
+from tests.deploy.deployments import COMPOSE, DEPLOY, HOME, MANIFESTS, PROCFILE, pods
 
 
 def metric_names() -> set[str]:
@@ -35,10 +29,6 @@ def test_rules_and_dashboard_name_only_metrics_there_are():
 
     assert len(asked) > 20
     assert used - metric_names() == set()
-
-
-def pods() -> list[Any]:
-    return [each for each in MANIFESTS if each["kind"] in ("Deployment", "Job")]
 
 
 @pytest.mark.parametrize("pod", pods(), ids=lambda each: each["metadata"]["name"])
@@ -63,7 +53,6 @@ def test_what_scales_and_what_is_protected_is_there():
     assert any(each["kind"] == "PodDisruptionBudget" for each in MANIFESTS)
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert web["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 30
 
 
 def commands() -> list[str]:
@@ -87,37 +76,118 @@ def test_every_command_is_one_the_procfile_or_django_knows(command):
         assert name == "migrate" or (HOME / "billing" / "management" / "commands" / f"{name}.py").exists()
 
 
-def test_the_variables_given_are_read_by_someone():
-    given = set(COMPOSE["x-tenantry"]["environment"])
-    given |= {name for each in MANIFESTS if each["kind"] == "ConfigMap" for name in each["data"]}
-    source = "".join(path.read_text() for path in (HOME / "gateway_project").glob("*.py"))
-
-    assert {name for name in given if f'"{name}"' not in source} == set()
-
-
-@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
-def test_nginx_takes_its_configuration(tmp_path):
-    text = (DEPLOY / "nginx.conf").read_text().replace("server web:8000", "server 127.0.0.1:8000")
-    file = tmp_path / "nginx.conf"
-    file.write_text(text)
-
-    done = subprocess.run(["nginx", "-t", "-c", str(file)], capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
+# Set by the product itself or by the image, or for a machine of one's own: no deployment passes them on.
+OWN = {
+    "DATA_DIR",
+    "DEBUG",
+    "DEMO",
+    "DJANGO_SETTINGS_MODULE",
+    "HOST",
+    "LISTEN_FD",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "PORT",
+    "READY_FD",
+    "SANDBOX",
+    "STATIC_FROM_APPS",
+}
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_systemd_takes_the_unit(tmp_path):
-    unit = (DEPLOY / "systemd" / "tenantry@.service").read_text()
-    unit = unit.replace("User=tenantry", "User=root").replace("/opt/tenantry/deploy/systemd/run", "/bin/true")
-    file = tmp_path / "tenantry@web.service"
-    file.write_text(unit.replace("/etc/tenantry.env", "-/etc/tenantry.env"))
+def variables() -> set[str]:
+    """Every name that is read from the environment."""
+    rooms = ("billing", "gateway_project", "proxy", "routing", "tenants")
+    source = "".join(path.read_text() for room in rooms for path in (HOME / room).rglob("*.py"))
+    reader = r"(?:\b(?:text|integer|flag|words|folder)|environ\.get|environ\.setdefault)"
+    read = rf"""{reader}\(\s*"([A-Z][A-Z_]+)"|environ\["([A-Z][A-Z_]+)"\]"""
+    return {first or second for first, second in re.findall(read, source)}
+
+
+def test_compose_passes_on_every_variable_there_is():
+    passed = set(COMPOSE["x-tenantry"]["environment"])
+
+    assert len(variables()) > 50
+    assert variables() - OWN - passed == set()
+    assert passed - variables() == set()
+
+
+def test_the_variables_of_the_config_map_are_read_by_someone():
+    [given] = [each["data"] for each in MANIFESTS if each["kind"] == "ConfigMap"]
+
+    assert set(given) - variables() == set()
+    assert all(isinstance(value, str) for value in given.values())
+    assert {"FORWARDED_ALLOW_IPS", "SHUTDOWN_GRACE_SECONDS"} <= set(given)
+
+
+def test_every_variable_is_documented():
+    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (HOME / "docs" / "settings.md").read_text()))
+
+    assert variables() - documented - {"DJANGO_SETTINGS_MODULE"} == set()
+
+
+@pytest.mark.parametrize("deployment", ["compose", "kubernetes"])
+def test_nothing_is_ended_while_its_calls_still_have_time(deployment):
+    """What is cut gets 25 s to say so and to be settled; a pod is told 5 s late, when nobody calls it any more."""
+    if deployment == "compose":
+        given = COMPOSE["x-tenantry"]["environment"]["SHUTDOWN_GRACE_SECONDS"]
+        [grace] = re.findall(r":-(\d+)\}", given)
+        killed = COMPOSE["services"]["web"]["stop_grace_period"].removesuffix("s")
+    else:
+        [grace] = [
+            each["data"]["SHUTDOWN_GRACE_SECONDS"] for each in MANIFESTS if each["kind"] == "ConfigMap"
+        ]
+        [web] = [each["spec"]["template"] for each in pods() if each["metadata"]["name"] == "tenantry-web"]
+        killed = web["spec"]["terminationGracePeriodSeconds"]
+
+    assert int(killed) >= int(grace) + 30
+
+
+def test_a_pod_cannot_fill_its_nodes_disk():
+    volumes = [volume for pod in pods() for volume in pod["spec"]["template"]["spec"]["volumes"]]
+
+    assert volumes
+    assert all(volume["emptyDir"]["sizeLimit"] for volume in volumes)
+
+
+def test_compose_has_names_resolved_again():
+    """Its command changes the lines it means to; what nginx makes of them is shown in test_nginx.py."""
+    nginx = COMPOSE["services"]["nginx"]["command"][2]
+    [script] = re.findall(r"sed '([^']+)'", nginx)
 
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False
+        ["sed", script, str(DEPLOY / "nginx.conf")], capture_output=True, text=True, check=True
     )
 
-    assert "tenantry@web" not in done.stderr, done.stderr
+    assert "server web:8000 resolve max_fails=1" in done.stdout
+    assert re.search(r"^ +resolver 127.0.0.11 valid=", done.stdout, re.MULTILINE)
+
+
+def test_the_image_gets_the_product_and_nothing_that_lies_beside_it(tmp_path):
+    """Whoever tried `make up` first has keys, a database and an environment there."""
+    secrets = [".data/secret_key", ".data/redis/appendonlydir/x", ".venv/bin/python", ".git/config"]
+    secrets += ["deploy/.env", ".env", "proxy/.env", "tenantry.dump", "static/x.css", "tests/conftest.py"]
+    secrets += ["deploy/nginx/privkey.pem", "node_modules/x.js", "billing/__pycache__/x.pyc", "new-folder/x"]
+    product = ["manage.py", "gateway_project/asgi.py", "gateway_project/static/console/console.css"]
+    product += [
+        "billing/meter/lua/admit.lua",
+        "templates/404.html",
+        "requirements/base.txt",
+        "proxy/door/urls.py",
+    ]
+    for name in secrets + product:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+
+    assert context(tmp_path) == set(product)
+
+
+def test_the_image_lacks_no_file_of_the_product():
+    done = subprocess.run(["git", "ls-files"], cwd=HOME, capture_output=True, text=True, check=True)
+    rooms = ("billing/", "gateway_project/", "proxy/", "routing/", "templates/", "tenants/", "manage.py")
+    product = {name for name in done.stdout.splitlines() if name.startswith(rooms) and (HOME / name).exists()}
+
+    assert len(product) > 200
+    assert product - context(HOME) == set()
 
 
 def test_the_image_is_small_unprivileged_and_installs_by_hash():

@@ -21,17 +21,6 @@ from tests.proxy.scripted_upstream import message, raw
 __all__ = ["upstream_answering", "world"]
 
 
-@pytest.mark.django_db
-def test_metrics_are_for_this_machine_or_for_the_token(client, settings, redis_server):
-    assert client.get("/metrics").status_code == 200
-    assert client.get("/metrics", headers={"x-forwarded-for": "203.0.113.9"}).status_code == 403
-    settings.METRICS_TOKEN = "long-random-token"
-    assert client.get("/metrics").status_code == 403
-    answer = client.get("/metrics", headers={"authorization": "Bearer long-random-token"})
-    assert b'tenantry_up{store="redis"} 1.0' in answer.content
-    assert b"tenantry_drain_lag_seconds" in answer.content
-
-
 @pytest.mark.django_db(transaction=True)
 async def test_calls_and_refusals_are_counted_and_get_a_line(world, upstream_answering, settings, capsys):
     settings.ACCESS_LOG = 1

@@ -1,0 +1,39 @@
+"""The control API's description, for whoever may know what there is."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.authentication import SessionAuthentication, TokenAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+
+class MayReadDescription(BasePermission):
+    """Staff, by token or by the console's session; everybody with API_DOCS_PUBLIC."""
+
+    message = "The API's description is for staff. API_DOCS_PUBLIC=1 shows it to everybody."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return settings.API_DOCS_PUBLIC or bool(request.user and request.user.is_staff)
+
+
+class SchemaView(SpectacularAPIView):
+    """As OpenAPI."""
+
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    permission_classes = [MayReadDescription]
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    """As pages. Who is not logged in is sent to do so: a person reads this."""
+
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    permission_classes = [MayReadDescription]
+
+    def handle_exception(self, exc: Exception) -> Any:
+        answer = super().handle_exception(exc)
+        if answer.status_code == 401:
+            return redirect_to_login(self.request.get_full_path(), settings.LOGIN_URL)
+        return answer
