@@ -31,6 +31,8 @@ elif len(SECRET_KEY) < 32 or SECRET_KEY.startswith("insecure"):
 if not DEBUG and "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
 WEB_WORKERS = env.integer("WEB_WORKERS", 1)
+# Seconds that calls under way have to end when a process is asked to stop; then they are cut, and say so.
+SHUTDOWN_GRACE_SECONDS = env.shutdown_grace()
 
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
@@ -216,6 +218,7 @@ ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
+LOGGING_CONFIG = "gateway_project.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -233,6 +236,8 @@ LOGGING = {
         },
     },
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
+    # Django's own handlers write text past the formatters.
+    "loggers": {name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
 }
 
 # --- Webhooks and mail ---

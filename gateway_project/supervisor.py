@@ -1,4 +1,4 @@
-"""Runs an installation's processes, starts again what dies, and ends them all together.
+"""Runs an installation's processes, starts again what dies, replaces what is renewed, and ends them all together.
 
 Ours, because the kept alternatives do not restart (honcho) or are daemons with a language of their own.
 """
@@ -12,23 +12,36 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+
+from gateway_project import env, logs
 
 HOME = Path(__file__).resolve().parent.parent
 STEADY_SECONDS = 10.0
 LONGEST_WAIT = 10.0
-GRACE_SECONDS = 35.0
+# Beyond SHUTDOWN_GRACE_SECONDS: what is cut then says so and is settled.
+AFTER_GRACE_SECONDS = 20.0
+# For a process that was told twice to stop.
+HURRY_SECONDS = 15.0
+# For a new process to say that it serves, before the one it replaces is ended.
+READY_SECONDS = 60.0
+# The environment's name for the descriptor it says so on.
+READY_FD = "READY_FD"
 COLOURS = (36, 32, 33, 35, 34, 96, 92, 93)
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process: argv, what it adds to the environment, and file descriptors it inherits."""
+    """One process: argv, what it adds to the environment, and file descriptors it inherits. `rolls`: it says on
+    READY_FD that it serves, and can be replaced without a gap.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = {}
     descriptors: tuple[int, ...] = ()
+    rolls: bool = False
 
 
 class Supervisor:
@@ -37,63 +50,126 @@ class Supervisor:
     def __init__(self, processes: Sequence[Process], *, say: Callable[[str], None] | None = None) -> None:
         self._processes = processes
         self._say = say or (lambda line: print(line, flush=True))
-        self._stopping = asyncio.Event()
+        self._stopping, self._hurrying = asyncio.Event(), asyncio.Event()
         self._width = max(len(process.name) for process in processes)
         self.running: dict[str, asyncio.subprocess.Process] = {}
+        # The line that reads a child's output, by its process id.
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._successors: dict[str, asyncio.subprocess.Process] = {}
+        self._replaced: dict[str, asyncio.Event] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._rolling: asyncio.Task[None] | None = None
+
+    def take_signals(self) -> None:
+        """SIGTERM and Ctrl-C stop, a second one hurries; SIGUSR2 replaces what rolls."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGUSR2, self.roll)
 
     def stop(self) -> None:
+        """End every process; called once more, without waiting for what is under way."""
+        if self._stopping.is_set():
+            self._hurrying.set()
         self._stopping.set()
+
+    def roll(self) -> None:
+        """Replace each process that rolls: a new one is started, and once it serves, the old one is asked to stop."""
+        if self._rolling is None or self._rolling.done():
+            self._rolling = asyncio.create_task(self._roll())
 
     async def run(self) -> None:
         """Keep every process alive until `stop`."""
         await asyncio.gather(*(self._keep(number, each) for number, each in enumerate(self._processes)))
+        if self._rolling is not None:
+            await self._rolling
+        await asyncio.gather(*self._leaving, *map(self._end, self._successors.values()))
 
     async def _keep(self, number: int, process: Process) -> None:
         wait = 0.5
         label = self._label(number, process.name)
         while not self._stopping.is_set():
             began = time.monotonic()
-            child = await self._start(process)
+            child = self._successors.pop(process.name, None) or await self._start(process, label)
             self.running[process.name] = child
-            reader = asyncio.create_task(self._pass_on(child, label))
+            replaced = self._replaced[process.name] = asyncio.Event()
             ended = asyncio.create_task(child.wait())
-            stop = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(ended, self._stopping.wait(), replaced.wait())
             if self._stopping.is_set():
                 await self._end(child)
-            stop.cancel()
-            await ended
-            await reader
-            if self._stopping.is_set():
                 return
+            if replaced.is_set():
+                leaving = asyncio.create_task(self._end(child))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+                continue
+            await self._read_out(child)
             wait = 0.5 if time.monotonic() - began > STEADY_SECONDS else min(LONGEST_WAIT, wait * 2)
-            self._say(f"{label} ended with {child.returncode}; starting it again in {wait:.0f} s")
+            self._tell(
+                label, process.name, f"ended with {child.returncode}; starting it again in {wait:.0f} s"
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
-    async def _start(self, process: Process) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+    async def _roll(self) -> None:
+        for number, process in enumerate(self._processes):
+            if process.rolls and not self._stopping.is_set():
+                await self._replace(process, self._label(number, process.name))
+
+    async def _replace(self, process: Process, label: str) -> None:
+        """Start the successor; where it does not come to serve, the old process stays."""
+        ready, told = os.pipe()
+        try:
+            child = await self._start(process, label, told)
+            os.close(told)
+            served = await _read_one(ready, self._stopping)
+        finally:
+            os.close(ready)
+        if served:
+            self._successors[process.name] = child
+            self._replaced[process.name].set()
+        else:
+            if not self._stopping.is_set():
+                self._tell(label, process.name, "stays: the process that was to replace it does not serve")
+            await self._end(child)
+
+    async def _start(
+        self, process: Process, label: str, ready: int | None = None
+    ) -> asyncio.subprocess.Process:
+        child = await asyncio.create_subprocess_exec(
             *process.command,
-            env={**os.environ, **process.environment},
+            env={**os.environ, **process.environment, **({READY_FD: str(ready)} if ready else {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            pass_fds=process.descriptors,
+            pass_fds=(*process.descriptors, *((ready,) if ready else ())),
             # A group of its own: Ctrl-C reaches only the supervisor, which then ends the others in peace.
             start_new_session=True,
             preexec_fn=_die_with_parent,
             cwd=HOME,
         )
+        self._readers[child.pid] = asyncio.create_task(self._pass_on(child, process.name, label))
+        return child
 
     async def _end(self, child: asyncio.subprocess.Process) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            child.terminate()
-            try:
-                await asyncio.wait_for(child.wait(), GRACE_SECONDS)
-            except TimeoutError:
+        """Ask it to end, and see to it that it does."""
+        ended = asyncio.create_task(child.wait())
+        _terminate(child)
+        await _first(ended, self._hurrying.wait(), seconds=env.shutdown_grace() + AFTER_GRACE_SECONDS)
+        if not ended.done() and self._hurrying.is_set():
+            _terminate(child)
+            await _first(ended, seconds=HURRY_SECONDS)
+        if not ended.done():
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
+        await ended
+        await self._read_out(child)
 
-    async def _pass_on(self, child: asyncio.subprocess.Process, label: str) -> None:
+    async def _read_out(self, child: asyncio.subprocess.Process) -> None:
+        """Pass on what an ended child still had to say."""
+        await self._readers.pop(child.pid)
+
+    async def _pass_on(self, child: asyncio.subprocess.Process, name: str, label: str) -> None:
         assert child.stdout is not None
         while True:
             try:
@@ -102,11 +178,44 @@ class Supervisor:
                 continue  # a line beyond the reader's limit; what follows it is read on
             if not line:
                 return
-            self._say(f"{label} {line.decode(errors='replace').rstrip()}")
+            if text := line.decode(errors="replace").rstrip():
+                self._say(logs.relayed(name, text, label=label))
+
+    def _tell(self, label: str, name: str, text: str) -> None:
+        if logs.is_json():
+            self._say(logs.line_of("tenantry.supervisor", f"{name} {text}", level="WARNING"))
+        else:
+            self._say(f"{label} {text}")
 
     def _label(self, number: int, name: str) -> str:
         text = f"{name:<{self._width}} │"
         return f"\033[{COLOURS[number % len(COLOURS)]}m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+async def _first(*awaited: Any, seconds: float | None = None) -> None:
+    """Return when the first of these is over, or after `seconds`. Coroutines among them are ended then."""
+    tasks = {asyncio.ensure_future(each): each for each in awaited}
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task, each in tasks.items():
+        if asyncio.iscoroutine(each):
+            task.cancel()
+
+
+async def _read_one(descriptor: int, stopping: asyncio.Event) -> bool:
+    """Whether a byte comes on `descriptor` within READY_SECONDS: its writer serves. It has ended where none does."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, readable.cancel)
+    try:
+        await _first(readable, stopping.wait(), seconds=READY_SECONDS)
+        return readable.done() and os.read(descriptor, 1) != b""
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _terminate(child: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
 
 
 def _die_with_parent() -> None:

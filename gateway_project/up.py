@@ -129,6 +129,7 @@ class Installation:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)
+        loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
         watcher = asyncio.create_task(self._watch_postgres())
         greeting = asyncio.create_task(self._greet(began))
         try:
@@ -264,7 +265,11 @@ class Installation:
         celery = [*quiet, "-m", "celery", "-A", "gateway_project", "--quiet"]
         processes = [
             Process(
-                f"web.{number}" if workers > 1 else "web", web, {"LISTEN_FD": str(descriptor)}, (descriptor,)
+                f"web.{number}" if workers > 1 else "web",
+                web,
+                {"LISTEN_FD": str(descriptor)},
+                (descriptor,),
+                rolls=True,
             )
             for number in range(1, workers + 1)
         ]

@@ -97,6 +97,7 @@ class Charge:
     ) -> None:
         """Settle a stream that ended early at what is known of it; flagged as an estimate."""
         usage, doubt = self._trusted(reading, written=written)
+        written = min(written, self._most_output())
         if usage.output_tokens < written:
             usage = msgspec.structs.replace(usage, output_tokens=written)
         note = f"{note}; {doubt}" if doubt else note
@@ -112,7 +113,8 @@ class Charge:
             return
         written = int(self.call.elapsed_ms() * FASTEST_TOKENS_PER_SECOND / 1000)
         usage = Usage(input_tokens=self._prompt_tokens(), output_tokens=min(written, self._most_output()))
-        self._settle(usage, status="cancelled", http_status=None, note="caller left before the answer")
+        note = f"{self.call.client.why_over} before the answer"
+        self._settle(usage, status="cancelled", http_status=None, note=note)
 
     def free(self, *, http_status: int | None, status: str = "upstream_error", note: str = "") -> None:
         """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
