@@ -2,15 +2,13 @@
 
 import time
 
-from billing.lease import Lease, Offer, OrphanedLease, read
+from billing.lease import NO_OFFER, Lease, OrphanedLease, read
 from billing.meter import pipe, settle
 from billing.settling import Outcome
 from billing.usage import Usage
 from gateway_project.shards import every_tag, tenant_key
-from routing.choice import Candidate, CatalogueModel
 
 DEAD_AFTER_SECONDS = 10
-_NOBODY = CatalogueModel(0, "", "", "", 0, 0, None, None, False)
 
 
 class Reaper:
@@ -69,7 +67,7 @@ def _lease(orphan: OrphanedLease) -> Lease:
         held_tokens=orphan.held_tokens,
         counters=orphan.counters,
         day_counter=orphan.day_counter,
-        offer=Offer(Candidate(_NOBODY, ""), None, 0, 0, 0),
+        offer=NO_OFFER,
         max_tokens=orphan.output_tokens,
         clamped=False,
         event=orphan.event,

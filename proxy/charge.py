@@ -36,6 +36,7 @@ SLICE_TOKENS = 2048
 BYTES_PER_TOKEN = 3
 _NONE_KEPT = (None, None, None, None)
 RETRY_SECONDS = (0.1, 0.3, 1, 3, 5)
+_unsettled: dict[str, tuple[Lease, Outcome]] = {}
 
 
 class Charge:
@@ -246,7 +247,13 @@ class Charge:
         return self.lease.max_tokens * self.parsed.ask.answers
 
 
+def unsettled() -> list[tuple[Lease, Outcome]]:
+    """What Redis has not taken yet, for the end of the process."""
+    return list(_unsettled.values())
+
+
 def _keep_settling(lease: Lease, outcome: Outcome) -> None:
+    _unsettled[lease.request_id] = (lease, outcome)
     keep(_settle(lease, outcome))
 
 
@@ -258,4 +265,5 @@ async def _settle(lease: Lease, outcome: Outcome) -> None:
         except MeteringUnavailable:
             await asyncio.sleep(seconds)
         else:
+            del _unsettled[lease.request_id]
             return

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from billing import meter, replay
+from billing import meter, replay, spool
 from billing.drain import BATCH, RECOVERABLE, Drain
 from billing.reaper import Reaper
 from gateway_project.errors import TenantryError
@@ -67,6 +67,7 @@ async def chores(reaper: Reaper) -> None:
     try:
         await open_meter()
         await replay.beat(meter.WORKER)
+        await spool.deliver()  # before those calls count as abandoned
         await reaper.look()
     finally:
         await meter.pipe().close()
