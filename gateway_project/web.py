@@ -105,7 +105,7 @@ class Server(uvicorn.Server):
 
     async def _cut(self) -> None:
         if calls := self._serving():
-            logger.warning("Cutting %d calls that have not ended.", calls)
+            logger.warning("Cutting %d call(s) that have not ended.", calls)
         for connection in list(self._connections):
             connection.cut()
         self._hurries = False
