@@ -123,7 +123,7 @@ def main() -> None:
     try:
         _run()
     except (ImproperlyConfigured, OSError, OverflowError) as error:
-        sys.exit(f"web: {error}")
+        sys.exit(logs.line_of("web", f"web: {error}", level="CRITICAL"))
 
 
 def _run() -> None:

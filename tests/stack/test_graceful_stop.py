@@ -261,14 +261,16 @@ def test_calls_that_redis_cannot_settle_at_the_end_are_settled_exactly_by_the_ne
         done: list[int] = []
 
         def call() -> None:
-            body = asking("output_tokens=7 latency_ms=1500")
+            body = asking("output_tokens=7 latency_ms=5000")
             answer = httpx.post(f"{url}/v1/messages", json=body, headers={"x-api-key": key}, timeout=60)
             done.append(answer.status_code)
 
         callers = [threading.Thread(target=call) for _ in range(5)]
         for caller in callers:
             caller.start()
-        time.sleep(1)
+        store = installation.redis()
+        until(lambda: sum(store.hlen(name) for name in store.scan_iter("*:leases")) == 5, seconds=20)
+        time.sleep(0.5)
         with installation.frozen("redis"):
             for caller in callers:
                 caller.join(60)
