@@ -1,5 +1,6 @@
 """What Redis did not take before a process ended is delivered by the next one, once."""
 
+import fcntl
 import stat
 
 import pytest
@@ -10,7 +11,8 @@ from billing.models import Adjustment, UsageRecord
 from billing.reaper import reap
 from billing.refusals import MeteringUnavailable
 from gateway_project.shards import shard_of
-from tests.billing.test_replay import DOLLAR, admitted, books_of, costing, tenant
+from tests.billing.test_meter import DOLLAR
+from tests.billing.test_replay import admitted, books_of, costing, tenant
 
 __all__ = ["tenant"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,7 +132,8 @@ async def test_without_a_database_nothing_is_settled_by_guess(tenant, data, monk
 async def test_what_another_process_delivers_is_left_to_it(tenant, data):
     await kept(tenant)
     [file] = data.glob("*")
-    with spool._claimed(file):
+    with file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         assert not await spool.deliver()
 
     assert await spool.deliver()

@@ -20,23 +20,30 @@ START = event("message_start", message={"model": SONNET, "usage": {"input_tokens
 WORD = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word "})
 
 
+class Stoppable(Server):
+    """A server that says when it is over."""
+
+    over: "asyncio.Task[None]"
+
+
 @asynccontextmanager
 async def serving(*, grace: float):
     """A server that stops as at SIGTERM when it is told to, and its port."""
-    server = Server(
-        configured(loop="none", lifespan="off", log_level="error", timeout_graceful_shutdown=grace, port=0)
+    server = Stoppable(
+        configured(loop="none", lifespan="off", log_level="error", timeout_graceful_shutdown=grace)
     )
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    task = asyncio.create_task(server._serve([listener]))  # `serve` would take the suite's signal handlers
-    server.over = task
+    server.over = asyncio.create_task(
+        server._serve([listener])
+    )  # `serve` would take the suite's signal handlers
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         yield server, port
     finally:
         server.should_exit = server._hurries = True
-        await task
+        await server.over
 
 
 async def begun(port, data, upstream):

@@ -5,6 +5,7 @@ the ledger.
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -283,3 +286,61 @@ def test_calls_that_redis_cannot_settle_at_the_end_are_settled_exactly_by_the_ne
     rows = [row for row in ledger_rows(installation).values() if row["tenant"] == "late"]
     assert [(row["status"], row["estimated"], row["output_tokens"]) for row in rows] == [("ok", False, 7)] * 5
     assert not list((installation.home / "unsettled").iterdir())
+
+
+NGINX = """
+daemon off; worker_processes 2; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    upstream tenantry {{ server {first}; server {second}; keepalive 128; }}
+    server {{
+        listen 127.0.0.1:{port};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+        location / {{
+            proxy_pass http://tenantry;
+            proxy_buffering off;
+            proxy_next_upstream error;  # a POST goes to the next server only where nothing of it was sent
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, first: str, second: str) -> Iterator[str]:
+    port = free_port()
+    places = {"first": urlsplit(first).netloc, "second": urlsplit(second).netloc}
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, **places))
+    running = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}"))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.send_signal(signal.SIGQUIT)
+        running.wait(30)
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_behind_nginx_a_web_process_that_stops_is_not_missed(installation, tmp_path):
+    key = make_key(operator_of(installation), "proxied")
+    with (
+        web(installation) as (_, first),
+        web(installation) as (stopped, second),
+        nginx(tmp_path, first, second) as url,
+        Load(url, key) as load,
+    ):
+        time.sleep(3)
+        stopped.terminate()
+        stopped.communicate(timeout=60)
+        time.sleep(2)
+
+    assert set(load.seen) == {"whole"}, load.seen
+    assert stopped.returncode == 0
+    assert installation.until_quiet()["ok"]
+    rows = [row for row in ledger_rows(installation).values() if row["tenant"] == "proxied"]
+    assert (len(rows), {row["status"] for row in rows}) == (load.seen["whole"], {"ok"})
