@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ STEADY_SECONDS = 10.0
 LONGEST_WAIT = 10.0
 # Beyond SHUTDOWN_GRACE_SECONDS: what is cut then says so and is settled.
 AFTER_GRACE_SECONDS = 20.0
+# For processes that serve nobody.
+OTHERS_SECONDS = 35.0
 # For a process that was told twice to stop.
 HURRY_SECONDS = 15.0
 # For a new process to say that it serves, before the one it replaces is ended.
@@ -51,6 +53,7 @@ class Supervisor:
         self._processes = processes
         self._say = say or (lambda line: print(line, flush=True))
         self._stopping, self._hurrying = asyncio.Event(), asyncio.Event()
+        self._served = asyncio.Event()  # what rolls has ended
         self._width = max(len(process.name) for process in processes)
         self.running: dict[str, asyncio.subprocess.Process] = {}
         # The line that reads a child's output, by its process id.
@@ -79,11 +82,19 @@ class Supervisor:
             self._rolling = asyncio.create_task(self._roll())
 
     async def run(self) -> None:
-        """Keep every process alive until `stop`."""
-        await asyncio.gather(*(self._keep(number, each) for number, each in enumerate(self._processes)))
+        """Keep every process alive until `stop`. What serves ends first: the calls under way need the others."""
+        numbered = list(enumerate(self._processes))
+        others = [self._keep(number, each) for number, each in numbered if not each.rolls]
+        serving = [self._keep(number, each) for number, each in numbered if each.rolls]
+        await asyncio.gather(self._serve(serving), *others)
+
+    async def _serve(self, serving: Sequence[Coroutine[Any, Any, None]]) -> None:
+        await asyncio.gather(*serving)
         if self._rolling is not None:
             await self._rolling
-        await asyncio.gather(*self._leaving, *map(self._end, self._successors.values()))
+        ends = [self._end(child, AFTER_GRACE_SECONDS) for child in self._successors.values()]
+        await asyncio.gather(*self._leaving, *ends)
+        self._served.set()
 
     async def _keep(self, number: int, process: Process) -> None:
         wait = 0.5
@@ -96,10 +107,12 @@ class Supervisor:
             ended = asyncio.create_task(child.wait())
             await _first(ended, self._stopping.wait(), replaced.wait())
             if self._stopping.is_set():
-                await self._end(child)
+                if not process.rolls:
+                    await self._served.wait()
+                await self._end(child, _patience(process))
                 return
             if replaced.is_set():
-                leaving = asyncio.create_task(self._end(child))
+                leaving = asyncio.create_task(self._end(child, _patience(process)))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
                 continue
@@ -131,7 +144,7 @@ class Supervisor:
         else:
             if not self._stopping.is_set():
                 self._tell(label, process.name, "stays: the process that was to replace it does not serve")
-            await self._end(child)
+            await self._end(child, AFTER_GRACE_SECONDS)
 
     async def _start(
         self, process: Process, label: str, ready: int | None = None
@@ -151,11 +164,11 @@ class Supervisor:
         self._readers[child.pid] = asyncio.create_task(self._pass_on(child, process.name, label))
         return child
 
-    async def _end(self, child: asyncio.subprocess.Process) -> None:
-        """Ask it to end, and see to it that it does."""
+    async def _end(self, child: asyncio.subprocess.Process, seconds: float) -> None:
+        """Ask it to end, and see to it that it does within `seconds`."""
         ended = asyncio.create_task(child.wait())
         _terminate(child)
-        await _first(ended, self._hurrying.wait(), seconds=env.shutdown_grace() + AFTER_GRACE_SECONDS)
+        await _first(ended, self._hurrying.wait(), seconds=seconds)
         if not ended.done() and self._hurrying.is_set():
             _terminate(child)
             await _first(ended, seconds=HURRY_SECONDS)
@@ -190,6 +203,10 @@ class Supervisor:
     def _label(self, number: int, name: str) -> str:
         text = f"{name:<{self._width}} │"
         return f"\033[{COLOURS[number % len(COLOURS)]}m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+def _patience(process: Process) -> float:
+    return env.shutdown_grace() + AFTER_GRACE_SECONDS if process.rolls else OTHERS_SECONDS
 
 
 async def _first(*awaited: Any, seconds: float | None = None) -> None:
