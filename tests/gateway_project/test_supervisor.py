@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway_project import env
 from gateway_project import supervisor as supervising
 from gateway_project.supervisor import Process, Supervisor
 
@@ -117,4 +118,4 @@ async def test_what_does_not_end_at_all_is_killed(monkeypatch):
 def test_a_grace_that_is_none_is_refused_by_name(monkeypatch, seconds):
     monkeypatch.setenv("SHUTDOWN_GRACE_SECONDS", seconds)
     with pytest.raises(Exception, match="SHUTDOWN_GRACE_SECONDS must be"):
-        supervising.env.shutdown_grace()
+        env.shutdown_grace()
