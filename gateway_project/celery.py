@@ -1,6 +1,7 @@
 """The Celery application. Tasks are found in each app's `tasks.py`."""
 
 import os
+import sys
 from typing import Any
 
 from celery import Celery
@@ -21,3 +22,8 @@ def _say_that_it_works(sender: Any, **of_the_signal: Any) -> None:
     presence.beat()
     sender.timer.call_repeatedly(EVERY_SECONDS, presence.beat)
     worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
+
+
+if "celery" in sys.argv[0]:
+    # `celery worker` and `celery beat`: other processes import this only to send tasks.
+    from gateway_project import celery_logs as celery_logs

@@ -31,6 +31,8 @@ elif len(SECRET_KEY) < 32 or SECRET_KEY.startswith("insecure"):
 if not DEBUG and "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
 WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
+# Seconds that calls under way have to end when a process is asked to stop; then they are cut, and say so.
+SHUTDOWN_GRACE_SECONDS = env.shutdown_grace()
 
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
@@ -219,6 +221,7 @@ if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
     Path(_metrics_folder).mkdir(parents=True, exist_ok=True)
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
+LOGGING_CONFIG = "gateway_project.ground.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -239,6 +242,8 @@ LOGGING = {
         "handlers": ["stderr"],
         "level": env.choice("LOG_LEVEL", "WARNING", "DEBUG", "INFO", "ERROR", "CRITICAL"),
     },
+    # Django's own handlers write text past the formatters.
+    "loggers": {name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
 }
 
 # --- Webhooks and mail ---

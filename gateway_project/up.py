@@ -110,6 +110,7 @@ class Installation:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, supervisor.stop)
+        loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
         others = [
             asyncio.create_task(self._watch_services()),
             asyncio.create_task(self._greet(supervisor, began)),
@@ -206,6 +207,7 @@ class Installation:
                 [*PYTHON, "-m", "gateway_project.web"],
                 {"LISTEN_FD": str(descriptor)},
                 (descriptor,),
+                rolls=True,
             )
             for name in names
         ]

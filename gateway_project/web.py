@@ -1,11 +1,32 @@
-"""One web process: uvicorn on a socket that the supervisor opened (LISTEN_FD), or on HOST and PORT."""
+"""Web processes: one, or WEB_WORKERS of them on one socket, kept by a supervisor.
 
+The socket is the one that a supervisor opened (LISTEN_FD), the one that systemd did (LISTEN_FDS), or one on HOST and
+PORT. It outlives the processes that serve it, so none of them takes waiting callers along when it ends.
+"""
+
+import asyncio
+import logging
+import os
+import signal
 import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
+from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project.ground import env
+from gateway_project.ground import env, logs
 from gateway_project.ground.http_protocol import BoundedProtocol
+from gateway_project.server.supervisor import READY_FD, Process, Supervisor
+
+logger = logging.getLogger("tenantry.web")
+# At the end idle connections are kept a moment: a proxy's next request may be on its way. Its answer closes them.
+IDLE_SECONDS = 1.0
+# For what is cut to say so and to be settled.
+CUT_SECONDS = 5.0
+_TICK = 0.05
+_SYSTEMD_FIRST = 3  # descriptors of socket activation begin here
 
 
 def configured(**changes: object) -> uvicorn.Config:
@@ -19,18 +40,148 @@ def configured(**changes: object) -> uvicorn.Config:
         "proxy_headers": False,  # see `gateway_project/client_address.py`
         "server_header": False,
         "log_level": "warning",
+        "log_config": None,  # as everything else logs
         "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": 30,
+        "timeout_graceful_shutdown": env.shutdown_grace(),
     }
     return uvicorn.Config("gateway_project.asgi:application", **(options | changes))  # type: ignore[arg-type]  # uvicorn's own options
 
 
+class Server(uvicorn.Server):
+    """uvicorn's server with an end of its own: what is under way gets its time, then a word and not a broken line.
+
+    SIGTERM or SIGINT: no new connections, and answers close theirs. After SHUTDOWN_GRACE_SECONDS, or at a second
+    signal, what is left is cut in the dialect of its caller.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._hurries = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready is not None:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._hurries = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        self.server_state.stopping = True  # type: ignore[attr-defined]  # read by connections that were just accepted
+        for connection in list(self._connections):
+            connection.stop()
+        loop = asyncio.get_running_loop()
+        grace = self.config.timeout_graceful_shutdown or 0
+        ends = loop.time() + grace
+        await self._until_over(min(ends, loop.time() + IDLE_SECONDS))
+        if calls := self._serving():
+            logger.warning(
+                "Stopping: %d open calls have %d s to end. A second signal (Ctrl-C) cuts them now.",
+                calls,
+                grace,
+            )
+        await self._until_over(ends, close_idle=True)
+        await self._cut()
+        await self.lifespan.shutdown()
+
+    @property
+    def _connections(self) -> set[BoundedProtocol]:
+        return self.server_state.connections  # type: ignore[return-value]  # the protocol is the one configured
+
+    def _serving(self) -> int:
+        return sum(connection.is_serving for connection in self._connections)
+
+    async def _until_over(self, ends: float, *, close_idle: bool = False) -> None:
+        """Return when nothing is under way any more, at `ends` (the loop's time), or when it is to hurry."""
+        loop, state = asyncio.get_running_loop(), self.server_state
+        while (state.connections or state.tasks) and not self._hurries and loop.time() < ends:
+            if close_idle:
+                for connection in list(self._connections):
+                    connection.close_if_idle()
+            await asyncio.sleep(_TICK)
+
+    async def _cut(self) -> None:
+        if calls := self._serving():
+            logger.warning("Cutting %d call(s) that have not ended.", calls)
+        for connection in list(self._connections):
+            connection.cut()
+        self._hurries = False
+        await self._until_over(asyncio.get_running_loop().time() + CUT_SECONDS)
+        # Whose caller has left already, or does not read: nobody is waiting.
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
 def main() -> None:
-    descriptor = env.integer("LISTEN_FD", -1)
-    if descriptor >= 0:
-        uvicorn.Server(configured()).run(sockets=[socket.socket(fileno=descriptor)])
+    logs.begin()
+    try:
+        _run()
+    except (ImproperlyConfigured, OSError, OverflowError) as error:
+        sys.exit(logs.line_of("web", f"web: {error}", level="CRITICAL"))
+
+
+def _run() -> None:
+    workers = env.integer("WEB_WORKERS", 1)
+    if given := env.words("LISTEN_FD"):
+        _serve([socket.socket(fileno=int(descriptor)) for descriptor in given])
+    elif workers > 1:
+        asyncio.run(_supervise(_listeners(), workers))
     else:
-        uvicorn.Server(configured(host=env.text("HOST", "0.0.0.0"), port=env.integer("PORT", 8000))).run()  # noqa: S104 - a container is reached from outside
+        _serve(_listeners())
+
+
+def _serve(listeners: list[socket.socket]) -> None:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # for supervisors; by default it would end the process
+    Server(configured(), ready=_say_ready).run(sockets=listeners)
+
+
+def _say_ready() -> None:
+    """Tell the supervisor that waits for it, so that the process this one replaces may end."""
+    if descriptor := env.integer(READY_FD, 0):
+        os.write(descriptor, b"1")
+        os.close(descriptor)
+
+
+async def _supervise(listeners: list[socket.socket], workers: int) -> None:
+    """`workers` processes on the same sockets. SIGUSR2 replaces one after the other, a second SIGTERM hurries."""
+    descriptors = tuple(listener.fileno() for listener in listeners)
+    given = {"LISTEN_FD": ",".join(map(str, descriptors))}
+    command = [sys.executable, *_warnings(), "-m", "gateway_project.web"]
+    supervisor = Supervisor(
+        [
+            Process(f"web.{number}", command, given, descriptors, rolls=True)
+            for number in range(1, workers + 1)
+        ]
+    )
+    supervisor.take_signals()
+    await supervisor.run()
+
+
+def _warnings() -> list[str]:
+    return [part for option in sys.warnoptions for part in ("-W", option)]
+
+
+def _listeners() -> list[socket.socket]:
+    """Sockets that systemd opened for this process, else one for each address of HOST. Raises OSError."""
+    if env.integer("LISTEN_PID", 0) == os.getpid():
+        count = env.integer("LISTEN_FDS", 0)
+        return [socket.socket(fileno=number) for number in range(_SYSTEMD_FIRST, _SYSTEMD_FIRST + count)]
+    host, port = env.text("HOST", "0.0.0.0"), env.integer("PORT", 8000)  # noqa: S104 - a container is reached from outside
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [_listening(family, address) for family, _, _, _, address in found]
+
+
+def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.create_server(address, family=family, backlog=2048)
+    listener.setblocking(False)
+    return listener
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from billing import meter
+from billing.meter.errors import MeteringUnavailable
 from billing.meter.journal import Settlement, entry_id
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import RedisPipe, Script
@@ -93,13 +94,42 @@ async def put_back(shard: int) -> None:
     for lease in leases:
         if status := booked.get(lease.request_id):
             # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
-            tombstone = "reaped" if status == UsageStatus.ORPHANED else "settled"
-            done = f"{tag(shard)}:done:{lease.request_id}"
-            await meter.pipe().call("SET", done, tombstone, "NX", "EX", meter.REAPED_SECONDS)
+            await _bury(shard, lease.request_id, "reaped" if status == UsageStatus.ORPHANED else "settled")
         else:
             restored += await _restore(lease)
     if restored:
         logger.warning("put back %d open leases into shard %d", restored, shard)
+
+
+async def deliver(settles: list[Settlement]) -> int:
+    """Settle what a process that has ended could not, each call once; how many were not known yet.
+
+    Raises MeteringUnavailable while Redis or PostgreSQL is away: nothing may be settled by guess then.
+    """
+    delivered = 0
+    for shard in {shard_of(each.tenant_id) for each in settles}:
+        those = [each for each in settles if shard_of(each.tenant_id) == shard]
+        # The stream before the ledger, as above.
+        waiting = await _in_stream(shard, those, since_ever=True)
+        unseen = [each for each in those if each.request_id not in waiting]
+        booked = await _in_ledger([each.request_id for each in unseen], must_know=True)
+        for settlement in unseen:
+            status = booked.get(settlement.request_id)
+            if status == UsageStatus.ORPHANED:
+                # Reaped, perhaps longer ago than its tombstone lasts: what it really cost becomes an adjustment.
+                await _bury(shard, settlement.request_id, "reaped")
+            elif status and not await _is_open(settlement):
+                continue
+            await meter.repeat(settlement)
+            delivered += 1
+    return delivered
+
+
+async def _bury(shard: int, request_id: str, tombstone: str) -> None:
+    """Give a call back the tombstone that says how it is booked already."""
+    await meter.pipe().call(
+        "SET", f"{tag(shard)}:done:{request_id}", tombstone, "NX", "EX", meter.REAPED_SECONDS
+    )
 
 
 async def _restore(lease: Lease) -> int:
@@ -135,15 +165,15 @@ async def _is_open(settlement: Settlement) -> bool:
     )
 
 
-async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
+async def _in_stream(shard: int, settles: list[Settlement], *, since_ever: bool = False) -> set[str]:
     """The ids whose events Redis still has. While nothing is drained they outlive their tombstones, and a repetition
-    would count them twice.
+    would count them twice. `since_ever`: their entries are not known.
     """
     if not settles:
         return set()
     events = {settlement.event: settlement.request_id for settlement in settles}
     entries = [settlement.entry for settlement in settles]
-    after, last = "{}-{}".format(*min(entries)), "{}-{}".format(*max(entries))
+    after, last = ("-", "+") if since_ever else (f"{a}-{b}" for a, b in (min(entries), max(entries)))
     found = set()
     while True:
         page = await meter.pipe().call("XRANGE", f"{tag(shard)}:usage", after, last, "COUNT", 1000)
@@ -153,22 +183,25 @@ async def _in_stream(shard: int, settles: list[Settlement]) -> set[str]:
         after = "(" + page[-1][0].decode()
 
 
-async def _in_ledger(request_ids: list[str]) -> dict[str, str]:
+async def _in_ledger(request_ids: list[str], *, must_know: bool = False) -> dict[str, str]:
     """The ids, with their rows' status, that were drained before Redis lost them; without a database none, and the
-    ledger will skip.
+    ledger will skip. `must_know`: then MeteringUnavailable is raised.
     """
     if not request_ids:
         return {}
     ids = [UUID(request_id) for request_id in request_ids]
-    return await asyncio.get_running_loop().run_in_executor(_threads, _known, ids)
+    known = await asyncio.get_running_loop().run_in_executor(_threads, _known, ids)
+    if known is None and must_know:
+        raise MeteringUnavailable("The ledger cannot be asked now.")
+    return known or {}
 
 
-def _known(ids: list[UUID]) -> dict[str, str]:
+def _known(ids: list[UUID]) -> dict[str, str] | None:
     close_old_connections()
     try:
         found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", "status")
         return {str(request_id): status for request_id, status in found}
     except DatabaseError:
-        return {}
+        return None
     finally:
         close_old_connections()

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from billing.events import UsageEvent
-from routing.choice import Candidate
+from routing.choice import Candidate, CatalogueModel
 
 TENANT, KEY, USER, RUN = range(4)
 UNLIMITED = (None, None, None, None)
@@ -28,6 +28,12 @@ class PricedCandidate(msgspec.Struct, frozen=True):
     @property
     def held_tokens(self) -> int:
         return self.max_tokens if self.first_tokens is None else min(self.first_tokens, self.max_tokens)
+
+
+# Of a lease that is read back to be settled: what was offered is not known any more, nor needed.
+NO_OFFER = PricedCandidate(
+    Candidate(CatalogueModel(0, "", "", "", 0, 0, None, None, False), ""), None, 0, 0, 0
+)
 
 
 class Run(msgspec.Struct, frozen=True):

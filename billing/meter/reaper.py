@@ -3,14 +3,12 @@
 import time
 
 from billing.meter import pipe, settle
-from billing.meter.lease import Lease, OrphanedLease, PricedCandidate, read
+from billing.meter.lease import NO_OFFER, Lease, OrphanedLease, read
 from billing.meter.settlement import CallOutcome
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import every_tag, tenant_key
-from routing.choice import Candidate, CatalogueModel
 
 DEAD_AFTER_SECONDS = 10
-_NOBODY = CatalogueModel(0, "", "", "", 0, 0, None, None, False)
 
 
 class Reaper:
@@ -69,7 +67,7 @@ def _lease(orphan: OrphanedLease) -> Lease:
         held_tokens=orphan.held_tokens,
         counters=orphan.counters,
         day_counter=orphan.day_counter,
-        offer=PricedCandidate(Candidate(_NOBODY, ""), None, 0, 0, 0),
+        offer=NO_OFFER,
         max_tokens=orphan.output_tokens,
         clamped=False,
         event=orphan.event,

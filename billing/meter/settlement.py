@@ -74,22 +74,28 @@ def settlement_of(lease: Lease, outcome: CallOutcome, *, by: str) -> Settlement:
             note=outcome.note,
         )
     )
-    settling = _call(lease, outcome, event, by)
+    cost, tokens = outcome.cost_nano, outcome.usage.total_tokens
+    settling = settle_call(lease, cost_nano=cost, tokens=tokens, event=event, by=by)
     # Once more after a flush, which has taken the lease of a dead process with it.
-    again = settling if by == "settled" else _call(lease, outcome, event, f"{by} again")
+    again = (
+        settling
+        if by == "settled"
+        else settle_call(lease, cost_nano=cost, tokens=tokens, event=event, by=f"{by} again")
+    )
     return Settlement(lease.request_id, lease.tenant_id, event, settling, again)
 
 
-def _call(lease: Lease, outcome: CallOutcome, event: bytes, by: str) -> ScriptCall:
+def settle_call(lease: Lease, *, cost_nano: int, tokens: int, event: bytes, by: str) -> ScriptCall:
+    """The call of `settle.lua`. `event` is the ledger row as the usage stream takes it."""
     keys = lease.settle_keys or bulk(*settle_keys(lease.tenant_id, lease.counters, lease.day_counter))
     rest: tuple[Argument, ...] = (
         f"{tag(shard_of(lease.tenant_id))}:done:{lease.request_id}",
         lease.request_id,
         lease.tenant_id,
         lease.hold_nano,
-        outcome.cost_nano,
+        cost_nano,
         lease.held_tokens,
-        outcome.usage.total_tokens,
+        tokens,
         event,
         lease.kept,
         lease.alert_lines,

@@ -71,6 +71,14 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def shutdown_grace() -> int:
+    """Seconds that calls under way have to end when a process is asked to stop (SHUTDOWN_GRACE_SECONDS)."""
+    seconds = integer("SHUTDOWN_GRACE_SECONDS", 120)
+    if not 0 <= seconds <= 3600:
+        raise ImproperlyConfigured(f"SHUTDOWN_GRACE_SECONDS must be 0 to 3600, not {seconds}.")
+    return seconds
+
+
 def folder(name: str, default: Path) -> Path:
     return Path(text(name, str(default))).expanduser().resolve()
 

@@ -1,8 +1,9 @@
-"""uvicorn's HTTP/1.1 with two bounds it does not have: how large a request's head may be, and how slow; and with two
-short ways for what nearly every call of the data plane does.
+"""uvicorn's HTTP/1.1 with two bounds it does not have: how large a request's head may be, and how slow; with two
+short ways for what nearly every call of the data plane does; and with an end that loses no call.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -14,23 +15,48 @@ Headers = list[tuple[bytes, bytes]]
 # Two ASGI extensions of this server, both functions in `scope["extensions"]`: see `_Cycle`.
 SEND_WHOLE = "tenantry.http.send_whole"
 ON_DISCONNECT = "tenantry.http.on_disconnect"
+# What is told of a call's early end: whether it is the server that stops, and not the caller who left.
+Told = Callable[[bool], None]
+_STOPPING = b'{"error":{"type":"api_error","code":"gateway_stopping","message":"The gateway is stopping; try again."}}'
 
 
 class _Cycle(RequestResponseCycle):
     """What ASGI has no messages for."""
 
-    _told: Callable[[], None] | None = None
+    _told: Told | None = None
 
-    def on_disconnect(self, told: Callable[[], None]) -> None:
-        """Have `told` called when the caller leaves before the answer is complete. To wait for it by `receive` takes
-        a coroutine, an event and a future: 7 µs.
+    def on_disconnect(self, told: Told) -> None:
+        """Have `told` called when the caller leaves, or the server stops, before the answer is complete. To wait for
+        it by `receive` takes a coroutine, an event and a future: 7 µs.
         """
         self._told = told
         self.flow.resume_reading()  # else nobody would see the end
 
     def left(self) -> None:
         if self._told is not None and not self.response_complete:
-            self._told()
+            self._told(False)
+
+    def cut(self) -> None:
+        """End this call now: whoever serves it says so in the caller's own words, if it asked to be told."""
+        self.keep_alive = False
+        self.flow.resume_writing()  # what is said last does not wait for a caller who reads slowly
+        if self._told is not None:
+            self._told(True)
+            return
+        if not self.response_started:
+            self.transport.write(
+                _head(
+                    503,
+                    [
+                        (b"content-type", b"application/json"),
+                        (b"retry-after", b"1"),
+                        (b"connection", b"close"),
+                        (b"content-length", b"%d" % len(_STOPPING)),
+                    ],
+                )
+                + _STOPPING
+            )
+        self.transport.close()
 
     def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         """Send all of an answer at once; false where it takes ASGI's messages. `headers`: lower-case names, their
@@ -69,9 +95,12 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
     _running: _Cycle | None = None
+    _stopping = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # Accepted before the server stopped, and made after.
+        self._stopping = getattr(self.server_state, "stopping", False)
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,9 +140,41 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.__class__ = _Cycle  # uvicorn names its class inside of a function of forty lines
         assert isinstance(cycle, _Cycle)
         self._running = cycle
+        if self._stopping and not self.pipeline:
+            cycle.keep_alive = False
         extensions: Any = {SEND_WHOLE: cycle.send_whole, ON_DISCONNECT: cycle.on_disconnect}
         cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
+
+    @property
+    def is_serving(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def stop(self) -> None:
+        """Serve what is under way and what is being sent now, and close after that."""
+        self._stopping = True
+        if self.is_serving:
+            self.cycle.keep_alive = False
+
+    def close_if_idle(self) -> None:
+        """Close a connection on which nothing is asked; one whose next request already came stays for it."""
+        if not (self.is_serving or self._head_bytes or self.transport.is_closing() or self._has_unread()):
+            self.transport.close()
+
+    def cut(self) -> None:
+        """End what is being served now, and the connection with it."""
+        self.pipeline.clear()
+        if self._running is not None and self.is_serving:
+            self._running.cut()
+        else:
+            self.transport.close()
+
+    def _has_unread(self) -> bool:
+        """Whether bytes came that the event loop has not read yet."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _rest(self) -> None:
         self._head_bytes = 0

@@ -1,5 +1,6 @@
 """What Anthropic's answers say they used, whole or as a stream."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -117,6 +118,9 @@ class AnthropicStream:
         self._usage: dict[str, Any] = {}
         self._model = ""
         self._text_bytes = self._dense_bytes = self._deltas = self._claimed = 0
+        self._written = self._frame = (
+            0  # bytes of text alone; those around it in a delta, 0 until one is seen
+        )
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -142,6 +146,8 @@ class AnthropicStream:
             size = max(0, len(data) - 83)
             self._text_bytes += size
             self._dense_bytes += 0 if data.isascii() else size
+            self._frame = self._frame or _frame_of(data)
+            self._written += max(0, len(data) - self._frame)
             return
         try:
             event = msgspec.json.decode(data)
@@ -155,6 +161,8 @@ class AnthropicStream:
             self._merge(event["message"].get("usage"))
         elif kind == "message_delta":
             self._merge(event.get("usage"))
+        elif kind == "content_block_start":
+            self._frame = 0  # that of another kind of delta
         elif kind == "message_stop":
             self.finished = True
         elif kind == "error":
@@ -167,8 +175,8 @@ class AnthropicStream:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
-        return max(self._text_bytes // 3, self._deltas, self._claimed)
+        """Output tokens generated, at least one for a delta and for three bytes of text seen."""
+        return max(self._written // 3, self._deltas, self._claimed)
 
     @property
     def output_at_most(self) -> int:
@@ -180,3 +188,14 @@ class AnthropicStream:
         if self._events.lost and not reading.problem:
             return msgspec.structs.replace(reading, problem="an event was too large to read")
         return reading
+
+
+def _frame_of(delta: bytes) -> int:
+    """How many bytes of this event are not its text."""
+    try:
+        found = msgspec.json.decode(delta)["delta"]
+        text = max((value for name, value in found.items() if name != "type"), key=len)
+        written = json.dumps(text, ensure_ascii=delta.isascii(), separators=(",", ":"))
+        return max(1, len(delta) - len(written.encode()) + 2)
+    except (*UNREADABLE, KeyError, TypeError, ValueError, AttributeError):
+        return 83

@@ -203,7 +203,7 @@ class OpenAIStream:
         self._pass_usage = pass_usage
         self._usage: Any = None
         self._model = ""
-        self._text_bytes = self._dense_bytes = self._deltas = 0
+        self._text_bytes = self._dense_bytes = self._deltas = self._written = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -243,6 +243,10 @@ class OpenAIStream:
             size = max(0, len(data) - 200)
             self._text_bytes += size
             self._dense_bytes += 0 if data.isascii() else size
+            try:
+                self._written += len(event["choices"][0]["delta"]["content"].encode())
+            except (LookupError, TypeError, AttributeError, ValueError):
+                self._written += size  # of a tool's arguments, a summary of thoughts
         if event.get("usage") is not None:
             self._usage = event["usage"]
             return bool(event.get("choices"))
@@ -250,9 +254,9 @@ class OpenAIStream:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens generated, at least one for a delta and for three bytes of deltas seen."""
+        """Output tokens generated, at least one for a delta and for three bytes of text seen."""
         told = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else 0
-        return max(self._text_bytes // 3, self._deltas, claimed(told))
+        return max(self._written // 3, self._deltas, claimed(told))
 
     @property
     def output_at_most(self) -> int:

@@ -5,8 +5,9 @@ measured): `ThreadSensitiveContext`, the receivers of `request_started` and `req
 `sync_to_async(response.close)`. They look after ORM connections and uploads; the data plane has neither.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from proxy.dialects.headers import RawHeaders
 from proxy.door.views import DataPlaneView
 from proxy.pipeline.answers import Answer, failure
 from proxy.pipeline.body import Message, Receive, read_body
-from proxy.pipeline.caller import CallerConnection
+from proxy.pipeline.caller import CallerConnection, GatewayStopping
 
 Send = Callable[[Message], Awaitable[None]]
 Scope = dict[str, Any]
@@ -83,6 +84,10 @@ async def _respond(request: DataPlaneRequest) -> Answer:
         return await view(request, **arguments)
     except Exception as error:
         return failure(error, request)
+    except asyncio.CancelledError:
+        if request.client.was_cut():
+            return failure(GatewayStopping(), request)
+        raise
 
 
 async def _send(answer: Answer, scope: Scope, send: Send, client: CallerConnection) -> None:
@@ -93,7 +98,16 @@ async def _send(answer: Answer, scope: Scope, send: Send, client: CallerConnecti
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     async with aclosing(answer.pieces) as pieces:
         async for piece in pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            try:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except asyncio.CancelledError:
+                if not client.was_cut():
+                    raise
+                # The caller reads slowly, and the server stops: this piece, then what the stream says about that.
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                with suppress(StopAsyncIteration):
+                    last = await pieces.athrow(GatewayStopping())
+                    await send({"type": "http.response.body", "body": last, "more_body": True})
     client.answered = True
     await send({"type": "http.response.body", "body": b""})
 

@@ -4,13 +4,28 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+from gateway_project.ground.errors import TenantryError
 from proxy.pipeline.body import Message, Receive
 
-OnDisconnect = Callable[[Callable[[], None]], None]
+OnDisconnect = Callable[[Callable[[bool], None]], None]
+
+
+class GatewayStopping(TenantryError):
+    """This process ends, and the call did not within the time it had left."""
+
+    code = "gateway_stopping"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The gateway is restarting and had to end this call; try again.", headers={"retry-after": "1"}
+        )
 
 
 class CallerConnection:
     """Cancels the request's task when the caller leaves, and swallows that cancellation at the end.
+
+    It does the same when the server stops; then `was_cut` lets who serves say so to the caller.
 
     The work stays in the server's own task. A server that tells of a disconnect is given what to call; with others,
     `receive` is driven by what it waits for: a task of its own, nearly always only to be cancelled, costs 7 µs (and
@@ -22,9 +37,11 @@ class CallerConnection:
         self._on_disconnect = on_disconnect
         self._watch: Coroutine[Any, None, Message] | None = None
         self._uncut = 0
+        self._outstays = False
         self._cancelled = False
         self._over = False
         self.left = False
+        self.stopped = False
         self.answered = False
 
     async def __aenter__(self) -> "CallerConnection":
@@ -40,9 +57,9 @@ class CallerConnection:
         self._over = True
         if self._watch is not None:
             self._watch.close()
-        if kind is asyncio.CancelledError and self._cancelled:
-            # Ours to swallow, unless the server, too, has asked the task to stop.
-            return self._work.uncancel() == 0
+        if kind is asyncio.CancelledError and (self._cancelled or self.left):
+            # Ours to swallow, unless the server, too, has asked the task to stop; nobody waits where the caller left.
+            return self._work.uncancel() == 0 or self.left
         return False
 
     def uncut(self) -> "CallerConnection":
@@ -57,12 +74,27 @@ class CallerConnection:
 
     def __exit__(self, *failure: object) -> None:
         self._uncut -= 1
-        if self.left and not self._uncut:
+        if self.left or self.stopped:
             self._cancel()
 
     def outstay(self) -> None:
         """Serve on to the end whether the caller waits or not, for tenants that drain."""
-        self._uncut += 1
+        self._outstays = True
+
+    def was_cut(self) -> bool:
+        """Whether the cancellation at hand is the server's that stops. It is over with this: the task goes on, to say
+        so to the caller.
+        """
+        if not self.stopped or self.left:
+            return False
+        self._cancelled = False
+        self._work.uncancel()
+        return True
+
+    @property
+    def why_over(self) -> str:
+        """Why the call did not come to its end, for its ledger row."""
+        return "the gateway stopped" if self.stopped and not self.left else "caller left"
 
     def _look(self, _: object = None) -> None:
         """Let `receive` go on; called again when what it waits for is there, as a task would be."""
@@ -77,14 +109,18 @@ class CallerConnection:
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(self._look)
 
-    def _gone(self) -> None:
+    def _gone(self, stopped: bool = False) -> None:
         # Servers also report a disconnect once the answer is complete.
-        if not (self.answered or self._over):
+        if self.answered or self._over:
+            return
+        if stopped:
+            self.stopped = True
+        else:
             self.left = True
-            if not self._uncut:
-                self._cancel()
+        self._cancel()
 
     def _cancel(self) -> None:
-        if not self._cancelled:
+        held = self._uncut or (self._outstays and not self.stopped)
+        if not (held or self._cancelled):
             self._cancelled = True
             self._work.cancel()

@@ -36,6 +36,7 @@ SLICE_TOKENS = 2048
 BYTES_PER_TOKEN = 3
 _NONE_KEPT = (None, None, None, None)
 RETRY_SECONDS = (0.1, 0.3, 1, 3, 5)
+_unsettled: dict[str, tuple[Lease, CallOutcome]] = {}
 
 
 class Charge:
@@ -97,6 +98,7 @@ class Charge:
     ) -> None:
         """Settle a stream that ended early at what is known of it; flagged as an estimate."""
         usage, doubt = self._trusted(reading, written=written)
+        written = min(written, self._most_output())
         if usage.output_tokens < written:
             usage = msgspec.structs.replace(usage, output_tokens=written)
         note = f"{note}; {doubt}" if doubt else note
@@ -112,7 +114,8 @@ class Charge:
             return
         written = int(self.call.elapsed_ms() * FASTEST_TOKENS_PER_SECOND / 1000)
         usage = Usage(input_tokens=self._prompt_tokens(), output_tokens=min(written, self._most_output()))
-        self._settle(usage, status="cancelled", http_status=None, note="caller left before the answer")
+        note = f"{self.call.client.why_over} before the answer"
+        self._settle(usage, status="cancelled", http_status=None, note=note)
 
     def free(self, *, http_status: int | None, status: str = "upstream_error", note: str = "") -> None:
         """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
@@ -244,7 +247,13 @@ class Charge:
         return self.lease.max_tokens * self.parsed.ask.answers
 
 
+def unsettled() -> list[tuple[Lease, CallOutcome]]:
+    """What Redis has not taken yet, for the end of the process."""
+    return list(_unsettled.values())
+
+
 def _keep_settling(lease: Lease, outcome: CallOutcome) -> None:
+    _unsettled[lease.request_id] = (lease, outcome)
     keep(_settle(lease, outcome))
 
 
@@ -256,4 +265,5 @@ async def _settle(lease: Lease, outcome: CallOutcome) -> None:
         except MeteringUnavailable:
             await asyncio.sleep(seconds)
         else:
+            del _unsettled[lease.request_id]
             return

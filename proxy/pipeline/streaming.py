@@ -8,6 +8,7 @@ from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from gateway_project.ground.errors import TenantryError
 from proxy.background import keep
 from proxy.pipeline.answers import Answer, passed_on
+from proxy.pipeline.caller import GatewayStopping
 from proxy.pipeline.charge import Charge
 from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable
 
@@ -64,6 +65,12 @@ class Relay:
             self._end("cancelled", f"cut off: {error.code}")
             keep(self._answer.close())
             failure = error
+        except asyncio.CancelledError:
+            if not charge.call.client.was_cut():
+                raise
+            failure = self._cut(GatewayStopping())
+        except GatewayStopping as error:
+            failure = self._cut(error)
         if meter.finished or (charge.settled and failure is None):
             return
         if not meter.error_seen:
@@ -95,8 +102,12 @@ class Relay:
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
-        self._end("cancelled", "caller left in mid-stream")
+        self._end("cancelled", f"{self._charge.call.client.why_over} in mid-stream")
         keep(self._answer.close())
+
+    def _cut(self, error: GatewayStopping) -> GatewayStopping:
+        self._close()
+        return error
 
     def _end(self, status: str, note: str) -> None:
         meter = self._meter

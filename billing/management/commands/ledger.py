@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from billing import meter
+from billing import meter, spool
 from billing.ledger.drain import BATCH, RECOVERABLE, Drain
 from billing.meter import heartbeat
 from billing.meter.reaper import Reaper
@@ -73,6 +73,7 @@ async def chores(reaper: Reaper) -> None:
     try:
         await open_meter()
         await heartbeat.beat(meter.WORKER)
+        await spool.deliver()  # before those calls count as abandoned
         await reaper.look()
     finally:
         await meter.pipe().close()
