@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-# Keys of ours, of upstreams, webhook secrets, bearer tokens.
+# Keys of ours, of operators and upstreams, webhook secrets, bearer tokens, links that let somebody in.
 _SECRETS = re.compile(
-    r"(?P<start>tn_|whsec_|sk-(?:ant-)?|(?i:bearer)\s+|(?i:x-api-key['\"]?\s*[:=]\s*['\"]?))[A-Za-z0-9_\-+/=.]{8,}"
+    r"(?P<start>tn_|tnop_|whsec_|/portal/(?:join|email)/|/portal/password/[^/\s]+/|sk-(?:ant-)?|(?i:bearer)\s+|(?i:x-api-key['\"]?\s*[:=]\s*['\"]?))[A-Za-z0-9_\-+/=.]{8,}"
 )
 _STANDARD = set(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 

@@ -7,6 +7,7 @@ from gateway_project.accounts import second_factor
 from gateway_project.console.tenant_decisions import decision_page, decisions_box, simulation_page
 from gateway_project.health import healthz, readyz
 from gateway_project.metrics import metrics
+from tenants.admin.account_choice import ChoiceList
 
 urlpatterns = [
     path(
@@ -24,6 +25,7 @@ urlpatterns = [
         admin.site.admin_view(simulation_page),
         name="tenant-simulation",
     ),
+    path("admin/autocomplete/", admin.site.admin_view(ChoiceList.as_view(admin_site=admin.site))),
     path("admin/", admin.site.urls),
     path("api/", include("billing.api.urls")),
     path("portal/", include("gateway_project.portal.urls")),
