@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                     "user",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
-                        related_name="operator_tokens",
+                        related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),

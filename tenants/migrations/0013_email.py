@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                     "user",
                     models.OneToOneField(
                         on_delete=django.db.models.deletion.CASCADE,
-                        related_name="verified_email",
+                        related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),

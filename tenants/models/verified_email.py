@@ -7,7 +7,7 @@ from django.db import models
 class VerifiedEmail(models.Model):
     """An address to which a link was mailed that this account used. It counts while the address is the account's."""
 
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="verified_email")
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     email = models.EmailField()
     verified_at = models.DateTimeField(auto_now=True)
 

@@ -166,7 +166,10 @@ def test_resending_kills_the_link_of_before_and_begins_another_week(log_in, owne
 def test_open_ones_are_listed_with_who_and_when(log_in, owner):
     invites(log_in(owner.user))
     invite(
-        tenant=owner.tenant, email="bob@example.com", role="viewer", invited_by=StaffFactory(username="eve")
+        tenant=owner.tenant,
+        email="bob@example.com",
+        role="viewer",
+        invited_by=StaffFactory(username="eve-of-staff"),
     )
 
     page = log_in(MembershipFactory(tenant=owner.tenant, role=Role.VIEWER).user).get("/portal/t/acme/people/")
@@ -174,7 +177,7 @@ def test_open_ones_are_listed_with_who_and_when(log_in, owner):
     text = page.content.decode()
     for said in ("ada@example.com", owner.user.username, "bob@example.com", "Your provider"):
         assert said in text
-    assert "eve" not in re.sub("never|every|event", "", text)
+    assert "eve-of-staff" not in text
     assert "Withdraw" not in text
 
 
@@ -298,12 +301,9 @@ def test_one_address_is_not_flooded_by_inviting_withdrawing_and_resending(log_in
     browser = log_in(owner.user)
     for _ in range(MOST_FOR_AN_ADDRESS):
         invites(browser, email="Victim@example.com")
-        browser.post(
-            reverse("portal:invitation-resend", args=["acme", Invitation.objects.latest("created_at").pk])
-        )
-        browser.post(
-            reverse("portal:invitation-withdraw", args=["acme", Invitation.objects.latest("created_at").pk])
-        )
+        for name in ("resend", "withdraw"):
+            for invitation in Invitation.objects.all():
+                browser.post(reverse(f"portal:invitation-{name}", args=["acme", invitation.pk]))
 
     assert len(mail.outbox) == MOST_FOR_AN_ADDRESS
     assert "invitations to one address" in invites(browser, email="victim@EXAMPLE.com").content.decode()
