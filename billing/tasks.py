@@ -11,6 +11,7 @@ from billing.partitions import make_partitions
 from billing.reconcile import reconcile
 from billing.upstream_bill import check_recent
 from billing.upstream_report import import_report
+from billing.webhooks.alert_addresses import ask_new_alert_addresses
 from billing.webhooks.deliver import deliver_due
 from tenants.modes import forget_idle_counters
 
@@ -51,7 +52,7 @@ def watch_limits() -> int:
 
 @shared_task
 def watch_usage() -> int:
-    return notice_usage() + announce_keys(LOOK_BACK)
+    return notice_usage() + announce_keys(LOOK_BACK) + ask_new_alert_addresses()
 
 
 @shared_task

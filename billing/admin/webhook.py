@@ -1,9 +1,11 @@
 """Webhook endpoints and what was delivered to them."""
 
 import json
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -79,7 +81,9 @@ class WebhookEndpointAdmin(ConsolePage):
     ) -> HttpResponse:
         """The one page that ever shows the secret; an address has none, and is asked to confirm."""
         if awaits_confirmation(obj):
-            self._ask(request, obj)
+            transaction.on_commit(
+                partial(self._ask, request, obj)
+            )  # not while the admin's transaction is open
             return redirect("admin:billing_webhookendpoint_changelist")
         return self._shown_once(request, obj)
 

@@ -1,8 +1,10 @@
 """Invitations to tenants' portals, as staff see and make them."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -92,13 +94,18 @@ class InvitationAdmin(InsertOnlyPage):
             return TemplateResponse(
                 request, "admin/invited.html", context, headers={"Cache-Control": "no-store"}
             )
+        # The admin adds in one transaction with its answer: nothing may wait in it for a mail server, nor be mailed
+        # of what is not committed.
+        transaction.on_commit(partial(self._send, request, invitation, token))
+        return self._list()
+
+    def _send(self, request: HttpRequest, invitation: Invitation, token: str) -> None:
         try:
             send_link(invitation, token)
         except EmailNotSent as error:
             messages.error(request, f"{invitation.email} is invited, but the email was not sent: {error}.")
         else:
             messages.success(request, f"An invitation is on its way to {invitation.email}.")
-        return self._list()
 
     def _confirm(self, request: HttpRequest, invitation: Invitation, verb: str, text: str) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "subject": invitation}

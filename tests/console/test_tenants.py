@@ -268,15 +268,17 @@ def test_the_list_shows_what_each_does_now_and_where_its_period_ends(staff, redi
     assert expected is None or "forecast $" in page
 
 
-def test_somebody_is_invited_to_a_tenants_portal(staff):
+def test_somebody_is_invited_to_a_tenants_portal(staff, django_capture_on_commit_callbacks):
     tenant = TenantFactory()
 
-    page = staff.post(
-        reverse("admin:tenants_invitation_add"),
-        {"tenant": tenant.pk, "email": "ada@example.com", "role": "owner"},
-        follow=True,
-    )
+    with django_capture_on_commit_callbacks(execute=True):
+        page = staff.post(
+            reverse("admin:tenants_invitation_add"),
+            {"tenant": tenant.pk, "email": "ada@example.com", "role": "owner"},
+            follow=True,
+        )
 
+    assert Invitation.objects.get().emailed_at is not None
     assert "/portal/join/" not in page.content.decode()
     link = re.search(r"https?://[^/]+(/portal/join/\S+)", str(mail.outbox[0].body))
     assert link

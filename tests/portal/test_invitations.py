@@ -70,6 +70,7 @@ def test_without_mail_staff_hand_the_link_over_and_the_customer_does_not(log_in,
     assert not VerifiedEmail.objects.exists()  # nobody has shown that they read ada's mail
 
 
+@pytest.mark.django_db(transaction=True)
 def test_with_mail_staff_do_not_see_the_link_either(log_in, owner):
     invites(log_in(owner.user))
     old = mailed_link()

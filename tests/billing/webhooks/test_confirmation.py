@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks import letters
+from billing.webhooks.alert_addresses import ask_new_alert_addresses
 from billing.webhooks.confirmation import MOST_FOR_AN_ADDRESS, VALID_SECONDS, awaits_confirmation, confirm
 from billing.webhooks.deliver import deliver_due
 from billing.webhooks.publish import EventType, publish, publish_test
@@ -163,6 +164,17 @@ def test_alert_addresses_are_asked_with_their_first_event_and_hear_it_when_they_
     deliver_due()
 
     assert [each.to for each in events()] == [["cfo@acme.example"]]
+
+
+def test_an_alert_address_is_asked_when_it_is_set_and_not_at_its_first_alert(settings):
+    settings.OPERATOR_EMAILS = ["ops@example.com"]
+    TenantFactory(alert_emails=["cfo@acme.example"])
+    TenantFactory(alert_emails=["gone@acme.example"], deleted_at=timezone.now())
+
+    asked = [ask_new_alert_addresses() for _ in range(2)]
+
+    assert asked == [1, 0]
+    assert [each.to for each in mail.outbox] == [["cfo@acme.example"]]
 
 
 def test_events_in_a_loop_wait_for_the_next_hour(monkeypatch):
