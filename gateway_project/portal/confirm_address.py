@@ -20,11 +20,11 @@ def confirm_address(request: HttpRequest, token: str) -> HttpResponse:
     whose = endpoint.tenant.name if endpoint.tenant else "all tenants"
     address = address_of(endpoint)
     if request.method == "GET":
-        text = f"{address} is told by email about the budgets, keys and statements of {whose}."
+        text = f"Events of {whose} (budgets, keys, statements) will be emailed to {address}."
         return _page(request, "Confirm your address", text, asks=True)
     if not confirm(endpoint):
         return _page(request, "This link does not work", "The webhook has another address now.", status=404)
-    return _page(request, "Confirmed", f"{address} is told about {whose} from now on.")
+    return _page(request, "Confirmed", f"Events of {whose} are emailed to {address} from now on.")
 
 
 def _page(

@@ -23,7 +23,16 @@ class InvitationAdmin(InsertOnlyPage):
     """Sent from here or by the tenant's owners; accepted in the portal."""
 
     empty_text = "Invite the first owner of a tenant; owners invite the others."
-    list_display = ("email", "tenant", "role", "state", "author", "created_at", "emailed_at", "expires_at")
+    list_display = (
+        "email",
+        "tenant",
+        "short_role",
+        "state",
+        "author",
+        "created_at",
+        "emailed_at",
+        "expires_at",
+    )
     list_filter = (("tenant", AutocompleteSelectFilter), ("role", ChoicesDropdownFilter))
     list_select_related = ("tenant", "invited_by")
     search_fields = ("email", "tenant__slug")
@@ -60,16 +69,16 @@ class InvitationAdmin(InsertOnlyPage):
     ) -> HttpResponse:
         return self._deliver(request, obj, request.invitation_token)  # type: ignore[attr-defined]
 
-    @action(description="New link", icon="forward_to_inbox", url_path="new-link", permissions=["invite"])
+    @action(description="New link", icon="autorenew", url_path="new-link", permissions=["invite"])
     def new_link(self, request: HttpRequest, object_id: int) -> HttpResponse:
         invitation = get_object_or_404(Invitation.objects.select_related("tenant"), pk=object_id)
         if request.method != "POST":
             how = (
-                f"It is mailed to {invitation.email}."
+                f"The new one is emailed to {invitation.email}."
                 if can_send()
-                else "It is shown once, for you to hand over."
+                else "The new one is shown once, to hand over."
             )
-            return self._confirm(request, invitation, "New link", f"It replaces the link of before. {how}")
+            return self._confirm(request, invitation, "New link", f"The old link stops working. {how}")
         token = renew(invitation, limited=False)
         if token is None:
             return self._too_late(request)
@@ -130,6 +139,10 @@ class InvitationAdmin(InsertOnlyPage):
         if invitation.is_expired:
             return "expired"
         return "not sent" if invitation.emailed_at is None and can_send() else "open"
+
+    @display(description="Role", ordering="role")
+    def short_role(self, invitation: Invitation) -> str:
+        return invitation.role.capitalize()
 
     @display(description="Invited by")
     def author(self, invitation: Invitation) -> str:

@@ -70,7 +70,9 @@ def test_nothing_is_sent_before_the_address_has_confirmed_and_all_that_waited_af
     deliver_due()
     assert events() == []  # mail scanners open links, and press no button
 
-    assert "is told about Acme from now on" in client.post(mailed_link(0)).content.decode()
+    assert (
+        "Events of Acme are emailed to stranger@example.com" in client.post(mailed_link(0)).content.decode()
+    )
     deliver_due()
     assert [each.to for each in events()] == [["stranger@example.com"]]
     assert not awaits_confirmation(WebhookEndpoint.objects.get(pk=endpoint.pk))
