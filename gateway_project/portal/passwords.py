@@ -33,7 +33,7 @@ class Change(auth.PasswordChangeView):
         return super().form_valid(form)
 
 
-class Forgotten(FormView):  # type: ignore[type-arg]  # generic in the stubs alone
+class Forgotten(FormView):
     """Says and does the same whether the address is known or not: accounts are looked up by a worker."""
 
     template_name = TEMPLATE
