@@ -55,10 +55,10 @@ def measure() -> None:
     from django.contrib.auth import get_user_model
     from django.db.models import Count
     from django.test import Client
-    from rest_framework.authtoken.models import Token
 
     from billing.models import PeriodUsage, UsageRecord
     from tenants.models import ApiKey
+    from tenants.operators import rotate_token
 
     settings.ALLOWED_HOSTS = ["*"]
     user, _ = get_user_model().objects.get_or_create(
@@ -66,7 +66,7 @@ def measure() -> None:
     )
     client = Client()
     client.force_login(user)
-    token = f"Token {Token.objects.get_or_create(user=user)[0].key}"
+    token = f"Token {rotate_token(user)}"
     used = list(PeriodUsage.objects.values_list("tenant", flat=True).order_by("-requests")[:1])
     biggest = used[0]
     key = ApiKey.objects.filter(tenant=biggest).values_list("pk", flat=True)[0]

@@ -11,6 +11,7 @@ from billing.ledger.reconcile import reconcile
 from billing.statements.closing import close_due
 from billing.upstream_bill.comparison import check_recent
 from billing.upstream_bill.http_report import import_report
+from billing.webhooks.alert_addresses import ask_new_alert_addresses
 from billing.webhooks.deliver import deliver_due
 from tenants.budget_mode import forget_idle_counters
 
@@ -51,7 +52,7 @@ def watch_limits() -> int:
 
 @shared_task
 def watch_usage() -> int:
-    return notice_usage() + announce_keys(LOOK_BACK)
+    return notice_usage() + announce_keys(LOOK_BACK) + ask_new_alert_addresses()
 
 
 @shared_task

@@ -3,6 +3,7 @@
 from base64 import b32encode
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import segno
 from django import forms
@@ -15,13 +16,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django_otp import match_token
-from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.forms import AuthenticationForm as ConsoleForm
 
-
-def has_second_factor(user: User) -> bool:
-    return TOTPDevice.objects.filter(user=user, confirmed=True).exists()
+from tenants.models import SecondFactor
+from tenants.second_factors import UncheckableCode, check, has_second_factor, set_up
 
 
 class _WithCode(AuthenticationForm):
@@ -38,8 +36,13 @@ class _WithCode(AuthenticationForm):
     def confirm_login_allowed(self, user: Any) -> None:
         super().confirm_login_allowed(user)
         code = self.data.get("code", "").strip().replace(" ", "")
-        # `match_token` counts wrong codes and makes guessing slow.
-        if has_second_factor(user) and (not code or match_token(user, code) is None):
+        if not has_second_factor(user):
+            return
+        try:
+            right = bool(code) and check(user, code)  # it counts wrong codes and makes guessing slow
+        except UncheckableCode as error:
+            raise ValidationError(str(error), code="code_uncheckable") from error
+        if not right:
             raise ValidationError(
                 "Enter the one-time code your authenticator app shows now.", code="code_needed"
             )
@@ -78,30 +81,43 @@ def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
 def second_factor(request: HttpRequest) -> HttpResponse:
     """Set it up (scan, enter one code) or take it away (enter one code)."""
     user: Any = request.user
-    device = TOTPDevice.objects.filter(user=user).order_by("-confirmed").first()
-    if device is None:
-        device = TOTPDevice.objects.create(user=user, name="Authenticator app", confirmed=False)
+    device = set_up(user)
     if request.method == "POST":
-        allowed, _ = device.verify_is_allowed()
-        if not allowed or not device.verify_token(request.POST.get("code", "").strip().replace(" ", "")):
-            messages.error(request, "That code is not the one the app shows now. Wait for the next one.")
-        elif device.confirmed:
-            device.delete()
-            messages.success(request, "The second factor is gone. Your password alone logs you in.")
-        else:
-            device.confirmed = True
-            device.save(update_fields=["confirmed"])
-            messages.success(request, "Done. From now on logging in asks for a code as well.")
+        _submitted(request, device)
         return redirect("second-factor")
-    picture = "" if device.confirmed else segno.make(device.config_url).svg_data_uri(scale=5, border=2)
-    return render(
-        request,
-        "second_factor.html",
-        {"title": "Second factor", "device": device, "picture": picture, "secret": _readable(device)},
-    )
+    context: dict[str, Any] = {"title": "Second factor", "device": device}
+    if not device.confirmed:
+        secret = b32encode(device.seed).decode()
+        context |= {"picture": _picture(user, secret), "secret": _in_groups(secret)}
+    return render(request, "second_factor.html", context)
 
 
-def _readable(device: TOTPDevice) -> str:
-    """The secret as apps take it by hand: base32 in groups of four."""
-    text = b32encode(device.bin_key).decode()
-    return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
+def _submitted(request: HttpRequest, device: SecondFactor) -> None:
+    """A code was entered: it confirms a new second factor, or removes the one there is."""
+    user: Any = request.user
+    try:
+        right = check(user, request.POST.get("code", "").strip().replace(" ", ""))
+    except UncheckableCode as error:
+        messages.error(request, str(error))
+        return
+    if not right:
+        messages.error(request, "That code is not the one the app shows now. Wait for the next one.")
+    elif device.confirmed:
+        device.delete()
+        messages.success(request, "The second factor is removed. Your password alone logs you in.")
+    else:
+        SecondFactor.objects.get(user=user).confirm()
+        messages.success(request, "Done. From now on, logging in asks for a code as well.")
+
+
+def _picture(user: User, secret: str) -> str:
+    """What an authenticator app scans (https://github.com/google/google-authenticator/wiki/Key-Uri-Format)."""
+    issuer = settings.OTP_TOTP_ISSUER
+    query = urlencode({"secret": secret, "issuer": issuer, "algorithm": "SHA1", "digits": 6, "period": 30})
+    address = f"otpauth://totp/{quote(f'{issuer}: {user.get_username()}')}?{query}"
+    return segno.make(address).svg_data_uri(scale=5, border=2)
+
+
+def _in_groups(secret: str) -> str:
+    """The secret as apps take it by hand."""
+    return " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))

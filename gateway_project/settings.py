@@ -33,6 +33,8 @@ if not DEBUG and "*" in ALLOWED_HOSTS:
 WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
 # Seconds that calls under way have to end when a process is asked to stop; then they are cut, and say so.
 SHUTDOWN_GRACE_SECONDS = env.shutdown_grace()
+# Where people reach it. Links in emails start with it, never with the Host header, which a caller chooses.
+PUBLIC_URL = env.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
 
 # --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
@@ -42,6 +44,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_SUBDOMAINS")
 # The gateway's host is not its parent domain's to decide for: subdomains and preloading are the operator's choice.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+SESSION_ENGINE = "gateway_project.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 
 INSTALLED_APPS = [
@@ -55,13 +58,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "rest_framework",
-    "rest_framework.authtoken",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "auditlog",
     "axes",
     "django_otp",
-    "django_otp.plugins.otp_totp",
     "routing",
     "tenants",
     "billing",
@@ -248,7 +249,8 @@ LOGGING = {
 
 # --- Webhooks and mail ---
 WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
-# Encrypts webhooks' secrets and upstreams' keys: the newest first, see `gateway_project/ground/secrets.py`.
+# Encrypts webhooks' secrets, upstreams' keys, second factors and sessions: the newest first, see
+# `gateway_project/ground/secrets.py`.
 SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
 if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
     raise ImproperlyConfigured("SECRETS_KEYS must be random, 32 characters or more each.")
@@ -257,9 +259,9 @@ OPERATOR_NAME = env.text("OPERATOR_NAME", "Tenantry")  # at the head of statemen
 STATEMENT_FONT = env.text("STATEMENT_FONT")  # for names in scripts that the console's font does not have
 if STATEMENT_FONT and not Path(STATEMENT_FONT).is_file():
     raise ImproperlyConfigured(f"STATEMENT_FONT names no font file: {STATEMENT_FONT}")
-# Told by letter of what concerns the operator; tenants have alert addresses of their own.
+# Told by email of what concerns the operator; tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
-EMAIL_HOST = env.text("EMAIL_HOST", "localhost")
+EMAIL_HOST = env.text("EMAIL_HOST")  # empty: no email is sent, and pages say so
 EMAIL_PORT = env.integer("EMAIL_PORT", 25)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
@@ -283,6 +285,8 @@ AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_CLIENT_IP_CALLABLE = "gateway_project.accounts.address_of"
+# Kept with every failed login; `next` may hold the link of an invitation, and `code` is a second factor's.
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "next", "csrfmiddlewaretoken"]
 AXES_LOCKOUT_CALLABLE = "gateway_project.accounts.locked_out"
 OTP_TOTP_ISSUER = "Tenantry"
 LOGIN_URL = "/admin/login/"
@@ -291,7 +295,7 @@ AUDITLOG_INCLUDE_TRACKING_MODELS = AUDITED_MODELS
 
 # --- The control API ---
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway_project.api.access.OperatorAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["gateway_project.api.access.IsOperator"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

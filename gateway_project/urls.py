@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from gateway_project.accounts import second_factor
 from gateway_project.console.tenant_decisions import decision_page, decisions_box, simulation_page
+from tenants.admin.account_choice import ChoiceList
 
 urlpatterns = [
     path(
@@ -22,6 +23,7 @@ urlpatterns = [
         admin.site.admin_view(simulation_page),
         name="tenant-simulation",
     ),
+    path("admin/autocomplete/", admin.site.admin_view(ChoiceList.as_view(admin_site=admin.site))),
     path("admin/", admin.site.urls),
     path("api/", include("gateway_project.api.urls")),
     path("portal/", include("gateway_project.portal.urls")),

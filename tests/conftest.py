@@ -61,6 +61,7 @@ def _start_services() -> None:
         os.environ["REDIS_URL"] = single
     os.environ.setdefault("SECRET_KEY", "only-for-tests-0123456789-0123456789")
     os.environ["DATA_DIR"] = str(home)
+    os.environ["EMAIL_HOST"] = "mail.test"  # Django keeps what tests send in `mail.outbox`
     # Set here and not in pyproject.toml: pytest-django would read the settings before the services are up.
     os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_project.settings"
 
@@ -150,7 +151,7 @@ def redis_server():
 
 
 # Whole keys and webhook secrets: nothing the product writes may hold one, whatever a test makes it do.
-_SECRET = re.compile(r"tn_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/=_-]{32,}")
+_SECRET = re.compile(r"tn(?:op)?_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/=_-]{32,}")
 _shown: list[str] = []
 
 

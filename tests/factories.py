@@ -32,8 +32,20 @@ from billing.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from gateway_project.ground.secrets import encrypt
 from routing.models import ComplexityRule, Model, Upstream
-from tenants.models import AllowedModel, ApiKey, Invitation, Membership, PolicyChange, Tenant, Tier, TierRoute
+from tenants.models import (
+    AllowedModel,
+    ApiKey,
+    Invitation,
+    Membership,
+    OperatorToken,
+    PolicyChange,
+    SecondFactor,
+    Tenant,
+    Tier,
+    TierRoute,
+)
 
 
 def request_id_at(moment: datetime) -> uuid.UUID:
@@ -61,6 +73,27 @@ class UserFactory(DjangoModelFactory):
 class StaffFactory(UserFactory):
     is_staff = True
     is_superuser = True
+
+
+class SecondFactorFactory(DjangoModelFactory):
+    """Set up: logging in asks for its codes."""
+
+    class Meta:
+        model = SecondFactor
+
+    user = factory.SubFactory(UserFactory)
+    name = "Authenticator app"
+    confirmed = True
+    secret = factory.LazyFunction(lambda: encrypt(secrets.token_hex(20)))
+
+
+class OperatorTokenFactory(DjangoModelFactory):
+    class Meta:
+        model = OperatorToken
+
+    user = factory.SubFactory(StaffFactory)
+    prefix = "tnop_test"
+    digest = factory.LazyFunction(lambda: secrets.token_hex(32))
 
 
 class ModelFactory(DjangoModelFactory):

@@ -1,9 +1,11 @@
 """Webhook endpoints and what was delivered to them."""
 
 import json
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -16,11 +18,14 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import action, display
 
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.confirmation import address_of, ask, awaits_confirmation
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import ConsolePage, CountlessPage, ReadOnlyInline
+from gateway_project.outgoing_email import EmailNotSent
+from tenants.email_limits import TooManyEmails
 
 
 @admin.register(WebhookEndpoint)
@@ -74,7 +79,12 @@ class WebhookEndpointAdmin(ConsolePage):
     def response_add(
         self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The one page that ever shows the secret."""
+        """The one page that ever shows the secret; an address has none, and is asked to confirm."""
+        if awaits_confirmation(obj):
+            transaction.on_commit(
+                partial(self._ask, request, obj)
+            )  # not while the admin's transaction is open
+            return redirect("admin:billing_webhookendpoint_changelist")
         return self._shown_once(request, obj)
 
     @action(description="Send a test", icon="send", url_path="test", permissions=["change"])
@@ -83,6 +93,9 @@ class WebhookEndpointAdmin(ConsolePage):
         if request.method != "POST":
             told = "It is sent a webhook.test event; you see how that ends."
             return self._confirm(request, endpoint, title="Send a test", consequence=told)
+        if awaits_confirmation(endpoint):
+            self._ask(request, endpoint)
+            return redirect(reverse("admin:billing_webhookendpoint_change", args=[endpoint.pk]))
         delivery = publish_test(endpoint)
         messages.success(request, "A test event is on its way; load this page again to see how it ended.")
         return redirect(reverse("admin:billing_webhookdelivery_change", args=[delivery.pk]))
@@ -96,6 +109,17 @@ class WebhookEndpointAdmin(ConsolePage):
         endpoint.plain_secret = rotate_secret(endpoint)
         self.log_change(request, endpoint, "A new secret; the old one signs along for 24 hours.")
         return self._shown_once(request, endpoint)
+
+    def _ask(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
+        address = address_of(endpoint)
+        try:
+            ask(endpoint)
+        except (TooManyEmails, EmailNotSent) as error:
+            messages.error(request, f"{address} has to confirm before events are sent there: {error}")
+        else:
+            messages.warning(
+                request, f"{address} has to confirm before events are sent there. A link is on its way."
+            )
 
     def _confirm(
         self, request: HttpRequest, endpoint: WebhookEndpoint, *, title: str, consequence: str
@@ -115,10 +139,15 @@ class WebhookEndpointAdmin(ConsolePage):
     def owner(self, endpoint: WebhookEndpoint) -> str:
         return str(endpoint.tenant or "Operator")
 
-    @display(description="State", label={"fine": "success", "failing": "warning", "disabled": "danger"})
+    @display(
+        description="State",
+        label={"fine": "success", "failing": "warning", "not confirmed": "warning", "disabled": "danger"},
+    )
     def state(self, endpoint: WebhookEndpoint) -> str:
         if not endpoint.enabled:
             return "disabled"
+        if awaits_confirmation(endpoint):
+            return "not confirmed"
         return "failing" if endpoint.failing_since else "fine"
 
     @display(description="Events")

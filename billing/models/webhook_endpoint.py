@@ -23,7 +23,7 @@ class WebhookEndpoint(models.Model):
         help_text="Empty: the operator's own.",
     )
     url = models.CharField(
-        "URL", max_length=2000, help_text="https://… or, for the same events as letters, mailto:…"
+        "URL", max_length=2000, help_text="https://… or, for the same events by email, mailto:…"
     )
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(
@@ -36,6 +36,10 @@ class WebhookEndpoint(models.Model):
         default=False,
         editable=False,
         help_text="It stands for one of the tenant's, or operator's, alert addresses.",
+    )
+    # The address itself and no mere flag: a URL that is edited, by whatever way, has to be confirmed again.
+    confirmed_address = models.CharField(
+        max_length=254, blank=True, default="", db_default="", editable=False
     )
     enabled = models.BooleanField(default=True)
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)

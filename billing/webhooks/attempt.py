@@ -12,11 +12,13 @@ from typing import Self, cast
 
 import httpx
 import msgspec
+from django.db import close_old_connections
 
 from billing.address_guard import MAIL, Destination, ForbiddenAddress, destination_of
 from billing.models import WebhookDelivery
-from billing.webhooks.email import letter
+from billing.webhooks.email import send_email
 from billing.webhooks.signing import secrets_of, sign
+from gateway_project.outgoing_email import EmailNotSent
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 300
@@ -75,7 +77,7 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             if delivery.endpoint.url.startswith(MAIL):
-                await loop.run_in_executor(_threads, letter(delivery).send)
+                await loop.run_in_executor(_threads, _send_email, delivery)
             else:
                 destination = await loop.run_in_executor(_threads, destination_of, delivery.endpoint.url)
                 status, response, retry_after = await _post(
@@ -83,6 +85,8 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
                 )
     except TimeoutError:
         error = f"no answer within {TIMEOUT_SECONDS} s"
+    except EmailNotSent as refused:
+        error, retry_after = f"not sent: {refused}", refused.retry_after
     except ForbiddenAddress as forbidden:
         error = f"not sent: {forbidden}"
     except socket.gaierror:
@@ -90,7 +94,7 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
     except (httpx.HTTPError, OSError, UnicodeError) as failure:
         error = f"{type(failure).__name__}: {failure}"
     except Exception as failure:
-        # A secret that cannot be read, a letter that cannot be written: of no concern to the other deliveries.
+        # A secret that cannot be read, an email that cannot be written: of no concern to the other deliveries.
         logger.exception("delivery %s could not be tried", delivery.pk)
         error = f"not sent: {type(failure).__name__}: {failure}"
     return Ending(
@@ -101,6 +105,13 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
         response=response,
         retry_after=retry_after,
     )
+
+
+def _send_email(delivery: WebhookDelivery) -> None:
+    try:
+        send_email(delivery)
+    finally:
+        close_old_connections()  # this thread's own: nothing else gives it back
 
 
 async def _post(

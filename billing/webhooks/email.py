@@ -1,12 +1,20 @@
-"""Events as letters: the second channel, from the same outbox as the first."""
+"""Events by email: the second channel, from the same outbox as the first."""
 
 from collections import defaultdict
 
 from django.core.mail import EmailMessage
 
 from billing.address_guard import MAIL
-from billing.models import WebhookDelivery
+from billing.models import WebhookDelivery, WebhookEndpoint
+from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.event_types import EventType
+from gateway_project.outgoing_email import EmailNotSent, one_line, send
+from tenants.email_limits import Limit, TooManyEmails, count
+
+# Customers make events, of every key they issue for instance. What is above this waits for the next hour.
+MOST_FOR_A_TENANT = 200
+MOST_FOR_AN_ADDRESS = 60
+MOST_FOR_AN_OPERATOR = 600
 
 _SUBJECTS = {
     EventType.THRESHOLD: "{tenant} has used {threshold_percent} % of its budget",
@@ -25,10 +33,43 @@ _SUBJECTS = {
 }
 
 
+def send_email(delivery: WebhookDelivery) -> None:
+    """Raises EmailNotSent: no mail server, an address that has not confirmed, or too many in this hour."""
+    endpoint = delivery.endpoint
+    try:
+        if awaits_confirmation(endpoint):
+            raise EmailNotSent(_unconfirmed(endpoint))
+        count(_limits(endpoint))
+    except TooManyEmails as error:
+        raise EmailNotSent(str(error), retry_after=error.retry_after) from error
+    send(letter(delivery))
+
+
+def _unconfirmed(endpoint: WebhookEndpoint) -> str:
+    """Ask again, for who has deleted the first link; why nothing is sent now."""
+    try:
+        ask(endpoint, by_itself=True)
+    except TooManyEmails:
+        pass  # asked lately
+    except EmailNotSent as error:
+        return f"the address has not confirmed, and cannot be asked to: {error}"
+    return "the address has not confirmed yet by the link that was mailed to it"
+
+
+def _limits(endpoint: WebhookEndpoint) -> list[Limit]:
+    whose = "operator" if endpoint.tenant_id is None else str(endpoint.tenant_id)
+    most = MOST_FOR_AN_OPERATOR if endpoint.tenant_id is None else MOST_FOR_AN_ADDRESS
+    address = endpoint.url.removeprefix(MAIL).lower()
+    limits = [Limit("emails to one address", f"event:{whose}:{address}", most)]
+    if endpoint.tenant_id is not None:
+        limits += [Limit("emails of one organisation", f"event:{whose}", MOST_FOR_A_TENANT)]
+    return limits
+
+
 def letter(delivery: WebhookDelivery) -> EmailMessage:
     """The delivery's event for people, with the same Message-ID at every attempt.
 
-    A worker that dies between the mail server's "accepted" and the commit sends the letter again; by its id mail
+    A worker that dies between the mail server's "accepted" and the commit sends the email again; by its id mail
     servers and readers take the two for one.
     """
     facts = {name: value for name, value in delivery.payload["data"].items() if value is not None}
@@ -37,7 +78,7 @@ def letter(delivery: WebhookDelivery) -> EmailMessage:
     lines = [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
     lines += ["", f"{delivery.event_type} of {delivery.payload.get('timestamp', '')}, {delivery.event_id}"]
     return EmailMessage(
-        subject=f"[Tenantry] {' '.join(title.split())}",  # a line break in a key's name must not end the header
+        subject=f"[Tenantry] {one_line(title)}",
         body="\n".join(lines),
         to=[delivery.endpoint.url.removeprefix(MAIL)],
         headers={

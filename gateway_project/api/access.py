@@ -2,8 +2,22 @@
 
 from typing import Any
 
+from rest_framework.authentication import TokenAuthentication
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+
+from tenants.operators import find_token
+
+
+class OperatorAuthentication(TokenAuthentication):
+    """`Authorization: Token …`, compared by digest."""
+
+    def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
+        token = find_token(key)
+        if token is None:
+            raise AuthenticationFailed("Invalid token.")
+        return token.user, token
 
 
 class IsOperator(BasePermission):

@@ -5,9 +5,11 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
-from rest_framework.authentication import SessionAuthentication, TokenAuthentication
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+
+from gateway_project.api.access import OperatorAuthentication
 
 
 class MayReadDescription(BasePermission):
@@ -22,14 +24,14 @@ class MayReadDescription(BasePermission):
 class SchemaView(SpectacularAPIView):
     """As OpenAPI."""
 
-    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    authentication_classes = [OperatorAuthentication, SessionAuthentication]
     permission_classes = [MayReadDescription]
 
 
 class DocsView(SpectacularSwaggerSplitView):
     """As pages. Who is not logged in is sent to do so: a person reads this."""
 
-    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    authentication_classes = [OperatorAuthentication, SessionAuthentication]
     permission_classes = [MayReadDescription]
 
     def handle_exception(self, exc: Exception) -> Any:

@@ -1,5 +1,6 @@
 """The control API's webhooks."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,12 +13,17 @@ from rest_framework.response import Response
 
 from billing.address_guard import validate_url
 from billing.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.api.serializers import Pages, Strict
+from gateway_project.outgoing_email import EmailNotSent
+from tenants.email_limits import TooManyEmails
 from tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
 
 
 class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
@@ -34,6 +40,10 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
         help_text="Empty: all.",
     )
 
+    confirmed = serializers.SerializerMethodField(
+        help_text="false: a mailto: address that gets nothing before it has confirmed by the link mailed to it."
+    )
+
     class Meta:
         model = WebhookEndpoint
         fields: tuple[str, ...] = (
@@ -43,12 +53,16 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
             "description",
             "events",
             "enabled",
+            "confirmed",
             "disabled_at",
             "disabled_reason",
             "failing_since",
             "created_at",
         )
         read_only_fields = ("id", "disabled_at", "disabled_reason", "failing_since", "created_at")
+
+    def get_confirmed(self, endpoint: WebhookEndpoint) -> bool:
+        return not awaits_confirmation(endpoint)
 
     def validate_url(self, url: str) -> str:
         try:
@@ -110,6 +124,14 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
         )
 
 
+def _ask(endpoint: WebhookEndpoint) -> None:
+    """The endpoint is there whether its address could be asked or not: it is asked again with its first event."""
+    try:
+        ask(endpoint)
+    except (TooManyEmails, EmailNotSent) as error:
+        logger.warning("The address of webhook %s was not asked to confirm: %s", endpoint.pk, error)
+
+
 class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
     """Where events are sent. `POST` and `rotate` answer the secret, which is never shown again."""
 
@@ -129,6 +151,8 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
         endpoint = WebhookEndpoint(**serializer.validated_data)
         secret = give_secret(endpoint)
         endpoint.save()
+        if awaits_confirmation(endpoint):
+            _ask(endpoint)
         return Response({**self.get_serializer(endpoint).data, "secret": secret}, status.HTTP_201_CREATED)
 
     @extend_schema(request=None, responses=IssuedSerializer)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import (
     Aggregate,
@@ -105,7 +106,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Dashboard",
         "dashboard": True,
         "first_steps": first_steps() if request.user.has_perm("tenants.add_tenant") else [],
-        "first_call": first_call(f"{request.scheme}://{request.get_host()}"),
+        "first_call": first_call(settings.PUBLIC_URL),
         "month": f"{today:%B %Y}",
         "usage_tiles": _usage_tiles(days, month=month, budgets=_budgets()),
         "attention_tiles": _attention_tiles(near_count),

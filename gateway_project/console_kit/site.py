@@ -92,6 +92,7 @@ def _groups() -> list[dict[str, Any]]:
             "People",
             _page("Staff and members", "person", "auth_user"),
             _page("Roles", "shield_person", "auth_group"),
+            _page("API tokens", "key", "tenants_operatortoken"),
             _page("Audit trail", "history", "auditlog_logentry"),
         ),
     ]

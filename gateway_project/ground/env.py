@@ -4,6 +4,7 @@ import ipaddress
 import os
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -81,6 +82,19 @@ def shutdown_grace() -> int:
 
 def folder(name: str, default: Path) -> Path:
     return Path(text(name, str(default))).expanduser().resolve()
+
+
+def origin(name: str, default: str) -> str:
+    """An address without a path: scheme, host and, where it is unusual, a port."""
+    value = text(name, default).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or value != f"{parts.scheme}://{parts.netloc}" or "@" in value or not value.isprintable():
+        raise ImproperlyConfigured(f"{name} must be like https://gateway.example.com, not {value!r}.")
+    return value
 
 
 def is_public(host: str) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-# Keys of ours, of upstreams, webhook secrets, tokens; what headers, addresses and settings are given as passwords.
+# Keys of ours, of operators and upstreams, webhook secrets, tokens, links that let somebody in; what headers, addresses
+# and settings are given as passwords.
 _SECRETS = re.compile(
     r"""(?P<start>
-        tn_ | whsec_ | sk-(?:ant-)?
+        tn_ | tnop_ | whsec_ | /portal/(?:join|email)/ | /portal/password/[^/\s]+/ | sk-(?:ant-)?
       | (?i:\b(?:bearer|basic)\s+)
       | (?i:\btoken\s+)(?=[A-Za-z0-9]{20})
       | (?i:authorization \\?['"]? \s*[:=,]\s* b?\\?['"]? (?:[a-z]+\s+)?)

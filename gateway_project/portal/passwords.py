@@ -1,12 +1,24 @@
 """Changing a password, and choosing a new one by a link that is mailed."""
 
+import logging
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth import views as auth
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.forms import PasswordResetForm
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse_lazy
+from django.views.generic import FormView
+from kombu.exceptions import OperationalError
+
+from gateway_project.outgoing_email import can_send
+from tenants.email_limits import TooManyEmails
+from tenants.passwords import count_request
+from tenants.tasks import mail_password_links
+from tenants.verified_emails import mark_verified
+
+logger = logging.getLogger(__name__)
 
 TEMPLATE = "portal/form.html"
 
@@ -21,23 +33,44 @@ class Change(auth.PasswordChangeView):
         return super().form_valid(form)
 
 
-class Forgotten(auth.PasswordResetView):
-    """Says the same whether the address is known or not."""
+class Forgotten(FormView):
+    """Says and does the same whether the address is known or not: accounts are looked up by a worker."""
 
     template_name = TEMPLATE
-    email_template_name = "portal/password_letter.txt"
-    subject_template_name = "portal/password_subject.txt"
+    form_class = PasswordResetForm
     success_url = reverse_lazy("portal:password-sent")
     extra_context = {
         "title": "Forgot your password?",
-        "text": "A link to choose a new one is sent to your address.",
+        "text": "A link to choose a new one is mailed to your address.",
         "verb": "Send the link",
     }
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if can_send():
+            return super().dispatch(request, *args, **kwargs)
+        text = "No email is sent from here. Ask your provider for a new password."
+        return render(request, TEMPLATE, {"title": "Forgot your password?", "text": text})
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        email: str = form.cleaned_data["email"]
+        try:
+            count_request(email=email, ip=self.request.META.get("REMOTE_ADDR", ""))
+            mail_password_links.apply_async([email], expires=3600, retry=False)
+        except TooManyEmails as error:
+            return self._refused(form, str(error), status=429)
+        except OperationalError:
+            logger.exception("a password link could not be handed to a worker")
+            return self._refused(form, "The link could not be sent. Try again in some minutes.", status=503)
+        return super().form_valid(form)
+
+    def _refused(self, form: Any, why: str, *, status: int) -> HttpResponse:
+        form.add_error(None, why)
+        return self.render_to_response(self.get_context_data(form=form), status=status)
+
 
 def sent(request: HttpRequest) -> HttpResponse:
-    text = "If there is an account with this address, a letter with a link is on its way."
-    return render(request, TEMPLATE, {"title": "Look into your mail", "text": text})
+    text = "If there is an account with this address, an email with a link is on its way."
+    return render(request, TEMPLATE, {"title": "Look into your mailbox", "text": text})
 
 
 class Choose(auth.PasswordResetConfirmView):
@@ -47,7 +80,9 @@ class Choose(auth.PasswordResetConfirmView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Your new password works now.")
-        return super().form_valid(form)
+        answer = super().form_valid(form)
+        mark_verified(form.user, form.user.email)  # the link came by email to this address
+        return answer
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         text = "" if self.validlink else "This link was used, or its time is over. Ask for a new one."

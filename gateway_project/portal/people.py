@@ -1,37 +1,27 @@
-"""Logging in, joining by an invitation, and who else may."""
-
-from typing import Any
+"""Who may enter a tenant's portal: its members, and those who are invited."""
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login, password_validation
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
+from gateway_project.outgoing_email import EmailNotSent, can_send
 from gateway_project.portal.access import member, page
-from tenants.invitations import accept, invite, open_invitation, send_invitation
+from tenants.email_limits import TooManyEmails
+from tenants.invitations import invite, renew, send_link, withdraw
+from tenants.members import LastOwner, remove_member
 from tenants.models import Invitation, Membership, Role
+from tenants.models.invitation import LONGEST_ADDRESS
 
 
 class InviteForm(forms.Form):
-    email = forms.EmailField()
+    email = forms.EmailField(max_length=LONGEST_ADDRESS)
     role = forms.ChoiceField(choices=Role.choices)
-
-
-class JoinForm(forms.Form):
-    password = forms.CharField(widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}))
-
-    def clean_password(self) -> str:
-        password: str = self.cleaned_data["password"]
-        password_validation.validate_password(password)
-        return password
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -51,17 +41,17 @@ def home(request: HttpRequest) -> HttpResponse:
 def people(request: HttpRequest, membership: Membership) -> HttpResponse:
     tenant = membership.tenant
     form = InviteForm(request.POST or None)
-    if request.method == "POST":
-        if membership.role != Role.OWNER:
-            raise PermissionDenied
-        if form.is_valid():
-            by = request.user if isinstance(request.user, User) else None
-            token = invite(tenant=tenant, invited_by=by, **form.cleaned_data)
-            link = request.build_absolute_uri(reverse("portal:join", args=[token]))
-            send_invitation(email=form.cleaned_data["email"], tenant=tenant, link=link)
-            return page(
-                request, membership, "invited", "Invited", under="people", link=link, **form.cleaned_data
-            )
+    if request.method == "POST" and membership.role != Role.OWNER:
+        raise PermissionDenied
+    if form.is_valid():
+        by = request.user if isinstance(request.user, User) else None
+        try:
+            invitation, token = invite(tenant=tenant, invited_by=by, **form.cleaned_data)
+        except TooManyEmails as error:
+            form.add_error(None, str(error))
+        else:
+            _send(request, invitation, token)
+            return redirect("portal:people", tenant.slug)
     return page(
         request,
         membership,
@@ -69,50 +59,73 @@ def people(request: HttpRequest, membership: Membership) -> HttpResponse:
         "People",
         form=form,
         members=Membership.objects.filter(tenant=tenant).select_related("user"),
-        invitations=Invitation.objects.filter(tenant=tenant, accepted_at=None),
+        invitations=Invitation.objects.filter(tenant=tenant, accepted_at=None).select_related("invited_by"),
+        can_send=can_send(),
     )
 
 
 @require_POST
 @member(Role.OWNER)
 def remove(request: HttpRequest, membership: Membership, membership_id: int) -> HttpResponse:
-    """A tenant keeps at least one owner."""
-    other = get_object_or_404(Membership, pk=membership_id, tenant=membership.tenant)
-    with transaction.atomic():
-        owners = Membership.objects.select_for_update().filter(tenant=membership.tenant, role=Role.OWNER)
-        if [owner.pk for owner in owners] == [other.pk]:
-            messages.error(request, "The last owner stays; make someone else owner first.")
-            return redirect("portal:people", membership.tenant.slug)
-        other.delete()
-    messages.success(request, f"{other.user} has left.")
+    other = get_object_or_404(
+        Membership.objects.select_related("tenant", "user"), pk=membership_id, tenant=membership.tenant
+    )
+    try:
+        remove_member(other)
+    except LastOwner as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{other.user} is removed, with every invitation they made.")
     return redirect("portal:people", membership.tenant.slug)
 
 
-@require_http_methods(["GET", "POST"])
-def join(request: HttpRequest, token: str) -> HttpResponse:
-    """By the link of an invitation. Who has an account by this address logs in with it first."""
-    invitation = open_invitation(token)
-    if invitation is None:
-        raise Http404
-    context: dict[str, Any] = {"invitation": invitation, "title": f"Join {invitation.tenant.name}"}
-    if request.user.is_authenticated:
-        if request.method == "POST":
-            return _joined(request, token, request.user)
-        return render(request, "portal/join.html", context)
-    if User.objects.filter(username__iexact=invitation.email).exists():
-        return redirect_to_login(request.get_full_path(), reverse("portal:login"))
-    form = JoinForm(request.POST or None)
-    if form.is_valid():
-        user = User.objects.create_user(
-            username=invitation.email, email=invitation.email, password=form.cleaned_data["password"]
+@require_POST
+@member(Role.OWNER)
+def resend(request: HttpRequest, membership: Membership, invitation_id: int) -> HttpResponse:
+    """A new link by email; the one before is dead."""
+    invitation = _invitation(membership, invitation_id)
+    try:
+        token = renew(invitation)
+    except TooManyEmails as error:
+        messages.error(request, str(error))
+    else:
+        if token is None:
+            messages.error(request, "That invitation was accepted or withdrawn meanwhile.")
+        else:
+            invitation.refresh_from_db()
+            _send(request, invitation, token)
+    return redirect("portal:people", membership.tenant.slug)
+
+
+@require_POST
+@member(Role.OWNER)
+def withdraw_invitation(request: HttpRequest, membership: Membership, invitation_id: int) -> HttpResponse:
+    invitation = _invitation(membership, invitation_id)
+    if withdraw(invitation):
+        messages.success(request, f"The invitation of {invitation.email} is withdrawn. Its link is dead.")
+    else:
+        messages.error(request, "That invitation was accepted or withdrawn meanwhile.")
+    return redirect("portal:people", membership.tenant.slug)
+
+
+def _invitation(membership: Membership, invitation_id: int) -> Invitation:
+    rows = Invitation.objects.select_related("tenant").filter(accepted_at=None)
+    return get_object_or_404(rows, pk=invitation_id, tenant=membership.tenant)
+
+
+def _send(request: HttpRequest, invitation: Invitation, token: str) -> None:
+    """The link goes to its address alone. Where that cannot be, the operator hands it over, and not a customer."""
+    if not can_send():
+        messages.warning(
+            request,
+            f"{invitation.email} is invited. No email is sent from here: ask your provider to hand the link over.",
         )
-        login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-        return _joined(request, token, user)
-    return render(request, "portal/join.html", {**context, "form": form})
-
-
-def _joined(request: HttpRequest, token: str, user: User) -> HttpResponse:
-    membership = accept(token=token, user=user)
-    if membership is None:
-        raise Http404
-    return redirect("portal:overview", membership.tenant.slug)
+        return
+    try:
+        send_link(invitation, token)
+    except EmailNotSent as error:
+        messages.error(
+            request, f"{invitation.email} is invited, but the email was not sent: {error}. Resend it."
+        )
+    else:
+        messages.success(request, f"An invitation is on its way to {invitation.email}.")

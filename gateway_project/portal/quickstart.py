@@ -1,5 +1,6 @@
 """How to begin: snippets with this installation's address and one of the tenant's models."""
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from gateway_project.portal.access import member, page
@@ -14,6 +15,6 @@ def quickstart(request: HttpRequest, membership: Membership) -> HttpResponse:
         membership,
         "quickstart",
         "Quickstart",
-        base=f"{request.scheme}://{request.get_host()}",
+        base=settings.PUBLIC_URL,
         model=model.name if model else "auto",
     )

@@ -6,6 +6,8 @@ from django.urls import include, path, reverse_lazy
 
 from gateway_project.accounts import PortalLogin
 from gateway_project.portal import (
+    confirm_address,
+    join,
     keys,
     limits,
     overview,
@@ -31,6 +33,7 @@ tenant = [
     path("keys/<int:key_id>/revoke/", keys.revoke, name="key-revoke"),
     path("webhooks/", webhooks.webhooks, name="webhooks"),
     path("webhooks/<int:endpoint_id>/test/", webhooks.test, name="webhook-test"),
+    path("webhooks/<int:endpoint_id>/confirmation/", webhooks.confirmation, name="webhook-confirmation"),
     path("webhooks/<int:endpoint_id>/rotate/", webhooks.rotate, name="webhook-rotate"),
     path("webhooks/<int:endpoint_id>/remove/", webhooks.remove, name="webhook-remove"),
     path("webhooks/deliveries/<int:delivery_id>/", webhooks.delivery, name="delivery"),
@@ -45,6 +48,12 @@ tenant = [
     path("balance/", statements.balance, name="balance"),
     path("people/", people.people, name="people"),
     path("people/<int:membership_id>/remove/", people.remove, name="person-remove"),
+    path("people/invitations/<int:invitation_id>/resend/", people.resend, name="invitation-resend"),
+    path(
+        "people/invitations/<int:invitation_id>/withdraw/",
+        people.withdraw_invitation,
+        name="invitation-withdraw",
+    ),
 ]
 urlpatterns = [
     path("", people.home, name="home"),
@@ -67,6 +76,7 @@ urlpatterns = [
     path("password/sent/", passwords.sent, name="password-sent"),
     path("password/<uidb64>/<token>/", passwords.Choose.as_view(), name="password-choose"),
     path("logout/", auth.LogoutView.as_view(next_page="portal:login"), name="logout"),
-    path("join/<str:token>/", people.join, name="join"),
+    path("join/<str:token>/", join.join, name="join"),
+    path("email/<str:token>/", confirm_address.confirm_address, name="confirm-address"),
     path("t/<slug:slug>/", include(tenant)),
 ]

@@ -9,18 +9,23 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from billing.address_guard import validate_url
+from billing.address_guard import MAIL, validate_url
 from billing.models import WebhookDelivery, WebhookEndpoint
+from billing.webhooks.confirmation import address_of, ask, awaits_confirmation
 from billing.webhooks.event_types import INTERNAL, EventType
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
+from gateway_project.outgoing_email import EmailNotSent, can_send
 from gateway_project.portal.access import member, page
+from tenants.email_limits import Limit, TooManyEmails, count
 from tenants.models import Membership, Role
+
+MOST_BY_HAND = 60  # tests and repetitions an hour, of all endpoints of a tenant
 
 
 class EndpointForm(forms.Form):
     url = forms.CharField(
-        max_length=2000, label="URL", help_text="https://…, or mailto:… to get letters instead."
+        max_length=2000, label="URL", help_text="https://…, or mailto:… to get emails instead."
     )
     events = forms.MultipleChoiceField(
         choices=[(each.value, each.value) for each in EventType if each not in {*INTERNAL, EventType.TEST}],
@@ -32,6 +37,8 @@ class EndpointForm(forms.Form):
     def clean_url(self) -> str:
         url: str = self.cleaned_data["url"].strip()
         validate_url(url)
+        if url.startswith(MAIL) and not can_send():
+            raise forms.ValidationError("No email is sent from here. Give an https:// address.")
         return url
 
 
@@ -48,13 +55,19 @@ def webhooks(request: HttpRequest, membership: Membership) -> HttpResponse:
         )
         secret = give_secret(endpoint)
         endpoint.save()
+        if endpoint.url.startswith(MAIL):
+            _ask(request, endpoint)
+            return redirect("portal:webhooks", tenant.slug)
         return _shown_once(request, membership, "New webhook", endpoint=endpoint, secret=secret)
     return page(
         request,
         membership,
         "webhooks",
         "Webhooks",
-        endpoints=WebhookEndpoint.objects.filter(tenant=tenant),
+        endpoints=[
+            (endpoint, awaits_confirmation(endpoint))
+            for endpoint in WebhookEndpoint.objects.filter(tenant=tenant).select_related("tenant")
+        ],
         form=form,
         deliveries=WebhookDelivery.objects.filter(endpoint__tenant=tenant)
         .select_related("endpoint")
@@ -76,16 +89,34 @@ def delivery(request: HttpRequest, membership: Membership, delivery_id: int) -> 
 @require_POST
 @member(Role.DEVELOPER)
 def test(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
-    publish_test(_endpoint(membership, endpoint_id))
-    messages.success(request, "A test event is on its way; it appears below.")
+    endpoint = _endpoint(membership, endpoint_id)
+    if awaits_confirmation(endpoint):
+        messages.error(
+            request, f"{address_of(endpoint)} has not confirmed yet by the link that was mailed to it."
+        )
+    elif _counted(request, membership):
+        publish_test(endpoint)
+        messages.success(request, "A test event is on its way; it appears below.")
     return redirect("portal:webhooks", membership.tenant.slug)
 
 
 @require_POST
 @member(Role.DEVELOPER)
 def again(request: HttpRequest, membership: Membership, delivery_id: int) -> HttpResponse:
-    redeliver(get_object_or_404(WebhookDelivery, pk=delivery_id, endpoint__tenant=membership.tenant))
-    messages.success(request, "It is sent once more, under the same id.")
+    row = get_object_or_404(WebhookDelivery, pk=delivery_id, endpoint__tenant=membership.tenant)
+    if _counted(request, membership):
+        redeliver(row)
+        messages.success(request, "It is sent once more, under the same id.")
+    return redirect("portal:webhooks", membership.tenant.slug)
+
+
+@require_POST
+@member(Role.OWNER)
+def confirmation(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
+    """Mail the link to confirm by once more."""
+    endpoint = _endpoint(membership, endpoint_id)
+    if awaits_confirmation(endpoint):
+        _ask(request, endpoint)
     return redirect("portal:webhooks", membership.tenant.slug)
 
 
@@ -103,6 +134,31 @@ def remove(request: HttpRequest, membership: Membership, endpoint_id: int) -> Ht
     _endpoint(membership, endpoint_id).delete()
     messages.success(request, "The webhook is removed.")
     return redirect("portal:webhooks", membership.tenant.slug)
+
+
+def _ask(request: HttpRequest, endpoint: WebhookEndpoint) -> None:
+    address = address_of(endpoint)
+    try:
+        ask(endpoint)
+    except TooManyEmails as error:
+        messages.error(request, str(error))
+    except EmailNotSent as error:
+        messages.error(request, f"The link for {address} to confirm by was not sent: {error}.")
+    else:
+        messages.success(
+            request, f"A link is on its way to {address}. Events are sent there once it has confirmed."
+        )
+
+
+def _counted(request: HttpRequest, membership: Membership) -> bool:
+    """Whether one more event may be sent by hand in this hour."""
+    name = f"event by hand:{membership.tenant_id}"
+    try:
+        count([Limit("events by hand of one organisation", name, MOST_BY_HAND)])
+    except TooManyEmails as error:
+        messages.error(request, str(error))
+        return False
+    return True
 
 
 def _endpoint(membership: Membership, endpoint_id: int) -> WebhookEndpoint:

@@ -53,8 +53,8 @@ class Process(msgspec.Struct, frozen=True):
 class Supervisor:
     """Start with `run`, end with `stop`. `say` prints a line of a process.
 
-    With a folder `logs`, everything a process says goes there. Nothing of it is shown until `settled` says that everything
-    was ready once; a process that fails three times before that ends it all: `failure`.
+    With a folder `logs`, everything a process says goes there, and nothing of it is shown until `settled` says that
+    everything was ready once. A process that fails three times before that ends it all: `failure`.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 """Staff's pages of the customers and of the people."""
 
-from tenants.admin import accounts, api_key, audit, membership, policy_change, tenant, tier
+from tenants.admin import accounts, api_key, audit, invitation, membership, policy_change, tenant, tier
 
-__all__ = ["accounts", "api_key", "audit", "membership", "policy_change", "tenant", "tier"]
+__all__ = ["accounts", "api_key", "audit", "invitation", "membership", "policy_change", "tenant", "tier"]

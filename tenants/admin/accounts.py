@@ -1,4 +1,4 @@
-"""People and roles, in the console's look. API tokens are never shown: create_operator prints them once."""
+"""People, roles and API tokens, in the console's look. A token is never shown: create_operator prints it once."""
 
 from typing import Any
 
@@ -8,17 +8,19 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from rest_framework.authtoken.models import TokenProxy
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from gateway_project.console_kit.pages import ConsolePage
+from gateway_project.console_kit.pages import ConsolePage, ReadOnlyPage
 from gateway_project.console_kit.stale_forms import AsShown
 from tenants.admin.role_form import RoleForm
+from tenants.members import end_invitations_of
+from tenants.models import OperatorToken
+from tenants.verified_emails import has_verified_email
 
 # A row of the page "Roles" is a role: in titles, buttons and the audit trail.
 Group._meta.verbose_name, Group._meta.verbose_name_plural = "role", "roles"
-for model in (User, Group, TokenProxy):
+for model in (User, Group):
     admin.site.unregister(model)
 
 
@@ -31,19 +33,25 @@ class UserAdmin(DjangoUserAdmin, ConsolePage):
     form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "roles", "is_staff", "is_active", "last_login")
+    list_display = ("username", "email", "verified", "roles", "is_staff", "is_active", "last_login")
     list_filter = ("is_staff", "is_superuser", "is_active", "groups")
     filter_horizontal = ()
     autocomplete_fields = ("groups",)
     fieldsets = (
-        (None, {"fields": ("username", "password", ("first_name", "last_name"), "email")}),
+        (None, {"fields": ("username", "password", ("first_name", "last_name"), ("email", "verified"))}),
         ("Access", {"fields": (("is_active", "is_staff", "is_superuser"), "groups")}),
         ("Dates", {"fields": (("last_login", "date_joined"),)}),
     )
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("verified", "last_login", "date_joined")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+        accounts = super().get_queryset(request).annotate(email_is_verified=has_verified_email())
+        return accounts.prefetch_related("groups")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not obj.is_active or (change and not obj.is_staff):
+            end_invitations_of(obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only a superuser makes superusers; nobody gives themselves a role."""
@@ -62,6 +70,11 @@ class UserAdmin(DjangoUserAdmin, ConsolePage):
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Accounts are made inactive, so that the audit trail keeps its names."""
         return False
+
+    @display(description="Email verified", boolean=True)
+    def verified(self, user: Any) -> bool:
+        """Whether this account has used a link that was mailed to its address."""
+        return bool(user.email_is_verified)
 
     @display(description="Roles")
     def roles(self, user: User) -> str:
@@ -84,3 +97,19 @@ class GroupAdmin(DjangoGroupAdmin, ConsolePage):
     @display(description="People", ordering="people")
     def people(self, group: Any) -> int:
         return group.people
+
+
+@admin.register(OperatorToken)
+class OperatorTokenAdmin(ReadOnlyPage):
+    """Deleting a token ends it with its next request. New ones are made where nobody looks over a shoulder."""
+
+    empty_text = (
+        "manage.py create_operator NAME makes an operator and prints a token for the control API, once."
+    )
+    list_display = ("prefix", "user", "created_at", "last_used_at")
+    list_select_related = ("user",)
+    search_fields = ("prefix", "user__username")
+    fields = (("prefix", "user"), ("created_at", "last_used_at"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("tenants.delete_operatortoken")

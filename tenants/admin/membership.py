@@ -1,62 +1,56 @@
-"""Who of a tenant's people may use the portal."""
+"""Who of a tenant's people may use the portal, and who is invited to."""
 
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+from unfold.decorators import display
 
-from gateway_project.console_kit.pages import ConsolePage, InsertOnlyPage, staff_of
-from tenants.invitations import digest_of, invite, send_invitation
-from tenants.models import Invitation, Membership, Role
+from gateway_project.console_kit.pages import ConsolePage
+from tenants.members import remove_member, set_role
+from tenants.models import Membership
+from tenants.verified_emails import has_verified_email
 
 
 @admin.register(Membership)
 class MembershipAdmin(ConsolePage):
-    list_display = ("user", "tenant", "role", "created_at")
+    list_display = ("user", "verified", "tenant", "role", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), ("role", ChoicesDropdownFilter))
     list_select_related = ("user", "tenant")
     search_fields = ("user__username", "user__email", "tenant__slug")
     autocomplete_fields = ("user", "tenant")
+    fields = (("user", "tenant"), "role", "created_at")
     readonly_fields = ("created_at",)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).annotate(email_is_verified=has_verified_email("user__"))
 
-@admin.register(Invitation)
-class InvitationAdmin(InsertOnlyPage):
-    """Sent from here or by the tenant's owners; accepted in the portal."""
+    def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> Any:
+        """Another person or tenant is another membership: this one is removed, with what it has invited."""
+        return (*self.readonly_fields, "user", "tenant") if obj else self.readonly_fields
 
-    empty_text = "Invite the first owner of a tenant; owners invite the others."
-    list_display = ("email", "tenant", "role", "invited_by", "created_at", "expires_at", "accepted_at")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("role", ChoicesDropdownFilter))
-    list_select_related = ("tenant", "invited_by")
-    search_fields = ("email", "tenant__slug")
-    autocomplete_fields = ("tenant",)
-    fields = (("tenant", "role"), "email", ("created_at", "expires_at", "accepted_at"))
-    readonly_fields = ("created_at", "expires_at", "accepted_at")
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        if change:
+            set_role(obj, obj.role)
+            return
+        super().save_model(request, obj, form, change)
+        if not User.objects.filter(has_verified_email(), pk=obj.user_id).exists():
+            messages.warning(
+                request,
+                f"{obj.user} has never shown that this address is theirs. If you chose the account by its "
+                "address, remove it here and send an invitation instead.",
+            )
 
-    def get_fields(self, request: HttpRequest, obj: Invitation | None = None) -> Any:
-        return self.fields if obj else self.fields[:2]
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        remove_member(obj, keep_an_owner=False)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Invitation | None = None) -> Any:
-        return self.readonly_fields if obj else ()
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
+        for membership in queryset:
+            remove_member(membership, keep_an_owner=False)
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """The first one asked in is an owner, who asks in the others."""
-        return {"role": Role.OWNER, **super().get_changeform_initial_data(request)}
-
-    def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:
-        token = invite(tenant=obj.tenant, email=obj.email, role=obj.role, invited_by=staff_of(request))
-        obj.__dict__.update(Invitation.objects.get(digest=digest_of(token)).__dict__)
-        link = request.build_absolute_uri(reverse("portal:join", args=[token]))
-        send_invitation(email=obj.email, tenant=obj.tenant, link=link)
-        request.invitation_link = link  # type: ignore[attr-defined]  # for the page that follows
-
-    def response_add(
-        self, request: HttpRequest, obj: Invitation, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """The one page that ever shows the link, in case the letter gets lost."""
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "invitation": obj}
-        context |= {"title": "Invited", "link": request.invitation_link}  # type: ignore[attr-defined]
-        return TemplateResponse(request, "admin/invited.html", context, headers={"Cache-Control": "no-store"})
+    @display(description="Email verified", boolean=True)
+    def verified(self, membership: Any) -> bool:
+        return bool(membership.email_is_verified)

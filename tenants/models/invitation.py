@@ -1,26 +1,35 @@
-"""An invitation to the portal, sent as a link by mail."""
+"""An invitation to the portal: a link for one address."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 from tenants.models.membership import Role
 from tenants.models.tenant import Tenant
 
+LONGEST_ADDRESS = 150  # an account is called by its address
+
 
 class Invitation(models.Model):
-    """One link. Only the SHA-256 of its token is kept; it works once, until it expires."""
+    """One link. Only the SHA-256 of its token is kept; it works once, until it expires. Withdrawing deletes the row.
+
+    `emailed_at` is empty while the link was not mailed: no mail server, or one that refused it.
+    """
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="invitations")
     email = models.EmailField()
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.VIEWER)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    # Cascading: without its author an invitation would look like the operator's own.
     invited_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, editable=False, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
+    emailed_at = models.DateTimeField(null=True, blank=True, editable=False)
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -43,3 +52,13 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.email} to {self.tenant}"
+
+    def clean(self) -> None:
+        if len(self.email) > LONGEST_ADDRESS:
+            raise ValidationError(
+                {"email": f"An address of up to {LONGEST_ADDRESS} characters can have an account."}
+            )
+
+    @property
+    def is_expired(self) -> bool:
+        return self.accepted_at is None and self.expires_at <= timezone.now()

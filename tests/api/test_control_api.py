@@ -5,13 +5,13 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import Group
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.models import UsageRecord
 from gateway_project.api.tenants import KeySerializer, TenantSerializer
 from tenants.keys import revoke_key
 from tenants.models import ApiKey, Tenant
+from tenants.operators import rotate_token
 from tests.factories import (
     ApiKeyFactory,
     ModelFactory,
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def api(redis_server):
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
     return client
 
 
@@ -40,7 +40,7 @@ def a_tenant(**values):
 def test_without_a_staff_token_nothing_is_told(api):
     stranger = APIClient()
     assert stranger.get("/api/tenants/").status_code == 401
-    stranger.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=UserFactory()).key}")
+    stranger.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(UserFactory())}")
     assert stranger.get("/api/tenants/").status_code == 403
 
 
@@ -232,7 +232,7 @@ def test_the_schema_describes_it(api):
 @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
 def test_the_description_is_for_staff_by_token_or_session_unless_made_public(path, settings, redis_server):
     by_token, by_session, member = APIClient(), APIClient(), APIClient()
-    by_token.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    by_token.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
     by_session.force_login(StaffFactory())
     member.force_login(UserFactory())
 
@@ -336,7 +336,7 @@ def test_the_token_of_an_operator_who_was_given_a_role_instead_opens_nothing(red
     user = UserFactory(is_staff=True)
     user.groups.add(Group.objects.get(name="Support"))
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(user)}")
     tenant = TenantFactory()
 
     assert client.delete(f"/api/tenants/{tenant.slug}/").status_code == 403

@@ -4,9 +4,9 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from tenants.operators import rotate_token
 from tests.factories import (
     DailyTagUsageFactory,
     DailyUsageFactory,
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def api():
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
     return client
 
 

@@ -1,11 +1,11 @@
 """The control API's webhooks through its door."""
 
 import pytest
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.models import WebhookDelivery, WebhookEndpoint
 from gateway_project.ground.secrets import decrypt
+from tenants.operators import rotate_token
 from tests.factories import StaffFactory, TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db
@@ -15,7 +15,7 @@ URL = "https://hooks.example.com/tenantry"
 @pytest.fixture
 def api(redis_server):
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
     return client
 
 

@@ -127,14 +127,21 @@ def test_snippets_are_filled_and_copied(stack: Stack, owner: Page):
         assert stack.url in owner.evaluate("navigator.clipboard.readText()")
 
 
-def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(stack: Stack, owner: Page):
+def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(
+    stack: Stack, owner: Page, browser: Browser, session_of
+):
     owner.goto(of(stack, "people/"))
     owner.fill("input[name=email]", "vera@example.com")
     owner.select_option("select[name=role]", "viewer")
     owner.get_by_role("button", name="Invite").click()
-    link = owner.input_value("input.secret")
-    browser = owner.context.browser
-    assert browser is not None
+    expect(owner.locator(".message")).to_contain_text("ask your provider to hand the link over")
+    assert "/portal/join/" not in owner.content()
+    with new_page(browser, storage_state=session_of("admin")) as staff:
+        staff.goto(f"{stack.url}/admin/tenants/invitation/")
+        staff.get_by_role("link", name="vera@example.com").click()
+        staff.get_by_role("link", name="New link").click()
+        staff.get_by_role("button", name="New link").click()
+        link = staff.input_value(".c-copy input")
     viewer = browser.new_context().new_page()
     viewer.goto(link)
     viewer.fill("input[name=password]", PASSWORD)
@@ -148,7 +155,7 @@ def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(stack: Stack, ow
         buttons = viewer.locator("main button").all_inner_texts()
         assert not {"Issue a key", "Add webhook", "Invite", "Remove"} & set(buttons)
     viewer.goto(link)
-    expect(viewer.locator("h1")).to_have_text("Not found")
+    expect(viewer.locator("h1")).to_have_text("This invitation does not work")
 
 
 def test_another_tenants_pages_are_not_found(stack: Stack, owner: Page):

@@ -153,7 +153,7 @@ def test_a_role_is_set_in_a_table_and_keeps_what_the_table_does_not_show(staff):
     role = Group.objects.get(name="Support")
     view, hidden = (
         Permission.objects.get(codename="view_tenant"),
-        Permission.objects.get(codename="view_token"),
+        Permission.objects.get(codename="view_session"),
     )
     role.permissions.add(hidden)
     address = reverse("admin:auth_group_change", args=[role.pk])

@@ -1,8 +1,10 @@
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from auditlog.models import LogEntry
+from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
 from django.core import mail
 from django.db import connection
@@ -11,15 +13,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from gateway_project.ground.redis_keys import tenant_key
-from tenants.models import ApiKey, Tenant
+from tenants.models import ApiKey, Invitation, Tenant
 from tenants.spend import forecast
+from tenants.verified_emails import has_verified_email, mark_verified
 from tests.factories import (
     ApiKeyFactory,
     DailyUsageFactory,
+    InvitationFactory,
     ModelFactory,
     TenantFactory,
     TierFactory,
     UsageRecordFactory,
+    UserFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -263,19 +268,85 @@ def test_the_list_shows_what_each_does_now_and_where_its_period_ends(staff, redi
     assert expected is None or "forecast $" in page
 
 
-def test_somebody_is_invited_to_a_tenants_portal(staff):
+def test_somebody_is_invited_to_a_tenants_portal(staff, django_capture_on_commit_callbacks):
     tenant = TenantFactory()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        page = staff.post(
+            reverse("admin:tenants_invitation_add"),
+            {"tenant": tenant.pk, "email": "ada@example.com", "role": "owner"},
+            follow=True,
+        )
+
+    assert Invitation.objects.get().emailed_at is not None
+    assert "/portal/join/" not in page.content.decode()
+    link = re.search(r"https?://[^/]+(/portal/join/\S+)", str(mail.outbox[0].body))
+    assert link
+    staff.logout()
+    assert b"Choose a password" in staff.get(link[1]).content
+
+
+def test_without_mail_the_link_is_shown_once_to_hand_over(staff, settings):
+    settings.EMAIL_HOST = ""
 
     page = staff.post(
         reverse("admin:tenants_invitation_add"),
-        {"tenant": tenant.pk, "email": "ada@example.com", "role": "owner"},
+        {"tenant": TenantFactory().pk, "email": "ada@example.com", "role": "owner"},
     )
 
-    link = page.context["link"]
-    assert link in str(mail.outbox[0].body)
+    assert page.context["link"].startswith(f"{settings.PUBLIC_URL}/portal/join/")
     assert "no-store" in page.headers["Cache-Control"]
-    staff.logout()
-    assert b"Choose a password" in staff.get(link).content
+    assert not mail.outbox
+
+
+def test_an_invitation_is_withdrawn_by_a_button_and_not_by_a_link(staff):
+    invitation = InvitationFactory()
+    address = reverse("admin:tenants_invitation_withdraw", args=[invitation.pk])
+    staff.get(address)
+    assert Invitation.objects.exists()
+
+    assert "is withdrawn" in staff.post(address, follow=True).content.decode()
+    assert not Invitation.objects.exists()
+    assert staff.post(address).status_code == 404
+
+
+def test_an_accepted_invitation_is_neither_withdrawn_nor_renewed(staff):
+    invitation = InvitationFactory(accepted_at=timezone.now())
+    for name in ("withdraw", "new_link"):
+        page = staff.post(reverse(f"admin:tenants_invitation_{name}", args=[invitation.pk]), follow=True)
+        assert "accepted or withdrawn meanwhile" in page.content.decode()
+    assert Invitation.objects.get().accepted_at == invitation.accepted_at
+
+
+def test_who_chooses_an_account_sees_whether_its_address_is_verified(staff):
+    known, unknown = UserFactory(username="ceo@known.example"), UserFactory(username="ceo@unknown.example")
+    mark_verified(known, "CEO@known.example")
+
+    query = {"app_label": "tenants", "model_name": "membership", "field_name": "user", "term": "ceo@"}
+    found = staff.get("/admin/autocomplete/", query).json()["results"]
+
+    assert {each["text"] for each in found} == {
+        "ceo@known.example · email verified",
+        "ceo@unknown.example · email NOT verified",
+    }
+    page = staff.post(
+        reverse("admin:tenants_membership_add"),
+        {"tenant": TenantFactory().pk, "user": unknown.pk, "role": "owner"},
+        follow=True,
+    )
+    assert "has never shown that this address is theirs" in page.content.decode()
+
+
+def test_a_verified_address_counts_while_it_is_the_accounts(staff):
+    user = UserFactory(email="old@example.com")
+    mark_verified(user, "old@example.com")
+    accounts = User.objects.annotate(verified=has_verified_email())
+    assert accounts.get(pk=user.pk).verified
+
+    user.email = "somebody.else@example.com"
+    user.save()
+
+    assert not accounts.get(pk=user.pk).verified
 
 
 def test_the_audit_trail_says_who_changed_what_from_what_to_what(staff):

@@ -47,6 +47,10 @@ async def test_calls_and_refusals_are_counted_and_get_a_line(world, upstream_ans
         "{'x-api-key': 'abcdefghijklmnop'}",
         "secret whsec_abcdefghijklmnop",
         "sk-ant-abcdefghijklmnop",
+        "token tnop_abcdefghijklmnop",
+        "Not Found: /portal/join/abcdefghijklmnop/",
+        "Not Found: /portal/email/abcdefghijklmnop:1xKd2:x/",
+        "Not Found: /portal/password/Mq/abcdefghijklmnop/",
     ],
 )
 def test_no_secret_is_written(text):

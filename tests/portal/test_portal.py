@@ -8,8 +8,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.contrib.auth.models import User
-from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -28,13 +26,13 @@ from billing.webhooks.publish import publish_test
 from gateway_project.portal import urls
 from gateway_project.portal.access import RANK
 from gateway_project.portal.overview import pace
-from tenants.invitations import invite
-from tenants.models import ApiKey, Membership, Role, Tenant
+from tenants.models import ApiKey, Invitation, Membership, Role, Tenant
 from tests.factories import (
     AdjustmentFactory,
     ApiKeyFactory,
     DailyTagUsageFactory,
     DailyUsageFactory,
+    InvitationFactory,
     MembershipFactory,
     StatementFactory,
     TenantFactory,
@@ -55,6 +53,7 @@ def furnished(slug: str) -> dict[str, Any]:
     DailyTagUsageFactory(tenant=tenant, name="team", value=slug)
     AdjustmentFactory(tenant=tenant)
     endpoint = WebhookEndpointFactory(tenant=tenant)
+    invitation = InvitationFactory(tenant=tenant)
     return {
         "tenant": tenant,
         "slug": slug,
@@ -62,8 +61,10 @@ def furnished(slug: str) -> dict[str, Any]:
         "request_id": row.request_id,
         "endpoint_id": endpoint.pk,
         "delivery_id": publish_test(endpoint).pk,
+        "digest": invitation.digest,
         "statement_id": StatementFactory(tenant=tenant).pk,
         "membership_id": MembershipFactory(tenant=tenant, role=Role.VIEWER).pk,
+        "invitation_id": invitation.pk,
     }
 
 
@@ -118,6 +119,8 @@ def test_another_tenants_addresses_are_not_found_by_its_slug_or_by_its_ids(as_ro
     assert ApiKey.objects.get(pk=other["key_id"]).revoked_at is None
     assert WebhookEndpoint.objects.filter(pk=other["endpoint_id"]).exists()
     assert Membership.objects.filter(pk=other["membership_id"]).exists()
+    before, after = other["digest"], Invitation.objects.get(pk=other["invitation_id"]).digest
+    assert before == after
 
 
 @pytest.mark.parametrize("pattern", urls.tenant, ids=lambda each: each.name)
@@ -177,37 +180,6 @@ def test_an_owner_adds_a_webhook_and_sees_its_secret_once(as_role, acme):
 def test_a_test_event_is_queued(as_role, acme):
     as_role(Role.DEVELOPER).post(reverse("portal:webhook-test", args=["acme", acme["endpoint_id"]]))
     assert WebhookDelivery.objects.filter(endpoint_id=acme["endpoint_id"]).count() == 2
-
-
-def test_an_invitation_by_mail_makes_a_member_once(as_role, client, acme):
-    as_role(Role.OWNER).post(
-        reverse("portal:people", args=["acme"]), {"email": "ada@example.com", "role": "developer"}
-    )
-    link = re.search(r"https?://[^/]+(/portal/join/\S+)", str(mail.outbox[0].body))
-    assert link
-    client.logout()
-    assert b"Choose a password" in client.get(link[1]).content
-    assert client.post(link[1], {"password": "short"}).status_code == 200
-
-    joined = client.post(link[1], {"password": "correct horse battery"})
-
-    assert joined.url == reverse("portal:overview", args=["acme"])
-    assert Membership.objects.get(user__username="ada@example.com").role == "developer"
-    client.logout()
-    assert client.get(link[1]).status_code == 404
-
-
-def test_an_invitation_to_somebody_known_asks_for_their_login(client, acme):
-    User.objects.create_user("ada@example.com", password="correct horse battery")
-    token = invite(tenant=acme["tenant"], email="Ada@example.com", role="viewer", invited_by=None)
-    assert client.get(reverse("portal:join", args=[token])).url.startswith("/portal/login/")
-
-
-def test_the_last_owner_stays(as_role, acme):
-    owner = as_role(Role.OWNER)
-    last = Membership.objects.get(tenant=acme["tenant"], role=Role.OWNER)
-    owner.post(reverse("portal:person-remove", args=["acme", last.pk]))
-    assert Membership.objects.filter(pk=last.pk).exists()
 
 
 def test_the_csv_has_the_tenants_rows_alone_and_not_what_its_provider_pays(as_role, acme):
@@ -289,28 +261,6 @@ def test_times_are_the_tenants_own(as_role, acme):
     assert f"{row.created_at.astimezone(ZoneInfo('Asia/Kathmandu')):%Y-%m-%d %H:%M:%S}" in page
 
 
-def test_a_forgotten_password_is_chosen_anew_by_mail(client, acme):
-    User.objects.create_user("ada", email="ada@example.com", password="the old one, forgotten")
-    for address in ("nobody@example.com", "ada@example.com"):
-        assert client.post(reverse("portal:password-forgotten"), {"email": address}).url == reverse(
-            "portal:password-sent"
-        )
-    [letter] = mail.outbox
-    link = re.search(r"https?://[^/]+(/portal/password/\S+)", str(letter.body))
-    assert link
-    form = client.get(link[1]).url
-    client.post(form, {"new_password1": "correct horse battery", "new_password2": "correct horse battery"})
-    login = {"username": "ada", "password": "correct horse battery"}
-    assert client.post(reverse("portal:login"), login).url == reverse("portal:home")
-    assert "was used" in client.get(link[1]).content.decode()
-
-
-def test_a_password_is_changed_by_members_alone(client):
-    assert client.get(reverse("portal:password")).url.startswith("/portal/login/")
-    client.force_login(MembershipFactory().user)
-    assert b"Change your password" in client.get(reverse("portal:password")).content
-
-
 def test_one_tenant_is_entered_at_once_and_several_are_offered(client, acme):
     member = MembershipFactory(tenant=acme["tenant"])
     client.force_login(member.user)
@@ -345,14 +295,3 @@ def test_usage_that_is_archived_is_told_of_instead_of_a_file(as_role):
 
     assert answer.status_code == 200
     assert "stand in archives" in answer.content.decode()
-
-
-def test_the_last_owner_stays_owner_whatever_the_invitation_says(client, acme):
-    owner = MembershipFactory(tenant=acme["tenant"], role=Role.OWNER)
-    token = invite(tenant=acme["tenant"], email="me@example.com", role=Role.VIEWER, invited_by=owner.user)
-    client.force_login(owner.user)
-
-    client.post(reverse("portal:join", args=[token]))
-
-    owner.refresh_from_db()
-    assert owner.role == Role.OWNER

@@ -7,10 +7,10 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, settings
-from rest_framework.authtoken.models import Token
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
+from tenants.operators import rotate_token
 from tests.factories import (
     AdjustmentFactory,
     ApiKeyFactory,
@@ -49,7 +49,7 @@ def furnished(db, redis_server):
     AdjustmentFactory(tenant=tenant)
     StatementFactory(tenant=tenant)
     WebhookEndpointFactory(tenant=tenant)
-    StaffToken.value = Token.objects.create(user=StaffFactory()).key
+    StaffToken.value = rotate_token(StaffFactory())
 
 
 # Amounts are taken as numbers too, and a filter left empty is no filter; that a tenant, a tier or a model must

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).resolve().parents[2]
-GOOD = {"SECRET_KEY": "k9-Xw7_" * 8, "ALLOWED_HOSTS": "gateway.example.com"}
+GOOD = {
+    "SECRET_KEY": "k9-Xw7_" * 8,
+    "ALLOWED_HOSTS": "gateway.example.com",
+    "PUBLIC_URL": "https://gateway.example.com",
+}
 
 
 def check(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +47,14 @@ def test_a_public_installation_passes_every_deployment_check():
         ({"EZAI_BASE_URL": "http://upstream.example.com"}, "EZAI_BASE_URL"),
         ({"HTTPS": "perhaps"}, "HTTPS"),
         ({"METER_SHARDS": "many"}, "METER_SHARDS"),
+        ({"PUBLIC_URL": ""}, "PUBLIC_URL is not set"),
+        ({"PUBLIC_URL": "https://elsewhere.example.com"}, "not in ALLOWED_HOSTS"),
+        ({"PUBLIC_URL": "http://gateway.example.com"}, "PUBLIC_URL is http"),
+        ({"PUBLIC_URL": "gateway.example.com"}, "PUBLIC_URL must be like"),
+        ({"PUBLIC_URL": "https://gateway.example.com/portal"}, "PUBLIC_URL must be like"),
+        ({"PUBLIC_URL": "https://user@gateway.example.com"}, "PUBLIC_URL must be like"),
+        ({"PUBLIC_URL": "https://gateway.example.com:x"}, "PUBLIC_URL must be like"),
+        ({"PUBLIC_URL": "javascript://gateway.example.com"}, "PUBLIC_URL must be like"),
     ],
 )
 def test_it_refuses_insecure_defaults_by_name(environment, said):

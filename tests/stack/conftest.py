@@ -53,7 +53,15 @@ class Stack(msgspec.Struct):
 def running_stack() -> Iterator[Stack]:
     home = throwaway_folder("tenantry-stack-")
     port = free_port()
-    given = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "SECRET_KEY", "EZAI_API_KEY", "EZAI_BASE_URL")
+    given = (
+        "DATABASE_URL",
+        "REDIS_URL",
+        "DATA_DIR",
+        "SECRET_KEY",
+        "EZAI_API_KEY",
+        "EZAI_BASE_URL",
+        "EMAIL_HOST",
+    )
     environment = {name: value for name, value in os.environ.items() if name not in given}
     environment |= {"DATA_DIR": str(home), "PORT": str(port), "WEB_WORKERS": "2"}
     log = (home / "up.log").open("w")

@@ -1,4 +1,4 @@
-"""`manage.py rotate_secrets`: encrypt every secret at rest anew, with the first of SECRETS_KEYS."""
+"""`manage.py rotate_secrets`: encrypt every secret at rest again, with the first of SECRETS_KEYS."""
 
 from typing import Any
 
@@ -8,10 +8,12 @@ from django.db import transaction
 from billing.models import WebhookEndpoint
 from gateway_project.ground.secrets import UnreadableSecret, decrypt, encrypt
 from routing.models import Upstream
+from tenants.models import SecondFactor
 
 PLACES: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (WebhookEndpoint, ("secret", "previous_secret")),
     (Upstream, ("api_key",)),
+    (SecondFactor, ("secret",)),
 )
 
 

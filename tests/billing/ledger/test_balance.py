@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.events import UsageEvent
@@ -13,6 +12,7 @@ from billing.ledger.adjustments import book
 from billing.ledger.balance import balance_of
 from billing.ledger.posting import Entry, post
 from billing.request_ids import new_request_id
+from tenants.operators import rotate_token
 from tests.factories import (
     DailyUsageFactory,
     MembershipFactory,
@@ -131,7 +131,7 @@ def moved(tenant):
 
 def test_the_api_has_balance_and_movements(moved):
     api = APIClient()
-    api.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    api.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
 
     shown = api.get("/api/tenants/acme/balance/").json()
 

@@ -4,7 +4,6 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.ledger.adjustments import book
@@ -14,6 +13,7 @@ from billing.meter.current_spend import counter_of, current_spend
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 from tenants.budget_mode import forget_idle_counters
 from tenants.models import Tenant
+from tenants.operators import rotate_token
 from tests.billing.alerts.test_thresholds import spend
 from tests.console.test_tenants import form_of
 from tests.factories import StaffFactory, TenantFactory
@@ -30,8 +30,7 @@ def acme(redis_server):
 
 def by_api(client, tenant, mode):
     api = APIClient()
-    token, _ = Token.objects.get_or_create(user=StaffFactory())
-    api.credentials(HTTP_AUTHORIZATION=f"Token {token.key}")
+    api.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
     assert api.patch(f"/api/tenants/{tenant.slug}", {"budget_mode": mode}, format="json").status_code == 200
 
 

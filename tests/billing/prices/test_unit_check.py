@@ -4,12 +4,12 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from billing.models import ModelPrice
 from billing.prices.rates import Rates
 from billing.prices.unit_check import slips
+from tenants.operators import rotate_token
 from tests.factories import ModelFactory, ModelPriceFactory, StaffFactory
 
 pytestmark = pytest.mark.django_db
@@ -62,7 +62,7 @@ def test_without_any_price_the_default_rows_is_the_measure():
 
 def test_the_api_asks_and_takes_what_is_confirmed(sonnet):
     api = APIClient()
-    api.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=StaffFactory()).key}")
+    api.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
     body = {"model": "sonnet", "input_usd": "300", "output_usd": "15"}
 
     refused = api.post("/api/prices/", body, format="json")

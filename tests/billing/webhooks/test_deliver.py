@@ -25,7 +25,7 @@ from billing.webhooks.signing import rotate_secret, secrets_of
 from gateway_project.ground.secrets import decrypt
 from tenants.keys import issue_key, revoke_key
 from tenants.models import ApiKey
-from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
+from tests.factories import StaffFactory, TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +124,7 @@ def test_after_the_last_attempt_it_is_given_up_visibly_and_can_be_sent_again(rec
 
 
 def test_gone_disables_the_endpoint_and_tells_the_operator(receiver, endpoint):
+    StaffFactory(email="ops@example.com")  # so that the address need not confirm
     operator = WebhookEndpointFactory(tenant=None, url="mailto:ops@example.com", events=["webhook.disabled"])
     receiver.answers = [(410, {})]
     publish(endpoint.tenant, EventType.EXCEEDED, {}, key="1")

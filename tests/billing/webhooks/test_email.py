@@ -1,4 +1,4 @@
-"""The second channel: letters out of the same outbox."""
+"""The second channel: emails out of the same outbox."""
 
 import signal
 from email import message_from_bytes
@@ -8,6 +8,7 @@ from django.core import mail
 from django.utils import timezone
 
 from billing.models import WebhookDelivery, WebhookEndpoint
+from billing.webhooks.confirmation import confirm
 from billing.webhooks.deliver import deliver_due
 from billing.webhooks.email import letter
 from billing.webhooks.event_types import EventType
@@ -22,14 +23,21 @@ def told(tenant, event_type=EventType.EXCEEDED, key="1"):
     publish(tenant, event_type, {"spend_usd": "100.5"}, key=f"{tenant.pk}:{key}")
 
 
+def confirmed(tenant=None):
+    """The addresses that events go to, as if each had confirmed by its link."""
+    for endpoint in WebhookEndpoint.objects.filter(tenant=tenant):
+        assert confirm(endpoint)
+
+
 def recipients():
     return sorted(address for each in mail.outbox for address in each.to)
 
 
-def test_alert_addresses_get_a_letter_once():
+def test_alert_addresses_get_an_email_once():
     tenant = TenantFactory(alert_emails=["a@example.com", "b@example.com"])
-    for _ in range(2):
-        told(tenant)
+    told(tenant)
+    confirmed(tenant)
+    told(tenant)
     deliver_due()
     deliver_due()
 
@@ -47,7 +55,7 @@ def test_the_operators_addresses_hear_of_every_tenant_but_not_of_every_threshold
     assert recipients() == ["ops@example.com", "ops@example.com"]
 
 
-def test_an_address_that_is_struck_off_gets_no_more_letters_until_it_is_back():
+def test_an_address_that_is_struck_off_gets_no_more_emails_until_it_is_back():
     tenant = TenantFactory(alert_emails=["a@example.com"])
     told(tenant, key="1")
     tenant.alert_emails = []
@@ -61,7 +69,9 @@ def test_an_address_that_is_struck_off_gets_no_more_letters_until_it_is_back():
 
 def test_an_address_of_another_tenant_hears_nothing():
     TenantFactory(alert_emails=["a@example.com"])
-    told(TenantFactory(alert_emails=["b@example.com"]))
+    tenant = TenantFactory(alert_emails=["b@example.com"])
+    told(tenant)
+    confirmed(tenant)
     deliver_due()
     assert recipients() == ["b@example.com"]
 
@@ -76,7 +86,7 @@ def test_a_line_break_in_a_name_does_not_become_a_header():
 
 
 @pytest.mark.parametrize("event_type", list(EventType))
-def test_every_event_can_be_written_as_a_letter(event_type):
+def test_every_event_can_be_written_as_an_email(event_type):
     delivery = WebhookDeliveryFactory.build(event_type=event_type, payload={"data": {"tenant": "acme"}})
     delivery.endpoint = WebhookEndpointFactory.build(url="mailto:a@example.com")
     assert letter(delivery).message()["Subject"] != f"[Tenantry] {event_type}"
@@ -95,8 +105,10 @@ deliver_due()
 
 
 @pytest.mark.parametrize(("dies", "sent_by_the_dead"), [("before", 0), ("after", 1)])
-def test_a_worker_that_is_killed_forgets_no_letter(tmp_path, dies, sent_by_the_dead):
-    told(TenantFactory(alert_emails=["a@example.com"]))
+def test_a_worker_that_is_killed_forgets_no_email(tmp_path, dies, sent_by_the_dead):
+    tenant = TenantFactory(alert_emails=["a@example.com"])
+    told(tenant)
+    confirmed(tenant)
     assert a_worker_that_is_killed(dies=dies, folder=tmp_path) == -signal.SIGKILL
 
     assert deliver_due() == 0  # its claim holds for a minute

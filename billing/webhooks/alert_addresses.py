@@ -1,0 +1,37 @@
+"""Alert addresses are asked to confirm when they are set, so that the first alert does not have to wait for that."""
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from billing.models import WebhookEndpoint
+from billing.webhooks.confirmation import ask, awaits_confirmation
+from billing.webhooks.endpoints import keep_alert_addresses
+from billing.webhooks.event_types import LETTERS
+from gateway_project.outgoing_email import EmailNotSent, can_send
+from tenants.email_limits import TooManyEmails
+from tenants.models import Tenant
+
+# How long a new one is looked for. One whose email fails is asked with its next event.
+NEW = timedelta(days=1)
+
+
+def ask_new_alert_addresses() -> int:
+    """Ask those set since yesterday, each once; how many were asked now."""
+    if not can_send():
+        return 0
+    since = timezone.now() - NEW
+    for tenant in Tenant.objects.filter(deleted_at=None, updated_at__gte=since).exclude(alert_emails=[]):
+        keep_alert_addresses(tenant, LETTERS)
+    new = WebhookEndpoint.objects.filter(
+        alert_address=True, enabled=True, confirmed_address="", created_at__gte=since, tenant__deleted_at=None
+    )
+    return sum(_ask(endpoint) for endpoint in new.select_related("tenant") if awaits_confirmation(endpoint))
+
+
+def _ask(endpoint: WebhookEndpoint) -> bool:
+    try:
+        ask(endpoint, by_itself=True)
+    except (TooManyEmails, EmailNotSent):  # asked already, or in the log
+        return False
+    return True

@@ -1,0 +1,40 @@
+"""What `manage.py check --deploy` says about this installation's own settings."""
+
+import os
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+from django.http.request import validate_host
+
+from gateway_project.ground.env import is_public
+
+
+@register(deploy=True)
+def public_url(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    """Links in emails lead to PUBLIC_URL; it must be an address that is served, and by TLS where there is TLS."""
+    if not any(is_public(host) for host in settings.ALLOWED_HOSTS):
+        return []
+    if not os.environ.get("PUBLIC_URL"):
+        return [
+            Warning(
+                f"PUBLIC_URL is not set: links in emails lead to {settings.PUBLIC_URL}.",
+                hint="Set it to where people reach this installation, e.g. https://gateway.example.com.",
+                id="tenantry.W001",
+            )
+        ]
+    found: list[CheckMessage] = []
+    parts = urlsplit(settings.PUBLIC_URL)
+    if not validate_host(_host(parts), settings.ALLOWED_HOSTS):
+        found += [
+            Warning(f"The host of PUBLIC_URL ({parts.netloc}) is not in ALLOWED_HOSTS.", id="tenantry.W002")
+        ]
+    if settings.HTTPS and parts.scheme != "https":
+        found += [Warning("PUBLIC_URL is http, but this installation is served by TLS.", id="tenantry.W003")]
+    return found
+
+
+def _host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,35 @@
+"""The page behind the link by which an address confirms that it wants a tenant's events."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from billing.webhooks.confirmation import address_of, confirm, endpoint_of
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def confirm_address(request: HttpRequest, token: str) -> HttpResponse:
+    """Opening it confirms nothing: mail scanners open every link. The button does."""
+    endpoint = endpoint_of(token)
+    if endpoint is None:
+        return _page(
+            request, "This link does not work", "It has expired, or its webhook is gone.", status=404
+        )
+    whose = endpoint.tenant.name if endpoint.tenant else "all tenants"
+    address = address_of(endpoint)
+    if request.method == "GET":
+        text = f"Events of {whose} (budgets, keys, statements) will be emailed to {address}."
+        return _page(request, "Confirm your address", text, asks=True)
+    if not confirm(endpoint):
+        return _page(request, "This link does not work", "The webhook has another address now.", status=404)
+    return _page(request, "Confirmed", f"Events of {whose} are emailed to {address} from now on.")
+
+
+def _page(
+    request: HttpRequest, title: str, text: str, *, asks: bool = False, status: int = 200
+) -> HttpResponse:
+    return render(
+        request, "portal/confirm_address.html", {"title": title, "text": text, "asks": asks}, status=status
+    )

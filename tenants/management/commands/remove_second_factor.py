@@ -1,0 +1,28 @@
+"""`manage.py remove_second_factor NAME`: for who has lost the authenticator app."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError
+
+from tenants.models import SecondFactor
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove an account's second factor, so that its password alone logs it in. Make sure who asks for it."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name")
+
+    def handle(self, *args: Any, name: str, **options: Any) -> None:
+        user = User.objects.filter(username=name).first()
+        if user is None:
+            raise CommandError(f"There is no account named {name!r}.")
+        devices = SecondFactor.objects.filter(user=user)
+        if not devices.exists():
+            raise CommandError(f"{name} has no second factor.")
+        devices.delete()
+        self.stdout.write(f"{name} logs in by password alone now.")

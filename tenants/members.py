@@ -1,0 +1,53 @@
+"""Who leaves a tenant, or is not an owner any more: what they have invited ends with it."""
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from tenants.invitations import withdraw_made_by, withdraw_made_to
+from tenants.models import Invitation, Membership, Role
+
+
+class LastOwner(Exception):
+    """A tenant keeps at least one owner."""
+
+    def __init__(self) -> None:
+        super().__init__("The last owner stays. Make someone else an owner first.")
+
+
+@transaction.atomic
+def remove_member(membership: Membership, *, keep_an_owner: bool = True) -> None:
+    """Take someone's role away, with their invitations and those to them. Raises LastOwner."""
+    tenant, user = membership.tenant, membership.user
+    # In one order and before anything else, as accepting an invitation does.
+    owners = list(
+        Membership.objects.select_for_update().filter(tenant=tenant, role=Role.OWNER).order_by("pk")
+    )
+    if keep_an_owner and [owner.pk for owner in owners] == [membership.pk]:
+        raise LastOwner
+    membership.delete()
+    withdraw_made_by(user, tenant=tenant)
+    withdraw_made_to(user, tenant=tenant)
+
+
+@transaction.atomic
+def set_role(membership: Membership, role: str) -> None:
+    """Change what someone may do; who is not an owner any more has invited nobody."""
+    list(
+        Membership.objects.select_for_update()
+        .filter(tenant=membership.tenant, role=Role.OWNER)
+        .order_by("pk")
+    )
+    membership.role = role
+    membership.save(update_fields=["role"])
+    if role != Role.OWNER:
+        withdraw_made_by(membership.user, tenant=membership.tenant)
+
+
+@transaction.atomic
+def end_invitations_of(user: User) -> None:
+    """An account was made inactive, or is staff no more: its open invitations end where it owns nothing."""
+    rows = Invitation.objects.filter(invited_by=user, accepted_at=None)
+    if user.is_active:
+        rows = rows.exclude(tenant__memberships__in=Membership.objects.filter(user=user, role=Role.OWNER))
+    for row in rows.select_for_update(of=("self",)):
+        row.delete()

@@ -1,0 +1,20 @@
+"""How many emails were sent of one kind, within one window of time."""
+
+from django.db import models
+
+
+class EmailCount(models.Model):
+    """A counter that holds over all processes. `scope` is a SHA-256: no address is kept here."""
+
+    scope = models.CharField(max_length=64)
+    ends_at = models.DateTimeField(db_index=True)
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "ends_at"], name="tenants_emailcount_one_a_window"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope[:8]}…: {self.count}"

@@ -1,0 +1,34 @@
+"""A link to choose a new password, for who has forgotten the old one."""
+
+from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.tokens import default_token_generator
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from gateway_project.outgoing_email import public_link, send
+from tenants.email_limits import Limit, count
+
+MOST_FOR_AN_ADDRESS = 3
+MOST_FROM_AN_IP = 20
+
+
+def count_request(*, email: str, ip: str) -> None:
+    """Count it whether there is such an account or not, so that the answer says nothing. Raises TooManyEmails."""
+    count([Limit("new passwords from one network address", f"password from:{ip}", MOST_FROM_AN_IP)])
+    # After the one above: nobody fills the table with addresses they make up.
+    count([Limit("new passwords for one address", f"password:{email.strip().lower()}", MOST_FOR_AN_ADDRESS)])
+
+
+def mail_links(email: str) -> int:
+    """Mail a link to each account of this address; how many. Raises EmailNotSent."""
+    users = list(PasswordResetForm().get_users(email))
+    for user in users:
+        uid = urlsafe_base64_encode(force_bytes(user.pk))
+        token = default_token_generator.make_token(user)
+        link = public_link(reverse("portal:password-choose", args=[uid, token]))
+        text = render_to_string("portal/password_letter.txt", {"link": link, "username": user.get_username()})
+        send(EmailMessage(subject="Choose a new password", body=text, to=[user.email]))
+    return len(users)

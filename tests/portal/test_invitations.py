@@ -1,0 +1,355 @@
+"""Invitations: whom the link reaches, what it proves, and how it ends."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.core import mail
+from django.db.models import F
+from django.urls import reverse
+
+from tenants.invitations import MOST_FOR_A_TENANT, MOST_FOR_AN_ADDRESS, invite
+from tenants.models import EmailCount, Invitation, Membership, Role, VerifiedEmail
+from tests.factories import MembershipFactory, StaffFactory, TenantFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+PASSWORD = "correct horse battery"
+LINK = re.compile(r"/portal/join/[\w-]+/")
+
+
+def invites(browser, email="ada@example.com", role="viewer", slug="acme"):
+    return browser.post(f"/portal/t/{slug}/people/", {"email": email, "role": role}, follow=True)
+
+
+def mailed_link(number=-1):
+    found = LINK.search(str(mail.outbox[number].body))
+    assert found
+    return found[0]
+
+
+def row(email="ada@example.com"):
+    return Invitation.objects.get(email=email)
+
+
+def test_the_link_is_mailed_and_makes_a_member_once(log_in, owner):
+    invites(log_in(owner.user), role="developer")
+    guest, link = log_in(), mailed_link()
+    assert b"Choose a password" in guest.get(link).content
+    assert guest.post(link, {"password": "short"}).status_code == 200
+
+    joined = guest.post(link, {"password": PASSWORD})
+
+    assert joined.url == "/portal/t/acme/"
+    assert Membership.objects.get(user__username="ada@example.com").role == "developer"
+    assert log_in().get(link).status_code == 404
+
+
+def test_the_inviting_customer_never_sees_the_link(log_in, owner):
+    page = invites(log_in(owner.user)).content.decode()
+
+    assert "is on its way to ada@example.com" in page
+    assert not LINK.search(page)
+    assert mail.outbox[0].to == ["ada@example.com"]
+
+
+def test_without_mail_staff_hand_the_link_over_and_the_customer_does_not(log_in, owner, settings):
+    settings.EMAIL_HOST = ""
+    page = invites(log_in(owner.user)).content.decode()
+    assert not LINK.search(page)
+    assert "ask your provider to hand the link over" in page
+    assert not mail.outbox
+
+    console = log_in(StaffFactory())
+    shown = console.post(reverse("admin:tenants_invitation_new_link", args=[row().pk]))
+
+    link = LINK.search(shown.content.decode())
+    assert link
+    assert "no-store" in shown.headers["Cache-Control"]
+    assert log_in().post(link[0], {"password": PASSWORD}).url == "/portal/t/acme/"
+    assert not VerifiedEmail.objects.exists()  # nobody has shown that they read ada's mail
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_mail_staff_do_not_see_the_link_either(log_in, owner):
+    invites(log_in(owner.user))
+    old = mailed_link()
+
+    page = log_in(StaffFactory()).post(
+        reverse("admin:tenants_invitation_new_link", args=[row().pk]), follow=True
+    )
+
+    assert not LINK.search(page.content.decode())
+    assert mailed_link() != old
+    assert log_in().get(old).status_code == 404
+    assert log_in().get(mailed_link()).status_code == 200
+
+
+def test_an_email_that_fails_is_said_and_sent_again(log_in, owner, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nobody listens
+    browser = log_in(owner.user)
+    page = invites(browser).content.decode()
+    assert "the email was not sent: the mail server did not take it" in page
+    assert row().emailed_at is None
+
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    browser.post(reverse("portal:invitation-resend", args=["acme", row().pk]))
+
+    assert row().emailed_at is not None
+    assert log_in().get(mailed_link()).status_code == 200
+
+
+def test_opening_the_mailed_link_verifies_the_address(log_in, owner):
+    invites(log_in(owner.user))
+    log_in().post(mailed_link(), {"password": PASSWORD})
+
+    assert VerifiedEmail.objects.get().email == "ada@example.com"
+
+
+@pytest.mark.parametrize("known_as", ["username", "email"])
+def test_an_address_with_an_account_joins_by_that_account_alone(log_in, owner, known_as):
+    names = {"username": "ada", "email": "ada@example.com"} | {known_as: "Ada@example.com"}
+    account = UserFactory(**names)
+    stranger = UserFactory()
+    invites(log_in(owner.user))
+    link = mailed_link()
+
+    nobody = log_in().post(link, {"password": PASSWORD})
+    other = log_in(stranger).post(link)
+
+    assert nobody.url.startswith("/portal/login/")
+    assert "This invitation is for" in other.content.decode()
+    assert not Membership.objects.filter(user__in=[account, stranger]).exists()
+    assert log_in(account).post(link).url == "/portal/t/acme/"
+
+
+def test_who_is_logged_in_as_somebody_else_makes_no_account_and_gives_theirs_no_role(log_in, owner):
+    stranger = UserFactory()
+    invites(log_in(owner.user), role="owner")
+
+    page = log_in(stranger).post(mailed_link(), {"password": PASSWORD}).content.decode()
+
+    assert "Log out and go on" in page
+    assert not Membership.objects.filter(user=stranger).exists()
+    assert row().accepted_at is None
+
+
+def test_it_is_withdrawn_and_its_link_is_dead(log_in, owner):
+    browser = log_in(owner.user)
+    invites(browser)
+    link = mailed_link()
+
+    page = browser.post(reverse("portal:invitation-withdraw", args=["acme", row().pk]), follow=True)
+
+    assert "is withdrawn" in page.content.decode()
+    for method in (log_in().get, log_in().post):
+        dead = method(link, {"password": PASSWORD})
+        assert dead.status_code == 404
+        assert "This invitation does not work" in dead.content.decode()
+    assert not User.objects.filter(username="ada@example.com").exists()
+
+
+def test_resending_kills_the_link_of_before_and_begins_another_week(log_in, owner):
+    browser = log_in(owner.user)
+    invites(browser)
+    Invitation.objects.update(expires_at=F("expires_at") - timedelta(days=30))
+    old = mailed_link()
+    assert log_in().get(old).status_code == 404
+    assert "expired" in browser.get("/portal/t/acme/people/").content.decode()
+
+    browser.post(reverse("portal:invitation-resend", args=["acme", row().pk]))
+
+    assert log_in().get(old).status_code == 404
+    assert log_in().get(mailed_link()).status_code == 200
+
+
+def test_open_ones_are_listed_with_who_and_when(log_in, owner):
+    invites(log_in(owner.user))
+    invite(
+        tenant=owner.tenant,
+        email="bob@example.com",
+        role="viewer",
+        invited_by=StaffFactory(username="eve-of-staff"),
+    )
+
+    page = log_in(MembershipFactory(tenant=owner.tenant, role=Role.VIEWER).user).get("/portal/t/acme/people/")
+
+    text = page.content.decode()
+    for said in ("ada@example.com", owner.user.username, "bob@example.com", "Your provider"):
+        assert said in text
+    assert "eve-of-staff" not in text
+    assert "Withdraw" not in text
+
+
+def removed_by_another_owner(log_in, owner):
+    other = Membership.objects.filter(tenant=owner.tenant, role=Role.OWNER).exclude(pk=owner.pk)[0]
+    log_in(other.user).post(reverse("portal:person-remove", args=["acme", owner.pk]))
+
+
+def removed_by_staff(log_in, owner):
+    log_in(StaffFactory()).post(reverse("admin:tenants_membership_delete", args=[owner.pk]), {"post": "yes"})
+
+
+def removed_by_staff_with_others(log_in, owner):
+    log_in(StaffFactory()).post(
+        reverse("admin:tenants_membership_changelist"),
+        {"action": "delete_selected", "_selected_action": [owner.pk], "post": "yes"},
+    )
+
+
+def demoted_by_staff(log_in, owner):
+    log_in(StaffFactory()).post(
+        reverse("admin:tenants_membership_change", args=[owner.pk]), {"role": "developer"}
+    )
+
+
+def made_inactive_by_staff(log_in, owner):
+    user = owner.user
+    log_in(StaffFactory()).post(
+        reverse("admin:auth_user_change", args=[user.pk]), {"username": user.username, "email": user.email}
+    )
+    user.refresh_from_db()
+    assert not user.is_active
+
+
+def demoted_by_an_invitation(log_in, owner):
+    _, token = invite(tenant=owner.tenant, email=owner.user.email, role="viewer", invited_by=None)
+    log_in(owner.user).post(reverse("portal:join", args=[token]))
+
+
+ENDS = [
+    removed_by_another_owner,
+    removed_by_staff,
+    removed_by_staff_with_others,
+    demoted_by_staff,
+    made_inactive_by_staff,
+    demoted_by_an_invitation,
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_who_is_not_an_owner_any_more_has_invited_nobody(log_in, owner, end):
+    invites(log_in(owner.user), email="second-self@example.com", role="owner")
+    link = mailed_link()
+
+    end(log_in, owner)
+
+    assert log_in().post(link, {"password": PASSWORD}).status_code == 404
+    assert not Invitation.objects.filter(email="second-self@example.com").exists()
+    assert not User.objects.filter(username="second-self@example.com").exists()
+
+
+def test_a_demotion_that_went_past_every_page_counts_all_the_same(log_in, owner):
+    invites(log_in(owner.user), role="owner")
+    Membership.objects.filter(pk=owner.pk).update(role=Role.DEVELOPER)
+
+    assert log_in().post(mailed_link(), {"password": PASSWORD}).status_code == 404
+
+
+def test_the_removed_do_not_come_back_by_an_invitation_to_them(log_in, owner):
+    leaver = MembershipFactory(tenant=owner.tenant, user=UserFactory(email="leaver@example.com"))
+    invites(log_in(owner.user), email="leaver@example.com")
+    link = mailed_link()
+
+    log_in(owner.user).post(reverse("portal:person-remove", args=["acme", leaver.pk]))
+
+    assert log_in(leaver.user).post(link).status_code == 404
+    assert not Membership.objects.filter(user=leaver.user).exists()
+
+
+def test_an_invitation_of_another_tenant_outlives_a_removal(log_in, owner):
+    elsewhere = MembershipFactory(user=owner.user, tenant=TenantFactory(slug="other"), role=Role.OWNER)
+    invites(log_in(owner.user), slug=elsewhere.tenant.slug)
+
+    removed_by_another_owner(log_in, owner)
+
+    assert log_in().get(mailed_link()).status_code == 200
+
+
+def test_the_last_owner_stays(log_in):
+    last = MembershipFactory(tenant=TenantFactory(slug="acme"), role=Role.OWNER)
+
+    page = log_in(last.user).post(reverse("portal:person-remove", args=["acme", last.pk]), follow=True)
+
+    assert "The last owner stays" in page.content.decode()
+    assert Membership.objects.filter(pk=last.pk).exists()
+
+
+def test_the_last_owner_stays_owner_whatever_the_invitation_says(log_in):
+    last = MembershipFactory(tenant=TenantFactory(slug="acme"), role=Role.OWNER)
+    _, token = invite(tenant=last.tenant, email=last.user.email, role=Role.VIEWER, invited_by=last.user)
+
+    log_in(last.user).post(reverse("portal:join", args=[token]))
+
+    last.refresh_from_db()
+    assert last.role == Role.OWNER
+
+
+def test_invitations_in_a_loop_end_at_a_limit_and_say_so(log_in, owner):
+    browser = log_in(owner.user)
+
+    pages = [invites(browser, email=f"victim{number}@example.com") for number in range(MOST_FOR_A_TENANT + 3)]
+
+    assert len(mail.outbox) == MOST_FOR_A_TENANT
+    assert (
+        f"No more than {MOST_FOR_A_TENANT} invitations of one organisation are sent an hour. Try again in"
+        in (pages[-1].content.decode())
+    )
+
+
+def test_one_address_is_not_flooded_by_inviting_withdrawing_and_resending(log_in, owner):
+    browser = log_in(owner.user)
+    for _ in range(MOST_FOR_AN_ADDRESS):
+        invites(browser, email="Victim@example.com")
+        for name in ("resend", "withdraw"):
+            for invitation in Invitation.objects.all():
+                browser.post(reverse(f"portal:invitation-{name}", args=["acme", invitation.pk]))
+
+    assert len(mail.outbox) == MOST_FOR_AN_ADDRESS
+    assert "invitations to one address" in invites(browser, email="victim@EXAMPLE.com").content.decode()
+
+
+def test_one_tenants_limit_is_not_anothers(log_in, owner):
+    other = MembershipFactory(tenant=TenantFactory(slug="other"), role=Role.OWNER)
+    for _ in range(MOST_FOR_AN_ADDRESS + 1):
+        invites(log_in(owner.user))
+
+    invites(log_in(other.user), slug="other")
+
+    assert len(mail.outbox) == MOST_FOR_AN_ADDRESS + 1
+    assert not EmailCount.objects.filter(scope__contains="@").exists()
+
+
+def test_the_link_starts_with_the_public_address_whatever_the_host_says(log_in, owner, settings):
+    settings.PUBLIC_URL = "https://gateway.example.com"
+    settings.ALLOWED_HOSTS = ["*"]
+
+    log_in(owner.user).post(
+        "/portal/t/acme/people/",
+        {"email": "ada@example.com", "role": "viewer"},
+        headers={"host": "evil.example:6666"},
+    )
+
+    assert "https://gateway.example.com/portal/join/" in str(mail.outbox[0].body)
+    assert "evil" not in str(mail.outbox[0].body)
+
+
+@pytest.mark.parametrize(
+    "email", ["", "nobody", "a" * 160 + "@example.com", "a@b\r\nBcc: c@example.com", "a@exa\0mple.com"]
+)
+def test_what_is_not_an_address_is_refused(log_in, owner, email):
+    answer = invites(log_in(owner.user), email=email)
+
+    assert answer.status_code == 200
+    assert not Invitation.objects.exists()
+    assert not mail.outbox
+
+
+def test_a_tenants_name_makes_no_header(log_in, owner):
+    owner.tenant.name = "Acme\nBcc: all@example.com"
+    owner.tenant.save()
+
+    invites(log_in(owner.user))
+
+    assert mail.outbox[0].subject == "Your invitation to Acme Bcc: all@example.com"
