@@ -69,6 +69,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "gateway_project.content_security.content_security",
+    "gateway_project.statement_timeout.StatementTimeout",
     "gateway_project.compression.PageCompression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -123,6 +124,11 @@ def _database(url: str) -> dict[str, object]:
         },
     }
 
+
+# The longest one statement may take, in seconds; 0 is no limit. Of a page or API request, and of a download, which is
+# one statement from its first row to its last and waits for whoever reads it. No other process has a limit.
+CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30)
+EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600)
 
 EMBEDDED_POSTGRES_DIR = DATA_DIR / "postgres"
 EMBEDDED_REDIS_DIR = DATA_DIR / "redis"

@@ -21,6 +21,7 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import action, display
 
 from gateway_project.console.pages import CountlessPage
+from gateway_project.streamed import streamed
 
 admin.site.unregister(LogEntry)
 LogEntry._meta.verbose_name, LogEntry._meta.verbose_name_plural = "audit trail entry", "audit trail entries"
@@ -76,9 +77,12 @@ class TrailAdmin(CountlessPage):
     def export(self, request: HttpRequest) -> StreamingHttpResponse:
         """The newest entries, as filtered on the page one came from, at most EXPORT_LIMIT."""
         rows = self.get_changelist_instance(request).get_queryset(request)[:EXPORT_LIMIT]
-        response = StreamingHttpResponse(_lines(rows), content_type="text/csv")
-        response["Content-Disposition"] = 'attachment; filename="audit-trail.csv"'
-        return response
+        return streamed(
+            request,
+            lambda: (line.encode() for line in _lines(rows)),
+            content_type="text/csv",
+            filename="audit-trail.csv",
+        )
 
     @display(description="When", ordering="timestamp")
     def when(self, entry: LogEntry) -> str:
