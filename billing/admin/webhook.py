@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 
+from billing.admin.webhook_form import EndpointForm
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.publish import publish_test, redeliver
@@ -25,6 +26,7 @@ from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyIn
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ConsolePage):
+    form = EndpointForm
     empty_text = "Budgets, keys, statements and drift can be sent to an address of yours or of a tenant."
     list_display = ("url", "owner", "state", "shown_events", "pending", "failed", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), "enabled")
@@ -123,7 +125,10 @@ class WebhookEndpointAdmin(ConsolePage):
 
     @display(description="Events")
     def shown_events(self, endpoint: WebhookEndpoint) -> str:
-        return ", ".join(endpoint.events) or "all"
+        unknown = endpoint.unknown_events
+        return (
+            ", ".join(f"{each} (unknown)" if each in unknown else each for each in endpoint.events) or "all"
+        )
 
     @display(description="Pending", ordering="pending_count")
     def pending(self, endpoint: Any) -> int:

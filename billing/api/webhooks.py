@@ -13,8 +13,9 @@ from rest_framework.response import Response
 from billing.api.strict import Pages, Strict
 from billing.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import start_afresh
+from billing.webhooks.event_types import EventType, refusal
 from billing.webhooks.guard import validate_url
-from billing.webhooks.publish import EventType, publish_test, redeliver
+from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from tenants.models import Tenant
 
@@ -30,7 +31,7 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
     events = serializers.ListField(
         child=serializers.ChoiceField(choices=[each.value for each in EventType]),
         required=False,
-        help_text="Empty: all.",
+        help_text="Empty: all. `books.drift` and `bill.differs` are for the operator's own endpoints.",
     )
 
     class Meta:
@@ -65,6 +66,14 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
             start_afresh(endpoint)
             endpoint.save()
         return endpoint
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        tenant = self.instance.tenant if self.instance else attrs.get("tenant")
+        had = self.instance.events if self.instance else []
+        added = [each for each in attrs.get("events", []) if each not in had]
+        if told := refusal(added, of_tenant=tenant is not None):
+            raise serializers.ValidationError({"events": [told]})
+        return attrs
 
     def validate_tenant(self, tenant: Tenant | None) -> Tenant | None:
         if self.instance and tenant != self.instance.tenant:

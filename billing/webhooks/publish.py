@@ -4,7 +4,6 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from django.db import transaction
@@ -14,27 +13,12 @@ from kombu.exceptions import OperationalError
 
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import keep_alert_addresses
+from billing.webhooks.event_types import INTERNAL
+from billing.webhooks.event_types import EventType as EventType
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
 _EVENTS = uuid.UUID("7d5f3a52-6c1b-4d53-9d5a-2b6a0c3f1e77")
-
-
-class EventType(StrEnum):
-    THRESHOLD = "budget.threshold_reached"
-    EXCEEDED = "budget.exceeded"
-    RESET = "budget.reset"
-    FORECAST = "budget.forecast"
-    TOKENS_DAY = "tokens_day.reached"
-    ANOMALY = "usage.anomaly"
-    KEY_CREATED = "key.created"
-    KEY_REVOKED = "key.revoked"
-    STATEMENT = "statement.closed"
-    DRIFT = "books.drift"
-    BILL = "bill.differs"
-    ENDPOINT_DISABLED = "webhook.disabled"
-    TEST = "webhook.test"
-
 
 # What a tenant's alert addresses are told, and the operator's.
 LETTERS = [
@@ -59,8 +43,6 @@ OPERATORS_LETTERS = [
         EventType.ENDPOINT_DISABLED,
     )
 ]
-# What only the operator hears of.
-INTERNAL = {EventType.DRIFT, EventType.BILL}
 
 
 def publish(

@@ -10,8 +10,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from billing.models import WebhookDelivery, WebhookEndpoint
+from billing.webhooks.event_types import MEANINGS, offered
 from billing.webhooks.guard import validate_url
-from billing.webhooks.publish import INTERNAL, EventType, publish_test, redeliver
+from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.portal.access import member, page
 from tenants.models import Membership, Role
@@ -19,13 +20,13 @@ from tenants.models import Membership, Role
 
 class EndpointForm(forms.Form):
     url = forms.CharField(
-        max_length=2000, label="URL", help_text="https://…, or mailto:… to get letters instead."
+        max_length=2000, label="URL", help_text="https://…, or mailto:… to get emails instead."
     )
     events = forms.MultipleChoiceField(
-        choices=[(each.value, each.value) for each in EventType if each not in {*INTERNAL, EventType.TEST}],
+        choices=[(each.value, MEANINGS[each]) for each in offered(to_tenant=True)],
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="None checked: all.",
+        help_text="If none is checked, all are sent.",
     )
 
     def clean_url(self) -> str:

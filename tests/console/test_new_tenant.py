@@ -64,7 +64,9 @@ def in_console(tier):
 def in_the_api(tier):
     client = APIClient()
     client.force_authenticate(StaffFactory())
-    made = client.post("/api/tenants/", {"slug": "fresh-fruit", "name": "F", "tier": tier.name}, format="json")
+    made = client.post(
+        "/api/tenants/", {"slug": "fresh-fruit", "name": "F", "tier": tier.name}, format="json"
+    )
     assert made.status_code == 201, made.content
 
 
@@ -87,7 +89,9 @@ def test_an_empty_list_in_the_api_means_none(tier):
     client = APIClient()
     client.force_authenticate(StaffFactory())
 
-    client.post("/api/tenants/", {"slug": "x", "name": "X", "tier": "pro", "allowed_models": []}, format="json")
+    client.post(
+        "/api/tenants/", {"slug": "x", "name": "X", "tier": "pro", "allowed_models": []}, format="json"
+    )
 
     assert names_of(Tenant.objects.get(slug="x")) == []
 
