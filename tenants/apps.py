@@ -7,3 +7,8 @@ class TenantsConfig(AppConfig):
     name = "tenants"
     verbose_name = "Tenants"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from tenants.audit_changes import compare_values  # the trail's library reads models as it is imported
+
+        compare_values()

@@ -115,7 +115,7 @@ class TenantForm(AsShownForm):
         names = {tier.pk: [model.name for model in tier.default_models.all()] for tier in tiers}
         field = self.fields["models"]
         field.widget.attrs["data-of-tiers"] = json.dumps(names)
-        field.help_text = "If empty, it starts with the models of its tier."
+        field.help_text = "If empty, the tenant starts with its tier's default models."
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}

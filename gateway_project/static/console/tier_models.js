@@ -13,8 +13,8 @@ addEventListener("load", () => {
         const names = ofTiers[tier.value];
         const chosen = models.selectedOptions.length > 0;
         if (!names || chosen) told.textContent = "";
-        else if (names.length) told.textContent = `Left empty, it gets the tier's: ${names.join(", ")}.`;
-        else told.textContent = "This tier has no models of its own: choose some, or every call is refused.";
+        else if (names.length) told.textContent = `Tier's default models: ${names.join(", ")}.`;
+        else told.textContent = "This tier has no default models: choose some, or every call is refused.";
     };
     django.jQuery(tier).on("change", tell); // Select2 tells jQuery alone
     django.jQuery(models).on("change", tell);
