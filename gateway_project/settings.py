@@ -198,8 +198,8 @@ UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800)  # from the
 UPSTREAM_TRACKING_HEADERS = dict(
     pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair
 )
-# Further headers of the caller that the upstream is given; the sandbox understands `x-sandbox`.
-UPSTREAM_EXTRA_HEADERS = tuple(env.words("UPSTREAM_EXTRA_HEADERS"))
+# Further headers of the caller that the upstream is given. The sandbox is told by one what to answer.
+UPSTREAM_EXTRA_HEADERS = (*env.words("UPSTREAM_EXTRA_HEADERS"), *(("x-sandbox",) if SANDBOX else ()))
 # The upstream's bill: a report by HTTP, with {since} and {until} in its address; JSON (the list of rows is at
 # UPSTREAM_BILL_ROWS, names joined by dots) or CSV. UPSTREAM_BILL_FIELDS: `day=usage_day,cost_usd=total`.
 UPSTREAM_BILL_URL = env.text("UPSTREAM_BILL_URL")

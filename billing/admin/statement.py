@@ -3,13 +3,14 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 
 from billing.models import Statement
 from billing.statement_csv import statement_csv
 from billing.statement_pdf import statement_pdf
 from gateway_project.console import cells
+from gateway_project.console.list_filters import Days
 from gateway_project.console.pages import ReadOnlyPage
 
 
@@ -32,7 +33,7 @@ class StatementAdmin(ReadOnlyPage):
         "margin",
         "closed_at",
     )
-    list_filter = (("tenant", AutocompleteSelectFilter), ("period_start", RangeDateFilter))
+    list_filter = (("tenant", AutocompleteSelectFilter), ("period_start", Days))
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "tenant__name")
     date_hierarchy = "period_start"

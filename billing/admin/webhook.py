@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import action, display
 
 from billing.admin.webhook_form import EndpointForm
@@ -21,6 +21,7 @@ from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.console import cells
+from gateway_project.console.list_filters import Moments
 from gateway_project.console.pages import ConsolePage, CountlessPage, ReadOnlyInline
 
 
@@ -152,7 +153,7 @@ class WebhookDeliveryAdmin(CountlessPage):
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ("endpoint", AutocompleteSelectFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", Moments),
     )
     list_select_related = ("endpoint__tenant",)
     search_fields = ("event_id", "event_type", "endpoint__url")

@@ -8,8 +8,11 @@ from typing import Any
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,13 +20,13 @@ from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateTimeFilter,
     TextFilter,
 )
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
 from gateway_project.console import cells
+from gateway_project.console.list_filters import Moments, chosen, refuse
 from gateway_project.console.pages import CountlessPage, IndexedOrder
 from gateway_project.streamed import streamed
 from tenants.admin.audit_entries import Known, of_tenants
@@ -51,7 +54,7 @@ class KindFilter(DropdownFilter):
         return sorted(kinds, key=lambda kind: kind[1])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
-        app, _, model = (self.value() or "").partition(".")
+        app, _, model = (chosen(request, self) or "").partition(".")
         return queryset.filter(content_type__app_label=app, content_type__model=model) if model else queryset
 
 
@@ -70,11 +73,12 @@ class TenantFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
         slug = (self.value() or "").strip()
-        return (
-            queryset.filter(of_tenants(list(Tenant.objects.filter(slug=slug).values_list("pk", flat=True))))
-            if slug
-            else queryset
-        )
+        if not slug:
+            return queryset
+        tenant = Tenant.objects.filter(slug=slug).first()
+        if tenant is None:
+            refuse(request, f"There is no tenant {slug[:63]!r}.")
+        return queryset.filter(of_tenants([tenant.pk]))
 
 
 class TrailList(IndexedOrder):
@@ -98,7 +102,7 @@ class TrailAdmin(CountlessPage):
         KindFilter,
         ("action", ChoicesDropdownFilter),
         ("actor", AutocompleteSelectFilter),
-        ("timestamp", RangeDateTimeFilter),
+        ("timestamp", Moments),
     )
     list_select_related = ("actor", "content_type")
     search_fields = ("object_repr", "actor__username")
@@ -125,9 +129,12 @@ class TrailAdmin(CountlessPage):
         return (found | queryset.filter(of_tenants(ids)) if ids else found), may_repeat
 
     @action(description="Export as CSV", icon="download", url_path="export", permissions=["view"])
-    def export(self, request: HttpRequest) -> StreamingHttpResponse:
+    def export(self, request: HttpRequest) -> HttpResponseBase:
         """The newest entries, as filtered on the page one came from, at most EXPORT_LIMIT."""
-        rows = self.get_changelist_instance(request).get_queryset(request)[:EXPORT_LIMIT]
+        try:
+            rows = self.get_changelist_instance(request).get_queryset(request)[:EXPORT_LIMIT]
+        except IncorrectLookupParameters:
+            return redirect(f"{reverse('admin:auditlog_logentry_changelist')}?{ERROR_FLAG}=1")
         return streamed(
             request,
             lambda: (line.encode() for line in _lines(rows)),

@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 from unfold.views import ChangeList
 
 from gateway_project.console import cells
+from gateway_project.console.list_filters import chosen
 from gateway_project.console.pages import ConsolePage
 from tenants.admin.tenant_actions import TenantActions
 from tenants.admin.tenant_form import TenantForm
@@ -41,7 +42,8 @@ class NearBudgetFilter(DropdownFilter):
         return [("80", "80 % spent or more"), ("100", "used up")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return near_budget(queryset, percent=int(self.value())) if self.value() in {"80", "100"} else queryset
+        percent = chosen(request, self)
+        return near_budget(queryset, percent=int(percent)) if percent else queryset
 
 
 class DeletedFilter(DropdownFilter):
@@ -52,7 +54,7 @@ class DeletedFilter(DropdownFilter):
         return [("yes", "Deleted ones")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(deleted_at__isnull=self.value() != "yes")
+        return queryset.filter(deleted_at__isnull=chosen(request, self) != "yes")
 
 
 class LiveList(ChangeList):
