@@ -63,7 +63,8 @@ class ConsolePage(ModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """After a filter that could not be read it is empty: all rows would look like the answer."""
         listed = super().get_changelist_instance(request)
-        if ERROR_FLAG in request.GET:
+        listed.unread_filter = ERROR_FLAG in request.GET
+        if listed.unread_filter:
             listed.queryset, listed.result_list, listed.result_count = listed.queryset.none(), [], 0
         return listed
 

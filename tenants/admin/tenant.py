@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tenants.spend import SpendingTenant
 
 
-NO_MODELS = "No models: refuses all"
+NO_MODELS = "No models"
 
 
 class NearBudgetFilter(DropdownFilter):

@@ -1,6 +1,7 @@
 """What is left to do until a new tenant's first call, and what keeps every call of it from being answered."""
 
 import msgspec
+from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -45,9 +46,13 @@ def has_models(tenant: Tenant) -> bool:
 
 
 def first_call(tenant: Tenant, base: str) -> str:
-    """With a model that the tenant may use."""
-    model = tenant.allowed_models.filter(enabled=True, embeds=False).order_by("name").first()
+    """With a model it may use: its default, else what its tier has for simple requests, else any."""
+    usable = tenant.allowed_models.filter(enabled=True, embeds=False).order_by("name")
+    preferred = Q(pk=tenant.default_model_id) | Q(
+        pk__in=tenant.tier.routes.filter(complexity="simple").values("model")
+    )
+    model = usable.filter(preferred).first() or usable.first() or "auto"
     return (
         f"curl {base}/v1/messages -H 'x-api-key: tn_…' -H 'content-type: application/json' \\\n"
-        f"""  -d '{{"model":"{model or "auto"}","max_tokens":100,"messages":[{{"role":"user","content":"Hello"}}]}}'"""
+        f"""  -d '{{"model":"{model}","max_tokens":100,"messages":[{{"role":"user","content":"Hello"}}]}}'"""
     )

@@ -59,6 +59,7 @@ def test_what_cannot_be_read_lists_nothing_and_says_why(staff, page, asked, told
     assert list(shown.context["cl"].result_list) == []
     assert told in text
     assert NOTHING_LISTED in text
+    assert 'href="?"' in text  # the way to all of them
 
 
 def test_an_unread_filter_makes_no_file_of_everything(staff):

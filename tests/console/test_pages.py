@@ -210,7 +210,7 @@ def test_an_empty_list_says_what_will_fill_it_and_a_filtered_one_how_to_see_all(
     address = reverse("admin:billing_statement_changelist")
 
     assert "when its period ends" in staff.get(address).content.decode()
-    assert "Nothing is like this" in staff.get(address, {"q": "nobody"}).content.decode()
+    assert "No matching results" in staff.get(address, {"q": "nobody"}).content.decode()
 
 
 @pytest.mark.parametrize(("address", "status"), [("/nowhere/", 404), ("/portal/t/nobody/x/", 404)])
