@@ -33,7 +33,8 @@ class Asked:
         if not value:
             return None
         if not (value.isdecimal() and value.isascii() and len(value) < 19):
-            return self._fault(f"There is no {name} {_short(value)}.")
+            self._fault(f"There is no {name} {_short(value)}.")
+            return None
         return int(value)
 
     def day(self, name: str) -> date | None:
@@ -43,9 +44,11 @@ class Asked:
         try:
             day = date.fromisoformat(value)
         except ValueError:
-            return self._fault(f"{_short(value)} is not a date. Write it as 2026-10-31.")
+            self._fault(f"{_short(value)} is not a date. Write it as 2026-10-31.")
+            return None
         if not FIRST_DAY <= day <= LAST_DAY:
-            return self._fault(f"There is no usage on {_short(value)}.")
+            self._fault(f"There is no usage on {_short(value)}.")
+            return None
         return day
 
     def moment(self, name: str) -> datetime | None:
@@ -55,9 +58,11 @@ class Asked:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            return self._fault(f"{_short(value)} is not a time.")
+            self._fault(f"{_short(value)} is not a time.")
+            return None
         if not FIRST_DAY <= moment.date() <= LAST_DAY:
-            return self._fault(f"There are no requests at {_short(value)}.")
+            self._fault(f"There are no requests at {_short(value)}.")
+            return None
         # In UTC: PostgreSQL refuses offsets of more than 16 hours, which ISO 8601 allows.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
@@ -68,9 +73,8 @@ class Asked:
         try:
             return UUID(value)
         except ValueError:
-            return self._fault(
-                f"{_short(value)} is not a request id. Copy it whole from the answer's request-id header."
-            )
+            self._fault(f"{_short(value)} is not a request id. Copy it whole from the request-id header.")
+            return None
 
     def tag(self, name: str) -> str:
         """A tag's name, or name=value."""
