@@ -125,8 +125,8 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
-# The longest one statement may take, in seconds; 0 is no limit. Of a page or API request, and of a download, which is
-# one statement from its first row to its last and waits for whoever reads it. No other process has a limit.
+# The longest one statement may take, in seconds; 0 is no limit. Of a page or API request; and of a download, which is
+# one statement and waits for whoever reads it, and of re-pricing. No other process has a limit.
 CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30)
 EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600)
 

@@ -31,6 +31,8 @@ def statements_within(seconds: int) -> Iterator[None]:
         yield
     finally:
         _wanted.set(before)
+    if before:  # within another block, which goes on; else the connection goes back to the pool as it is
+        _hold_to_it(connection)
 
 
 def was_too_slow(error: BaseException | None) -> bool:

@@ -26,7 +26,7 @@ def chosen(request: HttpRequest, choice: DropdownFilter) -> Any:
     return value or None
 
 
-class Days(RangeDateFilter):  # type: ignore[misc]  # unfold has no types
+class Days(RangeDateFilter):
     """From a day to a day, both included."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -36,7 +36,7 @@ class Days(RangeDateFilter):  # type: ignore[misc]  # unfold has no types
         return queryset
 
 
-class Moments(RangeDateTimeFilter):  # type: ignore[misc]  # unfold has no types
+class Moments(RangeDateTimeFilter):
     """From a moment to a moment, UTC. A day without a time means all of that day."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

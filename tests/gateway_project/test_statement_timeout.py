@@ -3,6 +3,7 @@
 import threading
 import urllib.error
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -11,7 +12,7 @@ from django.contrib import admin
 from django.core.asgi import get_asgi_application
 from django.db import OperationalError, connection, transaction
 from django.http import HttpResponse
-from django.urls import include, path
+from django.urls import path
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.response import Response
 
@@ -57,7 +58,7 @@ def file(request):
     )
 
 
-urlpatterns = [
+urlpatterns: list[Any] = [
     path("admin/slow", slow),
     path("portal/slow", slow),
     path("admin/slow-in-a-transaction", slow_in_a_transaction),
@@ -65,7 +66,7 @@ urlpatterns = [
     path("admin/limit", limit),
     path("elsewhere/limit", limit),
     path("admin/file", file),
-    path("", include(every_page)),
+    *every_page,
 ]
 
 
@@ -146,6 +147,19 @@ def test_a_limit_inside_of_a_transaction_ends_with_it():
         assert ask("SHOW statement_timeout") == "2s"
 
     assert ask("SHOW statement_timeout") == "0"
+
+
+def test_a_longer_limit_ends_with_its_block():
+    with statements_within(2):
+        ask("SELECT 1")
+        with statements_within(5):
+            assert ask("SHOW statement_timeout") == "5s"
+        assert ask("SHOW statement_timeout") == "2s"
+
+
+def test_what_fails_in_a_transaction_is_told_as_it_was():
+    with pytest.raises(OperationalError), transaction.atomic(), statements_within(5), statements_within(1):
+        ask("SELECT pg_sleep(60)")
 
 
 def test_only_the_databases_word_is_a_time_out():
