@@ -21,7 +21,7 @@ from tenants.admin.tenant_actions import TenantActions
 from tenants.admin.tenant_form import TenantForm
 from tenants.admin.tenant_inlines import KeyInline, MembershipInline
 from tenants.admin.tenant_insight import insight
-from tenants.admin.tenant_steps import first_call, has_models, next_steps
+from tenants.admin.tenant_steps import first_call, next_steps, with_steps
 from tenants.live import Live, live
 from tenants.models import AllowedModel, ApiKey, Tenant, TenantStatus
 from tenants.modes import mode_changed
@@ -180,10 +180,11 @@ class TenantAdmin(TenantActions, ConsolePage):
         return False
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
-        tenant = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
+        tenants = with_steps(self.get_queryset(request))
+        tenant = tenants.filter(pk=object_id).first() if object_id.isdecimal() else None
         if tenant and request.method == "GET":
             kwargs["extra_context"] = {
-                "refuses_all": tenant.deleted_at is None and not has_models(tenant),
+                "refuses_all": tenant.deleted_at is None and not tenant.has_models,
                 "next_steps": next_steps(tenant, request),
                 "first_call": first_call(tenant, request.build_absolute_uri("/").rstrip("/")),
                 "insight": self._insight(request, tenant),
