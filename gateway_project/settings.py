@@ -71,6 +71,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "gateway_project.content_security.content_security",
+    "gateway_project.ground.statement_timeout.StatementTimeout",
     "gateway_project.compression.PageCompression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -131,6 +132,11 @@ def _embedded(file: str, otherwise: str) -> str:
     address = DATA_DIR / file
     return address.read_text().strip() if address.exists() else otherwise
 
+
+# The longest one statement may take, in seconds; 0 is no limit. Of a page or API request; and of a download, which is
+# one statement and waits for whoever reads it, and of re-pricing. No other process has a limit.
+CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30)
+EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600)
 
 DATABASE_URL = env.text("DATABASE_URL") or _embedded("postgres.url", "postgresql://127.0.0.1/postgres")
 DATABASES = {"default": _database(DATABASE_URL)}
@@ -195,8 +201,8 @@ UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800)  # from the
 UPSTREAM_TRACKING_HEADERS = dict(
     pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair
 )
-# Further headers of the caller that the upstream is given; the sandbox understands `x-sandbox`.
-UPSTREAM_EXTRA_HEADERS = tuple(env.words("UPSTREAM_EXTRA_HEADERS"))
+# Further headers of the caller that the upstream is given. The sandbox is told by one what to answer.
+UPSTREAM_EXTRA_HEADERS = (*env.words("UPSTREAM_EXTRA_HEADERS"), *(("x-sandbox",) if SANDBOX else ()))
 # The upstream's bill: a report by HTTP, with {since} and {until} in its address; JSON (the list of rows is at
 # UPSTREAM_BILL_ROWS, names joined by dots) or CSV. UPSTREAM_BILL_FIELDS: `day=usage_day,cost_usd=total`.
 UPSTREAM_BILL_URL = env.text("UPSTREAM_BILL_URL")

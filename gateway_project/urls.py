@@ -5,9 +5,12 @@ from django.urls import include, path
 
 from gateway_project.accounts import second_factor
 from gateway_project.console.tenant_decisions import decision_page, decisions_box, simulation_page
+from gateway_project.front_door import favicon, front_door
 from tenants.admin.account_choice import ChoiceList
 
 urlpatterns = [
+    path("", front_door),
+    path("favicon.ico", favicon),
     path(
         "admin/tenants/tenant/<int:tenant_id>/decisions/",
         admin.site.admin_view(decisions_box),

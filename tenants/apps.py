@@ -9,4 +9,7 @@ class TenantsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import gateway_project.checks  # noqa: F401  # registers them
+        import gateway_project.ground.checks  # noqa: F401  # registers them
+        from tenants.audit_changes import compare_values  # the trail's library reads models as it is imported
+
+        compare_values()

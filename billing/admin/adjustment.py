@@ -5,12 +5,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing.ledger.adjustments import book
 from billing.models import Adjustment, AdjustmentKind
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Moments
 from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
 
 COLOURS = {"Credit": "success", "Top-up": "success", "Budget grant": "info", "Correction": "warning"}
@@ -51,7 +52,7 @@ class AdjustmentAdmin(InsertOnlyPage):
     list_filter = (
         ("tenant", AutocompleteSelectFilter),
         ("kind", ChoicesDropdownFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", Moments),
     )
     list_select_related = ("tenant", "created_by")
     search_fields = ("reference", "reason", "tenant__slug")

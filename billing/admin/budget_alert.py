@@ -1,11 +1,12 @@
 """What tenants were told about their budgets."""
 
 from django.contrib import admin
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing.models import BudgetAlert
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Moments
 from gateway_project.console_kit.pages import ReadOnlyPage
 
 
@@ -17,7 +18,7 @@ class BudgetAlertAdmin(ReadOnlyPage):
         ("tenant", AutocompleteSelectFilter),
         ("kind", ChoicesDropdownFilter),
         ("scope", ChoicesDropdownFilter),
-        ("crossed_at", RangeDateTimeFilter),
+        ("crossed_at", Moments),
     )
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "subject")

@@ -5,12 +5,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter, RangeDateFilter, TextFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter, TextFilter
 from unfold.decorators import display
 
 from billing.admin.usage import ModelFilter
 from billing.models import DailyTagUsage, DailyVerdict
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Days, chosen
 from gateway_project.console_kit.pages import CountlessPage
 
 
@@ -38,7 +39,7 @@ class DailyTagUsageAdmin(CountlessPage):
         NameFilter,
         ValueFilter,
         ModelFilter,
-        ("day", RangeDateFilter),
+        ("day", Days),
     )
     list_select_related = ("tenant",)
     ordering = ("-day",)
@@ -58,20 +59,21 @@ class DailyTagUsageAdmin(CountlessPage):
 
 
 class ShadowFilter(DropdownFilter):
-    title = "in shadow"
+    title = "shadow mode"
     parameter_name = "shadow"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("no", "Refused"), ("yes", "Would have been, in shadow")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(shadow=self.value() == "yes") if self.value() else queryset
+        value = chosen(request, self)
+        return queryset.filter(shadow=value == "yes") if value else queryset
 
 
 @admin.register(DailyVerdict)
 class DailyVerdictAdmin(CountlessPage):
     list_display = ("day", "tenant", "shown_kind", "code", "detail", "shown_requests")
-    list_filter = (("tenant", AutocompleteSelectFilter), ShadowFilter, ("day", RangeDateFilter))
+    list_filter = (("tenant", AutocompleteSelectFilter), ShadowFilter, ("day", Days))
     list_select_related = ("tenant",)
     ordering = ("-day",)
     sortable_by = ("day",)

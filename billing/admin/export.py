@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -22,6 +22,7 @@ from unfold.widgets import (
 from billing.exports import export as exports
 from billing.models import UsageExport, UsageStatus
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Moments
 from gateway_project.console_kit.pages import ReadOnlyPage
 from gateway_project.ground.streamed import streamed
 from routing.models import Model
@@ -115,7 +116,7 @@ class UsageExportAdmin(ReadOnlyPage):
         "shown_rows",
         "digest",
     )
-    list_filter = (("status", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
+    list_filter = (("status", ChoicesDropdownFilter), ("created_at", Moments))
     list_select_related = ("created_by",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -18,6 +19,7 @@ from billing.prices.repricing import Asked, Repricing, book_repricing, preview
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import staff_of
 from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.statement_timeout import statements_within
 from routing.models import Model
 from tenants.models import Tenant
 
@@ -63,10 +65,12 @@ def reprice_page(page: admin.ModelAdmin, request: HttpRequest, price: ModelPrice
         try:
             asked = form.asked(price)
             if "book" in request.POST:
-                booked = book_repricing(asked, reason=form.cleaned_data["reason"], by=staff_of(request))
+                with statements_within(settings.EXPORT_STATEMENT_TIMEOUT_SECONDS):
+                    booked = book_repricing(asked, reason=form.cleaned_data["reason"], by=staff_of(request))
                 messages.success(request, f"{len(booked)} corrections booked.")
                 return redirect("admin:billing_adjustment_changelist")
-            repricing = preview(asked)
+            with statements_within(settings.EXPORT_STATEMENT_TIMEOUT_SECONDS):
+                repricing = preview(asked)
         except TenantryError as error:
             form.add_error(None, error.message)
     context: dict[str, Any] = {

@@ -3,12 +3,13 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 
 from billing.models import Statement
 from billing.statements.csv_file import statement_csv
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Days
 from gateway_project.console_kit.pages import ReadOnlyPage
 
 
@@ -31,7 +32,7 @@ class StatementAdmin(ReadOnlyPage):
         "margin",
         "closed_at",
     )
-    list_filter = (("tenant", AutocompleteSelectFilter), ("period_start", RangeDateFilter))
+    list_filter = (("tenant", AutocompleteSelectFilter), ("period_start", Days))
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "tenant__name")
     date_hierarchy = "period_start"

@@ -9,7 +9,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
@@ -17,6 +16,7 @@ from billing.models import BillCheck, UpstreamUsage
 from billing.upstream_bill.comparison import import_bill
 from billing.upstream_bill.parsing import BadBill, read_csv
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Days
 from gateway_project.console_kit.pages import ReadOnlyPage
 
 LARGEST = 20 * 1024 * 1024
@@ -41,7 +41,7 @@ class BillForm(forms.Form):
 @admin.register(UpstreamUsage)
 class UpstreamUsageAdmin(ReadOnlyPage):
     list_display = ("day", "model", "requests", "input_tokens", "output_tokens", "billed", "source")
-    list_filter = (("day", RangeDateFilter),)
+    list_filter = (("day", Days),)
     search_fields = ("model",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -79,7 +79,7 @@ class UpstreamUsageAdmin(ReadOnlyPage):
 @admin.register(BillCheck)
 class BillCheckAdmin(ReadOnlyPage):
     list_display = ("day", "model", "verdict", "billed", "booked", "difference", "requests", "checked")
-    list_filter = ("ok", ("day", RangeDateFilter))
+    list_filter = ("ok", ("day", Days))
     search_fields = ("model",)
     date_hierarchy = "day"
     fields = (("day", "model", "verdict"), ("billed", "booked", "difference"), "counts", "checked_at")

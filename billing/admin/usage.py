@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -12,8 +12,6 @@ from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateFilter,
-    RangeDateTimeFilter,
     TextFilter,
 )
 from unfold.decorators import display
@@ -22,6 +20,7 @@ from billing.ledger.tag_usage import tagged
 from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Days, Moments, refuse
 from gateway_project.console_kit.pages import CountlessPage
 from routing.models import Model
 
@@ -62,7 +61,10 @@ class TagFilter(TextFilter):
     parameter_name = "tag"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
-        return tagged(queryset, self.value()) if self.value() and "=" in self.value() else queryset
+        tag = (self.value() or "").strip()
+        if tag and "=" not in tag:
+            refuse(request, f"{tag[:60]!r} is not a tag. Write it as name=value.")
+        return tagged(queryset, tag) if tag else queryset
 
 
 def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:
@@ -83,7 +85,7 @@ class UsageRecordAdmin(CountlessPage):
         ModelFilter,
         ("status", ChoicesDropdownFilter),
         "estimated",
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", Moments),
         EndUserFilter,
         TagFilter,
     )
@@ -136,6 +138,9 @@ class UsageRecordAdmin(CountlessPage):
         try:
             return of_request(queryset, UUID(search_term.strip())), False
         except ValueError:
+            messages.error(
+                request, f"{search_term[:60]!r} is not a request id. Use the answer's request-id header."
+            )
             return queryset.none(), False
 
     def get_object(
@@ -197,7 +202,7 @@ class DailyUsageAdmin(CountlessPage):
         ("tenant", AutocompleteSelectFilter),
         ModelFilter,
         ("status", ChoicesDropdownFilter),
-        ("day", RangeDateFilter),
+        ("day", Days),
     )
     list_select_related = ("tenant", "api_key")
     ordering = ("-day",)

@@ -14,15 +14,17 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import action, display
 
+from billing.admin.webhook_form import EndpointForm
 from billing.models import DeliveryStatus, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.confirmation import address_of, ask, awaits_confirmation
 from billing.webhooks.endpoints import start_afresh
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Moments
 from gateway_project.console_kit.pages import ConsolePage, CountlessPage, ReadOnlyInline
 from gateway_project.outgoing_email import EmailNotSent
 from tenants.email_limits import TooManyEmails
@@ -30,6 +32,7 @@ from tenants.email_limits import TooManyEmails
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ConsolePage):
+    form = EndpointForm
     empty_text = "Budgets, keys, statements and drift can be sent to an address of yours or of a tenant."
     list_display = ("url", "owner", "state", "shown_events", "pending", "failed", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), "enabled")
@@ -152,7 +155,10 @@ class WebhookEndpointAdmin(ConsolePage):
 
     @display(description="Events")
     def shown_events(self, endpoint: WebhookEndpoint) -> str:
-        return ", ".join(endpoint.events) or "all"
+        unknown = endpoint.unknown_events
+        return (
+            ", ".join(f"{each} (unknown)" if each in unknown else each for each in endpoint.events) or "all"
+        )
 
     @display(description="Pending", ordering="pending_count")
     def pending(self, endpoint: Any) -> int:
@@ -176,7 +182,7 @@ class WebhookDeliveryAdmin(CountlessPage):
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ("endpoint", AutocompleteSelectFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", Moments),
     )
     list_select_related = ("endpoint__tenant",)
     search_fields = ("event_id", "event_type", "endpoint__url")

@@ -5,6 +5,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from billing.address_guard import validate_url
+from billing.webhooks.event_types import refusal, unknown
 from tenants.models import Tenant
 
 
@@ -68,8 +69,24 @@ class WebhookEndpoint(models.Model):
     def __str__(self) -> str:
         return self.url
 
+    @property
+    def unknown_events(self) -> list[str]:
+        """Chosen before they were checked; nothing is ever sent for them."""
+        return unknown(self.events)
+
     def clean(self) -> None:
         try:
             validate_url(self.url)
         except ValidationError as error:
             raise ValidationError({"url": error.messages}) from error
+        if told := refusal(self.new_events(), of_tenant=self.tenant_id is not None):
+            raise ValidationError({"events": told})
+
+    def new_events(self) -> list[str]:
+        """The events that the stored row does not have: what it has may stay while something else is mended."""
+        stored = (
+            type(self).objects.filter(pk=self.pk).values_list("events", flat=True).first()
+            if self.pk
+            else None
+        )
+        return [each for each in self.events if each not in (stored or ())]

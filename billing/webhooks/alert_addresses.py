@@ -7,7 +7,7 @@ from django.utils import timezone
 from billing.models import WebhookEndpoint
 from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.endpoints import keep_alert_addresses
-from billing.webhooks.event_types import LETTERS
+from billing.webhooks.event_types import EMAILED_TO_TENANTS
 from gateway_project.outgoing_email import EmailNotSent, can_send
 from tenants.email_limits import TooManyEmails
 from tenants.models import Tenant
@@ -22,7 +22,7 @@ def ask_new_alert_addresses() -> int:
         return 0
     since = timezone.now() - NEW
     for tenant in Tenant.objects.filter(deleted_at=None, updated_at__gte=since).exclude(alert_emails=[]):
-        keep_alert_addresses(tenant, LETTERS)
+        keep_alert_addresses(tenant, EMAILED_TO_TENANTS)
     new = WebhookEndpoint.objects.filter(
         alert_address=True, enabled=True, confirmed_address="", created_at__gte=since, tenant__deleted_at=None
     )

@@ -1,5 +1,6 @@
-"""What webhooks and alert addresses can be told of."""
+"""The events a webhook can be sent, and who may choose them."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -19,8 +20,26 @@ class EventType(StrEnum):
     TEST = "webhook.test"
 
 
-# What a tenant's alert addresses are told, and the operator's.
-LETTERS = [
+# One line each, for those who choose.
+MEANINGS: dict[str, str] = {
+    EventType.THRESHOLD: "Spend has reached an alert threshold of the budget (80, 90 and 100% by default).",
+    EventType.EXCEEDED: "The whole budget is spent.",
+    EventType.RESET: "A new billing period has started.",
+    EventType.FORECAST: "At the current pace, the budget runs out before the period ends.",
+    EventType.TOKENS_DAY: "The daily token limit is used up.",
+    EventType.ANOMALY: "The last hour cost far more than usual.",
+    EventType.KEY_CREATED: "An API key was issued.",
+    EventType.KEY_REVOKED: "An API key was revoked.",
+    EventType.STATEMENT: "A billing period is closed and its statement is ready.",
+    EventType.DRIFT: "Live counters, ledger and daily totals differ. Operator only.",
+    EventType.BILL: "The upstream's bill differs from the ledger. Operator only.",
+    EventType.ENDPOINT_DISABLED: "A webhook was disabled because deliveries kept failing.",
+    EventType.TEST: "A test, sent by hand. It arrives whatever is chosen.",
+}
+# What only the operator is sent.
+INTERNAL = {EventType.DRIFT, EventType.BILL}
+# What a tenant's alert addresses are emailed, and the operator's.
+EMAILED_TO_TENANTS = [
     each.value
     for each in (
         EventType.THRESHOLD,
@@ -32,7 +51,7 @@ LETTERS = [
         EventType.ENDPOINT_DISABLED,
     )
 ]
-OPERATORS_LETTERS = [
+EMAILED_TO_OPERATORS = [
     each.value
     for each in (
         EventType.EXCEEDED,
@@ -42,5 +61,26 @@ OPERATORS_LETTERS = [
         EventType.ENDPOINT_DISABLED,
     )
 ]
-# What only the operator hears of.
-INTERNAL = {EventType.DRIFT, EventType.BILL}
+
+
+def offered(*, to_tenant: bool) -> list[EventType]:
+    """What an endpoint can choose. A test is no choice: it is sent whatever was chosen."""
+    hidden = {EventType.TEST, *INTERNAL} if to_tenant else {EventType.TEST}
+    return [each for each in EventType if each not in hidden]
+
+
+def unknown(events: Iterable[str]) -> list[str]:
+    """Those of `events` that are never sent, because there are none such."""
+    known = {each.value for each in EventType}
+    return [each for each in events if each not in known]
+
+
+def refusal(events: Iterable[str], *, of_tenant: bool) -> str:
+    """What is wrong with choosing `events`, for a tenant's endpoint or the operator's; empty: nothing."""
+    chosen = list(events)
+    if missing := unknown(chosen):
+        known = ", ".join(offered(to_tenant=of_tenant))
+        return f"There is no event {', '.join(missing)}. Choose from: {known}."
+    if of_tenant and (internal := [each for each in chosen if each in INTERNAL]):
+        return f"{', '.join(internal)} goes to the operator's own endpoints, never to a tenant's."
+    return ""

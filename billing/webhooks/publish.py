@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.endpoints import keep_alert_addresses
-from billing.webhooks.event_types import INTERNAL, LETTERS, OPERATORS_LETTERS, EventType
+from billing.webhooks.event_types import EMAILED_TO_OPERATORS, EMAILED_TO_TENANTS, INTERNAL, EventType
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ def publish(
     mine = Q(tenant=None)
     if tenant is not None and event_type not in INTERNAL:
         mine |= Q(tenant=tenant)
-        keep_alert_addresses(tenant, LETTERS)
-    keep_alert_addresses(None, OPERATORS_LETTERS)
+        keep_alert_addresses(tenant, EMAILED_TO_TENANTS)
+    keep_alert_addresses(None, EMAILED_TO_OPERATORS)
     return _deliver(list(endpoints.filter(mine)), tenant, event_type, data, key)
 
 

@@ -11,6 +11,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_frameworks_handler
 
+from gateway_project.ground.statement_timeout import too_slow_text, was_too_slow
+
 logger = logging.getLogger("tenantry.billing")
 
 
@@ -27,6 +29,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if isinstance(error, DataError):
         detail = "A value is not one that can be stored or looked for, such as a text with a null character."
         return rest_frameworks_handler(ValidationError({"detail": [detail]}), context)
+    if was_too_slow(error):
+        return Response({"detail": too_slow_text()}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The control API has no database", exc_info=error)
         detail = "The database does not answer right now. Try again shortly."

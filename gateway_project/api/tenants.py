@@ -24,6 +24,7 @@ from tenants.keys import issue_key, refuse_past, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant, Tier
 from tenants.models.limits import Limits, release_refusal
 from tenants.policy import BudgetMode
+from tenants.starting_models import starting_models
 
 LIMITS = (
     "max_requests_per_minute",
@@ -109,7 +110,9 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
         return slug
 
     def create(self, validated_data: dict[str, Any]) -> Tenant:
-        validated_data.setdefault("allowed_models", validated_data["tier"].default_models.all())
+        validated_data["allowed_models"] = starting_models(
+            tier=validated_data["tier"], chosen=validated_data.get("allowed_models")
+        )
         tenant: Tenant = super().create(validated_data)
         return tenant
 

@@ -15,7 +15,7 @@ from billing.address_guard import validate_url
 from billing.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.endpoints import start_afresh
-from billing.webhooks.event_types import EventType
+from billing.webhooks.event_types import EventType, refusal
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.api.serializers import Pages, Strict
@@ -37,7 +37,7 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
     events = serializers.ListField(
         child=serializers.ChoiceField(choices=[each.value for each in EventType]),
         required=False,
-        help_text="Empty: all.",
+        help_text="Empty: all. `books.drift` and `bill.differs` are for the operator's own endpoints.",
     )
 
     confirmed = serializers.SerializerMethodField(
@@ -80,6 +80,14 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
             start_afresh(endpoint)
             endpoint.save()
         return endpoint
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        tenant = self.instance.tenant if self.instance else attrs.get("tenant")
+        had = self.instance.events if self.instance else []
+        added = [each for each in attrs.get("events", []) if each not in had]
+        if exception_handler := refusal(added, of_tenant=tenant is not None):
+            raise serializers.ValidationError({"events": [exception_handler]})
+        return attrs
 
     def validate_tenant(self, tenant: Tenant | None) -> Tenant | None:
         if self.instance and tenant != self.instance.tenant:

@@ -13,8 +13,12 @@ HOME = Path(__file__).resolve().parents[2]
 THEME = Path(unfold.__file__).parent
 TARGET = HOME / "gateway_project" / "static" / "unfold" / "fonts"
 ICONS = TARGET / "material-symbols" / "icons.txt"
+ICON_FONT = TARGET / "material-symbols" / "Material-Symbols-Outlined.woff2"
+THEME_FONT = THEME / "static/unfold/fonts/material-symbols" / ICON_FONT.name
 OURS = ("gateway_project", "tenants", "billing", "routing", "templates")
 WORD = re.compile(r"[a-z][a-z0-9_]+")
+QUOTED = re.compile(r"""["']([a-z][a-z0-9_]+)["']""")
+BETWEEN_TAGS = re.compile(r"material-symbols-outlined[^>]*>([^<]*)<")
 LIGATURE_LETTERS = [*range(0x30, 0x3A), 0x5F, *range(0x61, 0x7B)]
 LATIN = [*range(0x20, 0x180), *map(ord, "–—‘’“”•…‰€←→≈≠≤≥▾✓−  ")]
 
@@ -30,13 +34,20 @@ def icons_named() -> set[str]:
     return {name for found in named for name in found if name}
 
 
+def icons_of_theme() -> set[str]:
+    """What the theme's pages, scripts and styles can show (`content: "…"` too), of the names its font knows.
+
+    Every quoted word counts that is one of them: too many, which costs little.
+    """
+    return _words() & set(ligatures(THEME_FONT))
+
+
 def main() -> None:
-    icons = TTFont(THEME / "static/unfold/fonts/material-symbols/Material-Symbols-Outlined.woff2")
-    known = _ligatures(icons)
-    kept = (_words() & set(known)) | icons_named()
+    known = ligatures(THEME_FONT)
+    kept = icons_of_theme() | icons_named()
     _save(
-        icons,
-        TARGET / "material-symbols" / "Material-Symbols-Outlined.woff2",
+        TTFont(THEME_FONT),
+        ICON_FONT,
         unicodes=LIGATURE_LETTERS,
         glyphs=[known[name] for name in kept],
         layout_closure=False,
@@ -47,24 +58,25 @@ def main() -> None:
 
 
 def _words() -> set[str]:
-    """Every word that stands where an icon's name may stand: too many, which costs little."""
     words: set[str] = set()
-    for path in (*THEME.rglob("*.html"), *THEME.rglob("*.py"), THEME / "static/unfold/js/app.js"):
+    scripts = (THEME / "static/unfold/js").glob("*.js")  # below them are libraries, which show no icons
+    for path in (*scripts, *(each for kind in ("html", "py", "css") for each in THEME.rglob(f"*.{kind}"))):
         text = path.read_text()
-        words |= set(re.findall(r"""["']([a-z][a-z0-9_]+)["']""", text))
-        for inside in re.findall(r"material-symbols-outlined[^>]*>([^<]*)<", text):
+        words |= set(QUOTED.findall(text))
+        for inside in BETWEEN_TAGS.findall(text):
             words |= set(WORD.findall(inside))
     return words
 
 
-def _ligatures(font: TTFont) -> dict[str, str]:
-    """Glyphs by the word that stands for them."""
+def ligatures(path: Path) -> dict[str, str]:
+    """The font's glyphs by the word that stands for each."""
+    font = TTFont(path)
     letters = {glyph: chr(code) for code, glyph in font.getBestCmap().items()}
     found = {}
     for lookup in font["GSUB"].table.LookupList.Lookup:
         for table in (getattr(each, "ExtSubTable", each) for each in lookup.SubTable):
-            for first, ligatures in getattr(table, "ligatures", {}).items():
-                for ligature in ligatures:
+            for first, each in getattr(table, "ligatures", {}).items():
+                for ligature in each:
                     word = "".join(letters.get(glyph, "?") for glyph in (first, *ligature.Component))
                     found[word] = ligature.LigGlyph
     return found

@@ -5,22 +5,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.statement_timeout import statements_within, too_slow_text, was_too_slow
 
 T = TypeVar("T")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reports")
 
 
 class ReportsUnavailable(TenantryError):
-    """PostgreSQL is away; calls are served on."""
+    """PostgreSQL is away or takes too long; calls are served on."""
 
     code = "reports_unavailable"
     status = 503
 
-    def __init__(self) -> None:
-        super().__init__("Usage cannot be read right now; try again shortly.", headers={"retry-after": "2"})
+    def __init__(self, error: DatabaseError) -> None:
+        if was_too_slow(error):
+            super().__init__(too_slow_text(), headers={"x-should-retry": "false"})
+        else:
+            super().__init__(
+                "Usage cannot be read right now; try again shortly.", headers={"retry-after": "2"}
+            )
 
 
 async def read(select: Callable[[], T]) -> T:
@@ -28,12 +35,13 @@ async def read(select: Callable[[], T]) -> T:
     try:
         return await asyncio.get_running_loop().run_in_executor(_threads, _within_thread, select)
     except DatabaseError as error:
-        raise ReportsUnavailable from error
+        raise ReportsUnavailable(error) from error
 
 
 def _within_thread(select: Callable[[], T]) -> T:
     close_old_connections()
     try:
-        return select()
+        with statements_within(settings.CONSOLE_STATEMENT_TIMEOUT_SECONDS):
+            return select()
     finally:
         close_old_connections()

@@ -8,16 +8,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http import HttpRequest, StreamingHttpResponse
+
+from gateway_project.ground.statement_timeout import statements_within
 
 
 def streamed(
     request: HttpRequest, pieces: Callable[[], Iterator[bytes]], *, content_type: str, filename: str
 ) -> StreamingHttpResponse:
-    """An attachment made of `pieces()`, which may read the database while it is drawn."""
-    content = _in_a_thread(pieces) if isinstance(request, ASGIRequest) else pieces()
+    """An attachment made of `pieces()`, which may read the database while it is drawn: longer than a page may."""
+
+    def drawn() -> Iterator[bytes]:
+        with statements_within(settings.EXPORT_STATEMENT_TIMEOUT_SECONDS):
+            yield from pieces()
+
+    content = _in_a_thread(drawn) if isinstance(request, ASGIRequest) else drawn()
     response = StreamingHttpResponse(content, content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
     response["Cache-Control"] = "no-store"

@@ -21,14 +21,13 @@ from billing.models import DailyUsage, UsageRecord, UsageStatus
 from billing.request_ids import created_at
 from gateway_project.ground.streamed import streamed
 from gateway_project.portal.access import member, page
+from gateway_project.portal.asked import Asked
 from tenants.models import Membership, Tenant
 
 LISTED = 50
 DAYS = 30
 MOST_DAYS = 366
 DRAWN = 5  # models with a colour of their own
-# Days beyond these make no sense, and are too near the calendar's ends to count on from.
-FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 MEASURES = {"cost": "Cost", "calls": "Requests", "tokens": "Tokens"}
 # A tenant sees what it is charged, never what its provider pays.
 COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_cost_usd")
@@ -36,19 +35,22 @@ COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_co
 
 @member()
 def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
-    tenant = membership.tenant
-    since, until = span(request, tenant)
-    since = max(since, until - timedelta(days=MOST_DAYS - 1))
+    tenant, asked = membership.tenant, Asked(request.GET)
+    since, until = span(asked, tenant)
+    if since < (earliest := until - timedelta(days=MOST_DAYS - 1)):
+        asked.faults.append(f"At most {MOST_DAYS} days are shown at once. Ask for fewer.")
+        since = earliest
     rows = UsageRecord.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
-    tag = request.GET.get("tag", "").strip()[:129]
+    tag = asked.tag("tag")
     name, equals, value = tag.partition("=")
     days, tokens = _days(tenant, since=since, until=until), cast("Any", TOKENS)
     if equals:  # the calls with this tag alone
         days, tokens = tag_usage.rows_of(tenant.pk, since=since, until=until), F("tokens")
         days = days.filter(name=name, value=value)
         rows = tag_usage.tagged(rows, tag)
-    measure = request.GET.get("show", "cost")
-    measure = measure if measure in MEASURES else "cost"
+    measure = asked.choice("show", MEASURES, default="cost", called="chart of")
+    if asked.faults:
+        days, rows = days.none(), rows.none()
     tables = [
         ("Model", _grouped(days, "model", tokens)),
         ("Key", [] if equals else _grouped(days, "api_key__name", tokens)),
@@ -57,12 +59,15 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     ]
     if name and not equals:
         values = tag_usage.rows_of(tenant.pk, since=since, until=until).filter(name=name)
+        if not asked.faults and not values.exists():
+            asked.faults.append(f"No request of these days has the tag {name!r}.")
         tables.insert(0, (f"Tag {name}", _grouped(values, "value", F("tokens"))))
     return page(
         request,
         membership,
         "usage",
         "Usage",
+        faults=asked.faults,
         tables=tables,
         since=since,
         until=until,
@@ -103,14 +108,19 @@ def _series(name: str, sums: Iterable[dict[date, Any]], every: list[date]) -> di
 
 @member()
 def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
-    tenant = membership.tenant
-    since, until = span(request, tenant)
+    tenant, asked = membership.tenant, Asked(request.GET)
+    since, until = span(asked, tenant)
+    tag = asked.tag("tag")
+    if asked.faults:
+        for fault in asked.faults:
+            messages.error(request, fault)
+        return redirect("portal:usage", tenant.slug)
     zone = ZoneInfo(tenant.timezone)
     wanted = exports.Filter(
         tenant=tenant.slug,
         since=datetime.combine(since, time.min, tzinfo=zone).astimezone(UTC),
         until=datetime.combine(until + timedelta(days=1), time.min, tzinfo=zone).astimezone(UTC),
-        tag=tag if "=" in (tag := request.GET.get("tag", "")) else "",
+        tag=tag if "=" in tag else "",
     )
     try:
         export = exports.begin(wanted, columns=COLUMNS, zone=tenant.timezone, created_by=request.user)
@@ -128,18 +138,24 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
 @member()
 def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The newest first, page by page without a count; a whole request id finds its own row."""
-    tenant, asked = membership.tenant, request.GET
-    if request_id := _uuid(asked.get("id", "")):
-        return redirect("portal:receipt", tenant.slug, request_id)
+    tenant, asked = membership.tenant, Asked(request.GET)
+    if request_id := asked.request_id("id"):
+        if _request(tenant, request_id):
+            return redirect("portal:receipt", tenant.slug, request_id)
+        asked.faults.append(
+            f"No request of yours has the id {request_id}. A new one shows within a second; a refused one never."
+        )
     rows = UsageRecord.objects.filter(tenant=tenant).select_related("api_key")
-    filters = {"status": asked.get("status"), "model": asked.get("model"), "end_user": asked.get("end_user")}
-    rows = rows.filter(**{name: value for name, value in filters.items() if value})
-    if (key := asked.get("key", "")).isdecimal():
-        rows = rows.filter(api_key=int(key))
-    if before := _before(request):
-        rows = rows.filter(created_at__lt=before)
-    listed = list(rows.order_by("-created_at")[: LISTED + 1])
-    older = asked.copy()
+    filters = {
+        "status": asked.choice("status", UsageStatus.values),
+        "model": asked.text("model"),
+        "end_user": asked.text("end_user"),
+        "api_key": asked.number("key"),
+        "created_at__lt": asked.moment("before"),
+    }
+    rows = rows.filter(**{name: value for name, value in filters.items() if value not in (None, "")})
+    listed = list(rows.order_by("-created_at")[: LISTED + 1]) if not asked.faults else []
+    older = request.GET.copy()
     older["before"] = listed[LISTED - 1].created_at.isoformat() if len(listed) > LISTED else ""
     return page(
         request,
@@ -147,8 +163,9 @@ def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
         "requests",
         "Requests",
         rows=listed[:LISTED],
+        faults=asked.faults,
         older=older.urlencode() if older["before"] else "",
-        asked=asked,
+        asked=request.GET,
         statuses=UsageStatus.choices,
         models=tenant.allowed_models.order_by("name"),
         keys=tenant.keys.order_by("name"),
@@ -157,51 +174,25 @@ def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
 
 @member()
 def receipt(request: HttpRequest, membership: Membership, request_id: UUID) -> HttpResponse:
-    row = (
-        UsageRecord.objects.filter(
-            request_id=request_id, created_at=created_at(str(request_id)), tenant=membership.tenant
-        )
-        .select_related("api_key")
-        .first()
-    )
+    row = _request(membership.tenant, request_id)
     if row is None:
         raise Http404
     return page(request, membership, "receipt", "Receipt", under="requests", row=row)
 
 
-def span(request: HttpRequest, tenant: Tenant) -> tuple[date, date]:
-    """The days asked for, both included; the last thirty where they are missing or make no sense."""
+def _request(tenant: Tenant, request_id: UUID) -> UsageRecord | None:
+    """By its time, which the id carries, too: one partition's index lookup."""
+    rows = UsageRecord.objects.filter(request_id=request_id, created_at=created_at(str(request_id)))
+    return rows.filter(tenant=tenant).select_related("api_key").first()
+
+
+def span(asked: Asked, tenant: Tenant) -> tuple[date, date]:
+    """The days asked for, both included; the last thirty where they are missing."""
     today = timezone.now().astimezone(ZoneInfo(tenant.timezone)).date()
-    since, until = _day(request, "since"), _day(request, "until")
+    since, until = asked.day("since"), asked.day("until")
     until = until or today
     since = since or until - timedelta(days=DAYS - 1)
     return (since, until) if since <= until else (until, since)
-
-
-def _day(request: HttpRequest, name: str) -> date | None:
-    try:
-        day = date.fromisoformat(request.GET.get(name, ""))
-    except ValueError:
-        return None
-    return day if FIRST_DAY <= day <= LAST_DAY else None
-
-
-def _uuid(given: str) -> UUID | None:
-    try:
-        return UUID(given.strip())
-    except ValueError:
-        return None
-
-
-def _before(request: HttpRequest) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(request.GET.get("before", ""))
-    except ValueError:
-        return None
-    if not FIRST_DAY <= moment.date() <= LAST_DAY:
-        return None
-    # In UTC: PostgreSQL refuses offsets of more than 16 hours, which ISO 8601 allows.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _grouped(days: QuerySet[Any], field: str, tokens: Any, *, newest: bool = False) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from billing.address_guard import MAIL, validate_url
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.confirmation import address_of, ask, awaits_confirmation
-from billing.webhooks.event_types import INTERNAL, EventType
+from billing.webhooks.event_types import MEANINGS, offered
 from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.outgoing_email import EmailNotSent, can_send
@@ -28,10 +28,10 @@ class EndpointForm(forms.Form):
         max_length=2000, label="URL", help_text="https://…, or mailto:… to get emails instead."
     )
     events = forms.MultipleChoiceField(
-        choices=[(each.value, each.value) for each in EventType if each not in {*INTERNAL, EventType.TEST}],
+        choices=[(each.value, MEANINGS[each]) for each in offered(to_tenant=True)],
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="None checked: all.",
+        help_text="If none is checked, all are sent.",
     )
 
     def clean_url(self) -> str:

@@ -220,8 +220,16 @@ def error_body(error: TenantryError) -> dict[str, Any]:
 
 
 ALWAYS_JSON = ("content-type", "application/json")
+# A time-out, a conflict, a limit: the same request may pass later.
+_PASSING = {408, 409, 429}
 
 
 def error_headers(error: TenantryError, request_id: str, names: Sequence[bytes]) -> list[tuple[str, str]]:
-    """`names`: the headers in which the dialect's clients look for the request's id."""
-    return [ALWAYS_JSON, *((name.decode(), request_id) for name in names), *error.headers.items()]
+    """`names`: the headers in which the dialect's clients look for the request's id.
+
+    A refusal that the same request meets again says so: a coding agent repeats even a 401 for minutes otherwise.
+    """
+    headers = error.headers
+    if 400 <= error.status < 500 and error.status not in _PASSING:
+        headers = {"x-should-retry": "false", **headers}
+    return [ALWAYS_JSON, *((name.decode(), request_id) for name in names), *headers.items()]

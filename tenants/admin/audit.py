@@ -2,13 +2,17 @@
 
 import csv
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,16 +20,23 @@ from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateTimeFilter,
+    TextFilter,
 )
 from unfold.decorators import action, display
+from unfold.views import ChangeList
 
-from gateway_project.console_kit.pages import CountlessPage
+from gateway_project.console_kit import formatters
+from gateway_project.console_kit.list_filters import Moments, chosen, refuse
+from gateway_project.console_kit.pages import CountlessPage, IndexedOrder
+from gateway_project.ground.streamed import streamed
+from tenants.admin.audit_entries import Known, of_tenants
+from tenants.models import Tenant
 
 admin.site.unregister(LogEntry)
 LogEntry._meta.verbose_name, LogEntry._meta.verbose_name_plural = "audit trail entry", "audit trail entries"
 
 EXPORT_LIMIT = 100_000  # rows
+MOST_TENANTS = 20  # that a search may mean
 UNSAID = {"id", "created_at", "updated_at", "date_joined"}  # of a new row: the entry's own time says it
 
 
@@ -43,7 +54,7 @@ class KindFilter(DropdownFilter):
         return sorted(kinds, key=lambda kind: kind[1])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
-        app, _, model = (self.value() or "").partition(".")
+        app, _, model = (chosen(request, self) or "").partition(".")
         return queryset.filter(content_type__app_label=app, content_type__model=model) if model else queryset
 
 
@@ -54,31 +65,82 @@ class _Echo:
         return line
 
 
+class TenantFilter(TextFilter):
+    """Entries about a tenant and what is its own, by its slug."""
+
+    title = "tenant (slug)"
+    parameter_name = "tenant"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
+        slug = (self.value() or "").strip()
+        if not slug:
+            return queryset
+        tenant = Tenant.objects.filter(slug=slug).first()
+        if tenant is None:
+            refuse(request, f"There is no tenant {slug[:63]!r}.")
+        return queryset.filter(of_tenants([tenant.pk]))
+
+
+class TrailList(IndexedOrder):
+    """Entries with the names they speak of, read for the page that is shown in one go."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        shown: list[Any] = list(self.result_list)  # type: ignore[has-type]  # unfold has no types
+        known = Known(shown)
+        for entry in shown:
+            entry.known = known
+        self.result_list = shown
+
+
 @admin.register(LogEntry)
 class TrailAdmin(CountlessPage):
-    list_display = ("when", "actor", "shown_action", "kind", "what", "changed")
+    list_display = ("when", "actor", "shown_action", "kind", "what", "tenant", "changed")
     list_display_links = ("when",)
     list_filter = (
+        TenantFilter,
         KindFilter,
         ("action", ChoicesDropdownFilter),
         ("actor", AutocompleteSelectFilter),
-        ("timestamp", RangeDateTimeFilter),
+        ("timestamp", Moments),
     )
     list_select_related = ("actor", "content_type")
     search_fields = ("object_repr", "actor__username")
-    search_help_text = "Search by what was changed or by whom"
+    search_help_text = "Search by tenant, by what was changed or by whom"
     ordering = ("-timestamp",)
-    fields = (("timestamp", "actor", "remote_addr"), ("shown_action", "kind", "what"), "changed")
-    readonly_fields = ("shown_action", "kind", "what", "changed")
+    fields = (("timestamp", "actor", "remote_addr"), ("shown_action", "kind", "what", "tenant"), "changed")
+    readonly_fields = ("shown_action", "kind", "what", "tenant", "changed")
     actions_list = ("export",)
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TrailList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[LogEntry], search_term: str
+    ) -> tuple[QuerySet[LogEntry], bool]:
+        """What is called so, and all about the tenants that are."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        named = Q(name__icontains=search_term) | Q(slug__icontains=search_term)
+        ids = (
+            list(Tenant.objects.filter(named).values_list("pk", flat=True)[:MOST_TENANTS])
+            if search_term
+            else []
+        )
+        return (found | queryset.filter(of_tenants(ids)) if ids else found), may_repeat
+
     @action(description="Export as CSV", icon="download", url_path="export", permissions=["view"])
-    def export(self, request: HttpRequest) -> StreamingHttpResponse:
+    def export(self, request: HttpRequest) -> HttpResponseBase:
         """The newest entries, as filtered on the page one came from, at most EXPORT_LIMIT."""
-        rows = self.get_changelist_instance(request).get_queryset(request)[:EXPORT_LIMIT]
-        response = StreamingHttpResponse(_lines(rows), content_type="text/csv")
-        response["Content-Disposition"] = 'attachment; filename="audit-trail.csv"'
-        return response
+        try:
+            rows = self.get_changelist_instance(request).get_queryset(request)[:EXPORT_LIMIT]
+        except IncorrectLookupParameters:
+            return redirect(f"{reverse('admin:auditlog_logentry_changelist')}?{ERROR_FLAG}=1")
+        return streamed(
+            request,
+            lambda: (line.encode() for line in _lines(rows)),
+            content_type="text/csv",
+            filename="audit-trail.csv",
+        )
 
     @display(description="When", ordering="timestamp")
     def when(self, entry: LogEntry) -> str:
@@ -106,43 +168,52 @@ class TrailAdmin(CountlessPage):
         except NoReverseMatch:
             return entry.object_repr
 
+    @display(description="Tenant")
+    def tenant(self, entry: Any) -> SafeString | str:
+        """Set by the list for the rows of its page."""
+        tenant = _known(entry).tenant_of(entry)
+        if tenant is None:
+            return formatters.NOTHING
+        url = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+        return format_html('<a href="{}">{}</a>', url, tenant.name)
+
     @display(description="Old → new")
     def changed(self, entry: LogEntry) -> SafeString:
+        told = list(_known(entry).changes(entry))
         if entry.action == LogEntry.Action.CREATE:
-            given = ((field, new) for field, _, new in _changes(entry) if field not in UNSAID)
+            given = ((each.label, each.new) for each in told if each.column not in UNSAID)
             changes = format_html_join(", ", '<span class="c-change"><b>{}</b> {}</span>', given)
+        elif told:
+            lines = ((each.label, each.old, each.new) for each in told)
+            changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', lines)
         else:
-            changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', _changes(entry))
+            changes = format_html('<span class="c-muted">{}</span>', "Saved without a change")
         reason = (entry.additional_data or {}).get("reason")
         return format_html('{}<div class="c-muted">“{}”</div>', changes, reason) if reason else changes
 
 
-def _changes(entry: LogEntry) -> Iterator[tuple[str, str, str]]:
-    """Field, old, new. What was empty and stayed so is left out, and so are the row's reverse relations."""
-    model = entry.content_type.model_class()
-    columns = (
-        {field.name for field in (*model._meta.concrete_fields, *model._meta.many_to_many)} if model else ()
-    )
-    for field, change in (entry.changes or {}).items():
-        if field not in columns:
-            continue
-        if isinstance(change, dict):  # many-to-many: {"operation": "add", "objects": [...]}
-            yield field, str(change.get("operation", "")), ", ".join(map(str, change.get("objects", ())))
-            continue
-        old, new = ("–" if value in ("None", "", None) else str(value) for value in change)
-        if old != new:
-            yield field, old, new
+def _known(entry: Any) -> Known:
+    """What the list has read for its whole page; a page of one entry reads for it alone."""
+    if not hasattr(entry, "known"):
+        entry.known = Known([entry])
+    known: Known = entry.known
+    return known
 
 
 def _lines(rows: QuerySet[LogEntry]) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    yield writer.writerow(["time", "who", "from", "action", "kind", "what", "field", "old", "new", "reason"])
-    for entry in rows.iterator(chunk_size=1000):
-        head = [entry.timestamp.isoformat(), entry.actor or "system", entry.remote_addr or ""]
-        head += [entry.get_action_display(), entry.content_type.name, entry.object_repr]
-        reason = (entry.additional_data or {}).get("reason", "")
-        for change in _changes(entry):
-            yield writer.writerow([_defused(value) for value in (*head, *change, reason)])
+    columns = ["time", "who", "from", "action", "kind", "what", "field", "old", "new", "reason", "tenant"]
+    yield writer.writerow(columns)
+    entries = rows.iterator(chunk_size=1000)
+    while chunk := list(islice(entries, 1000)):
+        known = Known(chunk)
+        for entry in chunk:
+            head = [entry.timestamp.isoformat(), entry.actor or "system", entry.remote_addr or ""]
+            head += [entry.get_action_display(), entry.content_type.name, entry.object_repr]
+            reason = (entry.additional_data or {}).get("reason", "")
+            for each in known.changes(entry):
+                row = (*head, each.column, each.old, each.new, reason, known.tenant_of(entry) or "")
+                yield writer.writerow([_defused(value) for value in row])
 
 
 def _defused(value: object) -> str:

@@ -2,31 +2,36 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.contrib import admin, messages
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
 from gateway_project.console_kit import formatters
-from gateway_project.console_kit.pages import ConsolePage, ReadOnlyInline
+from gateway_project.console_kit.list_filters import chosen
+from gateway_project.console_kit.pages import ConsolePage
 from tenants.activity import TenantActivity, activity
-from tenants.admin.api_key import STATE_COLOURS
 from tenants.admin.tenant_actions import TenantActions
 from tenants.admin.tenant_form import TenantForm
+from tenants.admin.tenant_inlines import KeyInline, MembershipInline
 from tenants.admin.tenant_insight import insight
+from tenants.admin.tenant_steps import first_call, next_steps, with_steps
 from tenants.budget_mode import mode_changed
-from tenants.models import AllowedModel, ApiKey, Membership, Tenant
+from tenants.models import AllowedModel, ApiKey, Tenant, TenantStatus
 from tenants.spend import forecast, near_budget, with_spend
 
 if TYPE_CHECKING:
     from tenants.spend import SpendingTenant
+
+
+NO_MODELS = "No models"
 
 
 class NearBudgetFilter(DropdownFilter):
@@ -37,7 +42,8 @@ class NearBudgetFilter(DropdownFilter):
         return [("80", "80 % spent or more"), ("100", "used up")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return near_budget(queryset, percent=int(self.value())) if self.value() in {"80", "100"} else queryset
+        percent = chosen(request, self)
+        return near_budget(queryset, percent=int(percent)) if percent else queryset
 
 
 class DeletedFilter(DropdownFilter):
@@ -48,60 +54,7 @@ class DeletedFilter(DropdownFilter):
         return [("yes", "Deleted ones")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(deleted_at__isnull=self.value() != "yes")
-
-
-class KeyInline(ReadOnlyInline):
-    model = ApiKey
-    fields = ("name", "prefix", "key_state", "budget", "expires", "used", "turn")
-    readonly_fields = ("prefix", "key_state", "budget", "expires", "used", "turn")
-    ordering = ("-created_at",)
-    verbose_name_plural = "API keys"
-    tab = True
-    per_page = 20
-    template_after = "admin/tenant_keys.html"
-
-    def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        return self.fields if request.user.has_perm("tenants.change_apikey") else self.fields[:-1]
-
-    @display(description="State", label=STATE_COLOURS)
-    def key_state(self, key: ApiKey) -> str:
-        return key.state
-
-    @display(description="Monthly budget")
-    def budget(self, key: ApiKey) -> str:
-        return formatters.usd(key.monthly_budget_usd)
-
-    @display(description="Expires")
-    def expires(self, key: ApiKey) -> str:
-        return formatters.ago(key.expires_at)
-
-    @display(description="Last used")
-    def used(self, key: ApiKey) -> str:
-        return formatters.ago(key.last_used_at)
-
-    @display(description="Do")
-    def turn(self, key: ApiKey) -> SafeString | str:
-        if key.state != "live":
-            return formatters.NOTHING
-        does = ("rotate", "revoke") if key.replaced_by_id is None else ("revoke",)
-        return format_html_join(
-            " ",
-            '<a class="c-do" href="{}">{}</a>',
-            ((reverse(f"admin:tenants_apikey_{each}", args=[key.pk]), each.capitalize()) for each in does),
-        )
-
-
-class MembershipInline(ReadOnlyInline):
-    model = Membership
-    fields = ("user", "role", "created_at")
-    readonly_fields = ("created_at",)
-    autocomplete_fields = ("user",)
-    verbose_name_plural = "portal members"
-    tab = True
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        return super().get_queryset(request).select_related("user", "tenant")
+        return queryset.filter(deleted_at__isnull=chosen(request, self) != "yes")
 
 
 class LiveList(ChangeList):
@@ -182,12 +135,18 @@ class TenantAdmin(TenantActions, ConsolePage):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         # A subquery, not a join: the page's COUNT(*) then leaves it out.
         live_keys = ApiKey.objects.filter(tenant=OuterRef("pk"), revoked_at=None).order_by().values("tenant")
+        usable = AllowedModel.objects.filter(tenant=OuterRef("pk"), model__enabled=True)
         return with_spend(super().get_queryset(request).select_related("tier")).annotate(
-            key_count=Coalesce(Subquery(live_keys.annotate(count=Count("pk")).values("count")), 0)
+            key_count=Coalesce(Subquery(live_keys.annotate(count=Count("pk")).values("count")), 0),
+            has_models=Exists(usable),
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LiveList
+
+    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
+        """Keys and people come once it is there."""
+        return self.inlines if obj else ()
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         """A new tenant has no dates yet; who may only look has nothing to explain."""
@@ -221,16 +180,32 @@ class TenantAdmin(TenantActions, ConsolePage):
         return False
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
-        tenant = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
-        if tenant and request.method == "GET" and request.user.has_perm("billing.view_dailyusage"):
+        tenants = with_steps(self.get_queryset(request))
+        tenant = tenants.filter(pk=object_id).first() if object_id.isdecimal() else None
+        if tenant and request.method == "GET":
             kwargs["extra_context"] = {
-                "insight": insight(
-                    tenant,
-                    ledger=request.user.has_perm("billing.view_usagerecord"),
-                    webhooks=request.user.has_perm("billing.view_webhookendpoint"),
-                )
+                "refuses_all": tenant.deleted_at is None and not tenant.has_models,
+                "next_steps": next_steps(tenant, request),
+                "first_call": first_call(tenant, request.build_absolute_uri("/").rstrip("/")),
+                "insight": self._insight(request, tenant),
             }
         return super().change_view(request, object_id, *args, **kwargs)
+
+    def _insight(self, request: HttpRequest, tenant: Any) -> dict[str, Any] | None:
+        if not request.user.has_perm("billing.view_dailyusage"):
+            return None
+        return insight(
+            tenant,
+            ledger=request.user.has_perm("billing.view_usagerecord"),
+            webhooks=request.user.has_perm("billing.view_webhookendpoint"),
+        )
+
+    def response_add(self, request: HttpRequest, obj: Tenant, post_url_continue: str | None = None) -> Any:
+        """On to its page, which says what is left to do."""
+        if "_addanother" in request.POST or "_popup" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        messages.success(request, f"{obj.name} was added.")
+        return redirect("admin:tenants_tenant_change", obj.pk)
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -258,9 +233,14 @@ class TenantAdmin(TenantActions, ConsolePage):
     def heading(self, tenant: Tenant) -> list[str]:
         return [tenant.name, tenant.slug]
 
-    @display(description="Status", ordering="status", label={"Active": "success", "Suspended": "danger"})
-    def shown_status(self, tenant: Tenant) -> str:
-        return tenant.get_status_display()
+    @display(
+        description="Status",
+        ordering="status",
+        label={"Active": "success", "Suspended": "danger", NO_MODELS: "warning"},
+    )
+    def shown_status(self, tenant: Any) -> str:
+        refuses_all = tenant.status == TenantStatus.ACTIVE and not tenant.has_models
+        return NO_MODELS if refuses_all else str(tenant.get_status_display())
 
     @display(description="Spend this period", ordering="spent_usd")
     def spend(self, tenant: "SpendingTenant") -> SafeString:

@@ -1,5 +1,6 @@
 """The tenant's form: its models in one picker, the tier's values beside empty limits, a question first."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from routing.models import Model
 from tenants.models import Tenant, TenantStatus, Tier
 from tenants.models.limits import release_refusal
 from tenants.policy import BudgetMode
+from tenants.starting_models import starting_models
 
 INHERITED = (
     "max_requests_per_minute",
@@ -56,7 +58,7 @@ class TenantForm(AsShownForm):
         required=False,
         widget=ModelPicker,
         label="Allowed models",
-        help_text="Empty: none. A request for any other model is refused.",
+        help_text="If empty, no model is allowed and every call is refused.",
     )
     reason = forms.CharField(
         required=False,
@@ -70,6 +72,9 @@ class TenantForm(AsShownForm):
         label="Cut it off now",
         help_text="Only needed when the change refuses what the tenant does now; you will be asked.",
     )
+
+    class Media:
+        js = ("console/tier_models.js",)
 
     class Meta:
         model = Tenant
@@ -86,6 +91,7 @@ class TenantForm(AsShownForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.instance.pk:
+            self._offer_models_of_tiers()
             return
         self._allowed = list(self.instance.allowed_models.all())
         self._budget = _budget(self.instance)
@@ -103,8 +109,18 @@ class TenantForm(AsShownForm):
                 )
                 self.fields[name].help_text = told
 
+    def _offer_models_of_tiers(self) -> None:
+        """For the script that says, once a tier is chosen, what an empty list means."""
+        tiers = Tier.objects.prefetch_related("default_models")
+        names = {tier.pk: [model.name for model in tier.default_models.all()] for tier in tiers}
+        field = self.fields["models"]
+        field.widget.attrs["data-of-tiers"] = json.dumps(names)
+        field.help_text = "If empty, the tenant starts with its tier's default models."
+
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
+        if not self.instance.pk and not cleaned.get("models") and cleaned.get("tier"):
+            cleaned["models"] = starting_models(tier=cleaned["tier"], chosen=None)
         default, allowed = cleaned.get("default_model"), cleaned.get("models")
         if default and allowed is not None and default not in allowed:
             self.add_error("default_model", "The default model has to be one of the allowed models.")

@@ -100,3 +100,20 @@ def test_deleting_takes_its_log_along(api):
     delivery = WebhookDeliveryFactory()
     assert api.delete(f"/api/webhooks/{delivery.endpoint.pk}/").status_code == 204
     assert not WebhookDelivery.objects.exists()
+
+
+def test_a_tenants_endpoint_takes_no_event_that_only_the_operator_hears_of(api):
+    tenant = TenantFactory()
+    body = {"tenant": tenant.slug, "url": URL, "events": ["books.drift"]}
+
+    assert "operator" in str(api.post("/api/webhooks/", body, format="json").json()["events"])
+    assert api.post("/api/webhooks/", {**body, "tenant": None}, format="json").status_code == 201
+
+
+def test_an_endpoint_with_an_unknown_event_of_old_can_be_switched_off_and_mended(api):
+    endpoint = WebhookEndpointFactory(url=URL, events=["budget.foo"])
+
+    assert api.get(f"/api/webhooks/{endpoint.pk}/").json()["events"] == ["budget.foo"]
+    assert api.patch(f"/api/webhooks/{endpoint.pk}/", {"enabled": False}, format="json").status_code == 200
+    mended = api.patch(f"/api/webhooks/{endpoint.pk}/", {"events": ["key.created"]}, format="json")
+    assert mended.json()["events"] == ["key.created"]

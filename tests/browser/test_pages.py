@@ -10,6 +10,7 @@ playwright = pytest.importorskip("playwright")
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
 from playwright.sync_api import Browser, Page  # noqa: E402
 
+from tests.browser.icons import spelt_icons  # noqa: E402
 from tests.browser.pages import ADMIN_PAGES, PORTAL_PAGES, addresses, chromium, log_in, new_page  # noqa: E402
 from tests.stack.conftest import Stack  # noqa: E402
 
@@ -29,6 +30,7 @@ class Tour(msgspec.Struct):
 
     faults: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=lambda: {"light": {}, "dark": {}})
     weights: dict[str, int] = {}
+    spelt: dict[str, list[str]] = {}
     asked: list[str] = []
     errors: list[str] = []
 
@@ -51,6 +53,8 @@ def tour(request: pytest.FixtureRequest, stack: Stack, browser: Browser) -> Tour
             page.goto(stack.url + address, wait_until=wait_until)
             met.weights[name] = sum(bytes_of)
             met.faults["light"][name] = serious(page)
+            if letters := spelt_icons(page):
+                met.spelt[name] = letters
             page.emulate_media(color_scheme="dark")
             page.goto(stack.url + address)
             met.faults["dark"][name] = serious(page)
@@ -75,6 +79,10 @@ def serious(page: Page) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_a_serious_fault_for_those_who_cannot_see_or_point(tour: Tour, scheme):
     assert {name: found for name, found in tour.faults[scheme].items() if found} == {}
+
+
+def test_no_icon_is_shown_by_the_letters_of_its_name(tour: Tour):
+    assert tour.spelt == {}
 
 
 def test_pages_weigh_less_than_300_kb(tour: Tour):

@@ -216,7 +216,7 @@ def test_an_empty_list_says_what_will_fill_it_and_a_filtered_one_how_to_see_all(
     address = reverse("admin:billing_statement_changelist")
 
     assert "when its period ends" in staff.get(address).content.decode()
-    assert "Nothing is like this" in staff.get(address, {"q": "nobody"}).content.decode()
+    assert "No matching results" in staff.get(address, {"q": "nobody"}).content.decode()
 
 
 @pytest.mark.parametrize(("address", "status"), [("/nowhere/", 404), ("/portal/t/nobody/x/", 404)])
@@ -227,8 +227,21 @@ def test_what_is_not_found_has_the_products_look(staff, address, status):
     assert "It is not yours to see".lower() in page.content.decode().lower()
 
 
-def test_every_icon_our_pages_name_is_in_the_font():
-    assert fonts.icons_named() <= set(fonts.ICONS.read_text().split())
+def test_every_icon_that_a_page_can_show_is_in_the_font_that_is_served():
+    served = set(fonts.ligatures(fonts.ICON_FONT))
+
+    assert fonts.icons_named() <= served
+    assert fonts.icons_of_theme() <= served
+    assert {"calendar_today", "schedule", "navigate_next"} <= fonts.icons_of_theme()
+
+
+def test_every_icon_that_the_themes_styles_draw_is_in_the_font_that_is_served():
+    """By another way than the one that made the font: the styles as they are sent, and every name in them."""
+    styles = (fonts.THEME / "static/unfold/css/styles.css").read_text()
+    drawn = set(re.findall(r'content:\s*"([a-z_0-9]{3,})"', styles))
+
+    assert len(drawn) > 25
+    assert drawn <= set(fonts.ligatures(fonts.ICON_FONT))
 
 
 def test_a_delivery_shows_its_payload_and_is_sent_again_by_a_button(staff):

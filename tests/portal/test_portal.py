@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from billing.models import (
     DailyTagUsage,
@@ -243,6 +244,65 @@ def test_requests_are_filtered_and_found_by_their_id(as_role, acme):
     assert viewer.get(url, {"id": str(other.pk)}).url == reverse("portal:receipt", args=["acme", other.pk])
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"id": "abc"}, "is not a request id"),
+        ({"id": "req_011CSHoEeqs5C35K2UUqR7Fy"}, "is not a request id"),
+        ({"id": "01a228bc-fd4c-7061-9dea-4e8865d48eb5"}, "No request of yours has the id"),
+        ({"id": "' OR 1=1 --", "status": "ok"}, "is not a request id"),
+        ({"status": "fine"}, "There is no status"),
+        ({"key": "mine"}, "There is no key"),
+        ({"key": "²"}, "There is no key"),
+        ({"key": "9" * 30}, "There is no key"),
+        ({"before": "yesterday"}, "is not a time"),
+        ({"before": "0001-01-01"}, "no requests at"),
+    ],
+)
+def test_a_request_that_is_asked_for_in_vain_is_not_answered_by_all_of_them(as_role, acme, asked, told):
+    page = as_role(Role.VIEWER).get(reverse("portal:requests", args=["acme"]), asked)
+
+    assert page.context["rows"] == []
+    assert told in page.content.decode()
+    assert "acme user" not in strip_tags(page.content.decode())
+
+
+def test_another_tenants_request_id_is_as_unknown_as_none(as_role, acme):
+    others = UsageRecordFactory()
+
+    page = as_role(Role.VIEWER).get(reverse("portal:requests", args=["acme"]), {"id": str(others.pk)})
+
+    assert "No request of yours has the id" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"since": "10/01/2026"}, "is not a date"),
+        ({"until": "2026-02-30"}, "is not a date"),
+        ({"until": "9999-12-31"}, "no usage on"),
+        ({"since": "2020-01-01", "until": "2026-01-01"}, "At most 366 days"),
+        ({"show": "everything"}, "There is no chart of"),
+        ({"tag": "x" * 130}, "is not a tag"),
+        ({"tag": "=acme"}, "is not a tag"),
+        ({"tag": "no-such-tag"}, "has the tag"),
+    ],
+)
+def test_usage_that_cannot_be_shown_as_asked_says_so(as_role, acme, asked, told):
+    page = as_role(Role.VIEWER).get(reverse("portal:usage", args=["acme"]), asked)
+
+    assert told in page.content.decode()
+
+
+def test_a_file_is_not_made_of_other_days_than_were_asked_for(as_role, acme):
+    answer = as_role(Role.VIEWER).get(
+        reverse("portal:usage-csv", args=["acme"]), {"since": "10/01/2026"}, follow=True
+    )
+
+    assert "is not a date" in answer.content.decode()
+    assert not UsageExport.objects.exists()
+
+
 def test_limits_show_how_close_the_tenant_came(as_role, acme):
     for _ in range(2):
         UsageRecordFactory(tenant=acme["tenant"], end_user="busy")
@@ -273,7 +333,7 @@ def test_one_tenant_is_entered_at_once_and_several_are_offered(client, acme):
     ("path", "status"),
     [
         ("usage/?until=0001-01-01", 200),
-        ("usage.csv?until=9999-12-31", 200),
+        ("usage.csv?until=9999-12-31", 302),
         ("usage/?tag=%00", 400),
         ("requests/?model=%00", 400),
         ("requests/?before=2026-01-01T00:00:00%2B23:59", 200),

@@ -5,6 +5,7 @@ What they do with our refusals is theirs to decide; here it is seen: how many re
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import anthropic
@@ -13,10 +14,12 @@ import openai
 import pytest
 import uvicorn
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from billing import meter
 from gateway_project.asgi import application
 from proxy.pipeline import attempts
+from tenants.models import ApiKey
 from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 from tests.sandbox import free_port
 
@@ -272,6 +275,24 @@ async def test_what_no_repetition_can_mend_is_asked_once(
             await sdk.create(**change)
 
     assert (sdk.statuses, pauses, upstream.asked) == ([status], [], [])
+
+
+@pytest.mark.parametrize("change", ["unknown", "revoked", "expired"])
+async def test_a_key_that_does_not_work_is_asked_once_and_says_so(sdk, world, pauses, change):
+    if change == "unknown":
+        sdk.client.api_key = "tn_unknown"
+    else:
+        moment = timezone.now() - timedelta(hours=1)
+        changed = {"revoked": {"revoked_at": moment}, "expired": {"expires_at": moment}}[change]
+        await sync_to_async(ApiKey.objects.filter(tenant=world.tenant).update)(**changed)
+    ways = [sdk.create, sdk.read, lambda: sdk.client.models.retrieve(SONNET)]
+
+    for way in ways:
+        with pytest.raises(sdk.library.AuthenticationError) as refusal:
+            await way()
+        assert refusal.value.response.headers["x-should-retry"] == "false"
+
+    assert (sdk.statuses, pauses) == ([401] * len(ways), [])
 
 
 @pytest.mark.parametrize("how", ["error", "cut"])

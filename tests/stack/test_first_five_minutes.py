@@ -216,3 +216,18 @@ def test_a_second_up_in_the_same_folder_says_so(stack):
     )
     assert again.returncode != 0
     assert "already runs in" in again.stderr
+
+
+def test_the_sandbox_is_told_by_a_header_what_to_answer(stack):
+    answer = httpx.post(
+        f"{stack.url}/v1/messages",
+        headers={"x-api-key": stack.keys["acme-corp"], "x-sandbox": "output_tokens=7"},
+        json={
+            "model": "claude-sonnet-4-20250514",
+            "max_tokens": 50,
+            "messages": [{"role": "user", "content": "hi"}],
+        },
+    )
+
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["output_tokens"] == 7

@@ -89,6 +89,13 @@ document.addEventListener("click", async ({ target }) => {
 document.addEventListener("keydown", ({ key }) => {
     if (key === "Escape") document.querySelectorAll("details.menu[open]").forEach((open) => { open.open = false; open.querySelector("summary").focus(); });
 });
+// A part of a page that could not be had: its error page's words stand in its place.
+document.addEventListener("htmx:responseError", ({ detail: { xhr, target } }) => {
+    const words = new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector("main .card p");
+    const told = Object.assign(document.createElement("p"), { className: "message error", textContent: words?.textContent ?? "This cannot be shown right now." });
+    told.setAttribute("role", "alert");
+    target.replaceChildren(told);
+});
 document.addEventListener("htmx:afterSettle", ({ target }) => drawAll(target));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(document));
 addEventListener("resize", () => document.querySelectorAll("[data-chart]").forEach((place) => place.chart?.setSize({ width: place.clientWidth, height: 240 })));

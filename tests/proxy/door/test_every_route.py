@@ -71,6 +71,21 @@ async def test_a_spent_budget_is_spent_on_every_route(world, upstream_answering,
     assert upstream.asked == []
 
 
+@pytest.mark.parametrize("headers", [{}, {"anthropic-version": "2023-06-01"}], ids=["openai", "anthropic"])
+@pytest.mark.parametrize("route", routes())
+async def test_a_wrong_key_is_told_on_every_route_that_trying_again_is_no_use(world, route, headers):
+    path = "/" + route.replace("<path:name>", world.sonnet.name).replace("<str:request_id>", "x")
+    answers = [
+        await caller("tn_wrong", json.dumps(HELLO), path=path, method=method, headers=headers).call()
+        for method in ("GET", "POST")
+    ]
+
+    for answer in answers:
+        assert answer.status in {401, 405}
+        assert answer.headers["x-should-retry"] == "false"
+    assert 401 in [answer.status for answer in answers]
+
+
 @pytest.mark.parametrize(
     "path",
     [

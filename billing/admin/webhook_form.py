@@ -1,0 +1,36 @@
+"""An endpoint's form: its events are chosen, never typed."""
+
+from typing import Any
+
+from django import forms
+from django.utils.html import format_html
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from billing.models import WebhookEndpoint
+from billing.webhooks.event_types import MEANINGS, offered
+from gateway_project.console_kit.stale_forms import AsShownForm
+
+
+class EndpointForm(AsShownForm):
+    events = forms.MultipleChoiceField(
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="If none is checked, all are sent.",
+    )
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = ("url", "tenant", "description", "enabled", "events")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "events" not in self.fields:  # of those who may only look
+            return
+        choices = offered(to_tenant=self.instance.tenant_id is not None)
+        others = [each for each in self.instance.events if each not in choices]
+        self.fields["events"].choices = [(each, _said(each)) for each in (*choices, *others)]  # type: ignore[attr-defined]
+
+
+def _said(event: str) -> str:
+    meaning = MEANINGS.get(event, "There is no such event: nothing is sent for it. Uncheck it.")
+    return format_html("<code>{}</code> {}", event, meaning)

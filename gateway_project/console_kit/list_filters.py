@@ -1,0 +1,76 @@
+"""Filters of the console's lists that say what they cannot read, and never answer it with all rows."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NoReturn
+
+from django.contrib import messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter, RangeDateTimeFilter
+
+_DAY_AFTER = timedelta(days=1)
+
+
+def refuse(request: HttpRequest, told: str) -> NoReturn:
+    """Show `told` above an empty list: `ConsolePage` lists nothing then."""
+    messages.error(request, told)
+    raise IncorrectLookupParameters(told)
+
+
+def chosen(request: HttpRequest, choice: DropdownFilter) -> Any:
+    """What was chosen of a filter's own offers, or None; what it does not offer is refused."""
+    value = choice.value()
+    if value and value not in {str(offered) for offered, _ in choice.lookup_choices}:
+        refuse(request, f"{value[:60]!r} is not one of the choices for “{choice.title}”.")
+    return value or None
+
+
+class Days(RangeDateFilter):
+    """From a day to a day, both included."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        for end, lookup in (("from", "gte"), ("to", "lte")):
+            if text := self.used_parameters.get(f"{self.parameter_name}_{end}"):
+                queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": _day(request, text)})
+        return queryset
+
+
+class Moments(RangeDateTimeFilter):
+    """From a moment to a moment, UTC. A day without a time means all of that day."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.parameter_name
+        since, at = self._asked("from")
+        if since or at:
+            queryset = queryset.filter(**{f"{name}__gte": _moment(request, since, at or "00:00")})
+        until, at = self._asked("to")
+        if until and not at:
+            queryset = queryset.filter(**{f"{name}__lt": _moment(request, until, "00:00") + _DAY_AFTER})
+        elif until or at:
+            queryset = queryset.filter(**{f"{name}__lte": _moment(request, until, at)})
+        return queryset
+
+    def _asked(self, end: str) -> tuple[str, str]:
+        day, at = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in (0, 1))
+        return day or "", at or ""
+
+
+def _moment(request: HttpRequest, day: str, at: str) -> datetime:
+    if not day:
+        refuse(request, "A time needs a date beside it.")
+    try:
+        clock = time.fromisoformat(at)
+    except ValueError:
+        refuse(request, f"{at[:40]!r} is not a time. Write it as 14:30.")
+    return datetime.combine(_day(request, day), clock.replace(tzinfo=None), tzinfo=UTC)
+
+
+def _day(request: HttpRequest, text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        refuse(request, f"{text[:40]!r} is not a date. Write it as 2026-10-31.")
+    if not 2000 <= day.year < 3000:
+        refuse(request, f"{text[:40]!r} is not a date this can search.")
+    return day
