@@ -8,6 +8,7 @@ from billing.books import Book, check_books
 from billing.models import DriftReport
 from billing.spend import counter_of
 from billing.webhooks.publish import EventType, publish
+from gateway_project.one_by_one import one_by_one
 from gateway_project.policy_changes import store
 from gateway_project.shards import tenant_key
 from tenants.models import Tenant
@@ -16,16 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 def reconcile() -> int:
-    """Hold every tenant's books together; how many differ. Two looks, since books are moving."""
+    """Hold every tenant's books together; how many differ. Two looks, since books are moving.
+
+    Raises SomeFailed where a difference could not be reported; the others are.
+    """
     tenants = {tenant.slug: tenant for tenant in Tenant.objects.filter(deleted_at=None)}
     suspects = [tenants[book.tenant] for book in check_books(tenants.values()) if not book.ok]
     drifted = [book for book in check_books(suspects) if not book.ok]
-    for book in drifted:
-        _report(book, tenants[book.tenant])
-    return len(drifted)
+    books = {tenants[book.tenant]: book for book in drifted}
+    return one_by_one(books, lambda tenant: _report(books[tenant], tenant), what="reporting drift")
 
 
-def _report(book: Book, tenant: Tenant) -> None:
+def _report(book: Book, tenant: Tenant) -> int:
     repaired = _repair(book, tenant)
     logger.error("the books of %s differ by %s USD", book.tenant, book.drift_usd)
     with transaction.atomic():
@@ -43,6 +46,7 @@ def _report(book: Book, tenant: Tenant) -> None:
         data = {"drift_usd": str(book.drift_usd), "report": report.pk, "repaired": repaired}
         key = f"{report.tenant_id}:{report.checked_at:%Y-%m-%d}"  # once a day is enough
         publish(report.tenant, EventType.DRIFT, data, key=key)
+    return 1
 
 
 def _repair(book: Book, tenant: Tenant) -> bool:

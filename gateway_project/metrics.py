@@ -19,6 +19,7 @@ from gateway_project.health import breaker_states
 from gateway_project.policy_changes import store
 from gateway_project.redis_address import STORE_ERRORS
 from gateway_project.shards import every_tag, tenant_key
+from gateway_project.task_board import failing_tasks
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
 
@@ -73,7 +74,13 @@ def _meter() -> list[GaugeMetricFamily]:
                 pipeline.hlen(f"{tenant_key(int(tenant_id))}:leases")
             open_calls += sum(pipeline.execute())
     breakers = breaker_states()
+    failing = GaugeMetricFamily(
+        "tenantry_failing_tasks", "Periodic tasks whose last run failed.", labels=["task"]
+    )
+    for task in failing_tasks():
+        failing.add_metric([task], 1)
     return [
+        failing,
         GaugeMetricFamily("tenantry_open_calls", "Leases that are not settled.", value=open_calls),
         GaugeMetricFamily("tenantry_undrained_events", "Settled calls not in the ledger yet.", value=waiting),
         GaugeMetricFamily(
@@ -88,6 +95,7 @@ def _meter() -> list[GaugeMetricFamily]:
 def _books() -> list[GaugeMetricFamily]:
     from django.db.models import Count, Sum
 
+    from billing.closing import periods_overdue
     from billing.models import DailyTotal, DriftReport, WebhookDelivery, WebhookEndpoint
 
     drift = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
@@ -100,6 +108,9 @@ def _books() -> list[GaugeMetricFamily]:
     return [
         GaugeMetricFamily("tenantry_drift_reports_24h", "Books found in drift.", value=drift),
         GaugeMetricFamily("tenantry_failing_webhooks", "Endpoints that fail.", value=failing),
+        GaugeMetricFamily(
+            "tenantry_periods_overdue", "Ended over an hour ago and not closed.", value=periods_overdue()
+        ),
         GaugeMetricFamily("tenantry_orphaned_calls_today", "Calls the reaper settled today.", value=orphaned),
         deliveries,
     ]

@@ -25,6 +25,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from billing.closing import periods_overdue
 from billing.events import OVERRAN
 from billing.histogram import percentile
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
@@ -248,6 +249,7 @@ def _attention_tiles(near: int) -> list[Tile]:
     drifted = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
     overran = recent_overruns()
     breakers = breaker_states()
+    overdue = periods_overdue()
     tenants = reverse("admin:tenants_tenant_changelist")
     return [
         Tile(
@@ -270,6 +272,15 @@ def _attention_tiles(near: int) -> list[Tile]:
             "ledger, roll-up and meter",
             level="high" if drifted else "fine",
             link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
+        ),
+        Tile(
+            "Periods overdue",
+            cells.count(overdue),
+            "ended an hour ago and not closed: see the worker's log"
+            if overdue
+            else "every ended one is closed",
+            level="high" if overdue else "fine",
+            link=reverse("admin:billing_statement_changelist"),
         ),
         Tile(
             "Reservations passed, 2 days",
