@@ -37,6 +37,7 @@ lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	DEBUG=1 $(PY) -m mypy .
+	.venv/bin/deptry .
 
 format: .venv/installed-dev
 	.venv/bin/ruff check --fix .

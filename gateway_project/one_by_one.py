@@ -26,7 +26,8 @@ def one_by_one(items: Iterable[T], work: Callable[[T], int], *, what: str) -> in
     Raises SomeFailed once all were tried. A store that is away concerns all of them: its error ends the round
     at once, so that thousands of rows do not wait for the same timeout.
     """
-    done, tried, failed = 0, 0, []
+    done, tried = 0, 0
+    failed: list[str] = []
     for item in items:
         tried += 1
         try:

@@ -11,6 +11,7 @@ from gateway_project import env
 from gateway_project.console.site import UNFOLD as UNFOLD
 from gateway_project.console.trail import AUDITED_MODELS
 from gateway_project.crash_reports import report_to
+from gateway_project.extras import require
 from gateway_project.redis_address import cluster_address
 from gateway_project.sockets import socket_below
 
@@ -216,6 +217,8 @@ ACCESS_LOG = float(env.text("ACCESS_LOG", "0"))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
+if env.text("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    require("otel", because="OTEL_EXPORTER_OTLP_ENDPOINT")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

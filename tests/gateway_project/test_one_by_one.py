@@ -16,7 +16,7 @@ def failing_on(*bad, error=BROKEN):
         done.append(item)
         return 1
 
-    done = []
+    done: list[str] = []
     return work, done
 
 
@@ -76,12 +76,16 @@ def test_a_row_that_is_locked_concerns_itself_alone(cause):
 
 
 def test_a_step_that_fails_does_not_stop_the_next():
-    done = []
+    done: list[str] = []
 
     def fails():
         raise ValueError("first")
 
+    def works():
+        done.append("second")
+        return 1
+
     with pytest.raises(ValueError, match="first"):
-        each_of(fails, lambda: done.append("second") or 1)
+        each_of(fails, works)
 
     assert done == ["second"]
