@@ -6,7 +6,7 @@ PY = .venv/bin/python
 # A test file stays with one worker; each worker has a Redis and a database of its own.
 WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up test test-slow test-cluster chaos bench screenshots lint format
+.PHONY: up test test-slow test-cluster chaos smoke bench screenshots lint format
 .DEFAULT_GOAL := up
 
 up: .venv/installed
@@ -26,6 +26,10 @@ test-cluster: .venv/installed-dev
 
 chaos: .venv/installed-dev
 	CHAOS_REPORT=docs/reliability.md $(PY) -m pytest tests/chaos -m "stack or chaos" $(ARGS)
+
+# The product as installed, in a folder and an environment of its own; ARGS="defaults" or another round alone.
+smoke:
+	@$(PYTHON) -m tests.smoke $(ARGS)
 
 bench: .venv/installed-dev
 	$(PY) -m bench

@@ -1,0 +1,201 @@
+"""The doors of the product, each gone through from outside."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+from tests.smoke.installation import Installation, eventually
+from tests.smoke.receiver import Receiver
+from tests.smoke.visitor import Answer, DoorFailed, Visitor, found
+
+MODEL = "claude-sonnet-4-20250514"
+# 1,000 tokens in and 50 out cost 0.00375 USD; the text is as long as they would be.
+PRICED = "[[sandbox input_tokens=1000 output_tokens=50]] " + "word " * 1200
+WEST, EAST = (
+    "Etc/GMT+12",
+    "Pacific/Kiritimati",
+)  # 26 hours apart: what has yet to begin in one is over in the other
+
+
+def ask(*, wire: str = "anthropic", stream: bool = False, text: str = "Hello") -> tuple[str, dict[str, Any]]:
+    """Path and body of a call."""
+    path = "/v1/messages" if wire == "anthropic" else "/v1/chat/completions"
+    body = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": text}]}
+    return path, {**body, "stream": True} if stream else body
+
+
+class Doors:
+    """Those that every installation has. `host` is its public name, if it has one."""
+
+    def __init__(self, installation: Installation, receiver: Receiver, *, host: str = "") -> None:
+        self.installation, self.receiver, self.host = installation, receiver, host
+        self.visitor = Visitor(installation.port, host)
+        self.key = ""
+        self.request_id = ""
+
+    def browser(self) -> Visitor:
+        """With cookies of its own."""
+        return Visitor(self.installation.port, self.host)
+
+    def call(self, **what: Any) -> Answer:
+        path, body = ask(**what)
+        return self.visitor.post(path, body, x_api_key=self.key).expect(200)
+
+    def json_call(self) -> None:
+        answer = self.call()
+        if answer.json()["content"][0]["type"] != "text" or "x-tenantry-cost-usd" not in answer.headers:
+            raise DoorFailed(f"no answer or no cost: {answer.text[:200]} {answer.headers}")
+        self.request_id = answer.headers["request-id"]
+
+    def openai_call(self) -> None:
+        if not self.call(wire="openai").json()["choices"][0]["message"]["content"]:
+            raise DoorFailed("an answer without content")
+
+    def stream(self) -> None:
+        found("(message_stop)", self.call(stream=True).text, what="the end of an Anthropic stream")
+        found(
+            r"(data: \[DONE\])",
+            self.call(wire="openai", stream=True).text,
+            what="the end of an OpenAI stream",
+        )
+
+    def receipt(self) -> None:
+        path = f"/v1/requests/{self.request_id}"
+        self.eventually(
+            lambda: self.visitor.get(path, x_api_key=self.key).status == 200, "the receipt in the ledger"
+        )
+
+    def csv_export(self, username: str, password: str) -> None:
+        """By a session of the console: log in, fill in the form, read the file."""
+        console = self.browser()
+        console.log_in("/admin/login/?next=/admin/", username, password)
+        console.get("/admin/").expect(200)
+        answer = console.submit("/admin/billing/usageexport/add/", format="csv").expect(200)
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        if self.request_id not in [row.get("request_id") for row in rows]:
+            raise DoorFailed(f"{self.request_id} is not among the {len(rows)} rows of: {answer.text[:300]}")
+
+    def modules_and_commands(self) -> None:
+        """Every module imports and every command answers; what is optional names its extra."""
+        self.installation.python("tests/smoke/inside.py", DEBUG="1")
+        self.installation.manage("ledger", "--help")
+
+    def books(self) -> None:
+        self.installation.manage("check_books")
+        self.installation.manage("verify_ledger")
+
+    def eventually(self, question: Callable[[], Any], what: str, *, seconds: float = 60) -> Any:
+        def asked() -> Any:
+            self.installation.look()
+            return question()
+
+        return eventually(asked, what=what, seconds=seconds)
+
+    def event(self, kind: str, secret: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.eventually(
+            lambda: self.receiver.event(kind, secret=secret), f"the webhook {kind}"
+        )
+        return found
+
+
+class DemoDoors(Doors):
+    """What `make up` alone starts: its greeting has all that is needed."""
+
+    def greeting(self) -> None:
+        text = self.installation.written()
+        self.key = found(r"acme-corp\s+(tn_\S+)", text, what="the demo's key")
+        self.admin = found(r"/admin/.*?password (\S+)", text, what="the console's password")
+        self.portal = found(r"/portal/.*?password (\S+)", text, what="the portal's password")
+        command = found(r"(curl -i (?:.*\\\n)*.*)", text, what="the curl")
+        if shutil.which("curl"):
+            ran = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+            found(r"HTTP/1.1 (200)", ran.stdout, what="the printed curl's answer")
+
+    def portal_test_event(self) -> None:
+        """An owner adds an endpoint and presses 'Send a test'; the event arrives, signed."""
+        portal = self.browser()
+        portal.log_in("/portal/login/", "portal", self.portal)
+        page = "/portal/t/acme-corp/webhooks/"
+        shown = portal.submit(page, url=f"http://{self.receiver.host}/portal", events=[]).expect(200)
+        secret = found(r"(whsec_[A-Za-z0-9+/=]+)", shown.text, what="the endpoint's secret")
+        action = found(r'action="([^"]+/test/)"', portal.get(page).text, what="the test button")
+        portal.press(page, action).expect(302)
+        self.event("webhook.test", secret)
+
+
+class OperatorDoors(Doors):
+    """An installation without a demo: an operator makes a tenant, its month passes a threshold and is closed."""
+
+    def operator(self) -> None:
+        self.account = self.installation.operator("smoke")
+        self.token = f"Token {self.account['token']}"
+
+    def tenant(self) -> None:
+        """In the zone furthest west, with a billing day that comes tomorrow there."""
+        today = (datetime.now(UTC) - timedelta(hours=12)).date()
+        body = {"slug": "smoke", "name": "Smoke", "tier": "pro", "allowed_models": [MODEL], "timezone": WEST}
+        body |= {
+            "billing_day": (today + timedelta(days=1)).day,
+            "budget_mode": "soft",
+            "monthly_budget_usd": "0.01",
+        }
+        self.api("POST", "tenants/", body).expect(201)
+        self.key = self.api("POST", "tenants/smoke/keys/", {"name": "smoke"}).expect(201).json()["key"]
+        hook = {"tenant": "smoke", "url": f"http://{self.receiver.host}/api", "events": []}
+        self.secret = self.api("POST", "webhooks/", hook).expect(201).json()["secret"]
+
+    def budget_crossing(self) -> None:
+        spent = Decimal(0)
+        while spent < Decimal("0.01"):
+            spent += Decimal(self.call(text=PRICED).headers["x-tenantry-cost-usd"])
+        event = self.event("budget.threshold_reached", self.secret)
+        if event["data"]["threshold_percent"] != 80:
+            raise DoorFailed(f"80 % come first: {event}")
+        self.event("budget.exceeded", self.secret)
+
+    def closed_month(self) -> None:
+        """The tenant moves to the zone furthest east, where that month is over: beat has it closed."""
+        born = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+        tenant = "__import__('tenants.models').models.Tenant.objects.filter(slug='smoke')"
+        self.installation.manage("shell", "-c", f"{tenant}.update(created_at='{born}')")
+        self.api("PATCH", "tenants/smoke/", {"timezone": EAST}).expect(200)
+        listed = self.eventually(
+            lambda: self.api("GET", "statements/?tenant=smoke").expect(200).json()["results"],
+            "the statement",
+            seconds=90,
+        )
+        percents = [alert["threshold"] for alert in listed[0]["alerts"]]
+        if percents != [80, 90, 100]:
+            raise DoorFailed(f"the statement has the alerts {percents}")
+        self.statement = listed[0]["id"]
+        self.event("statement.closed", self.secret)
+
+    def statement_pdf(self) -> None:
+        console = self.browser()
+        console.log_in("/admin/login/?next=/admin/", self.account["username"], self.account["password"])
+        page = console.get(f"/admin/billing/statement/{self.statement}/change/").expect(200)
+        path = found(r'href="([^"]+/pdf[^"]*)"', page.text, what="the PDF's button")
+        answer = console.get(quote(path, safe="/?=&")).expect(200)
+        if not answer.body.startswith(b"%PDF-"):
+            raise DoorFailed(f"no PDF: {answer.body[:200]!r}")
+
+    def metrics(self, token: str) -> None:
+        """Nothing fails, nothing is overdue; and nobody without the token is told."""
+        self.visitor.get("/metrics").expect(403)
+        text = self.visitor.get("/metrics", authorization=f"Bearer {token}").expect(200).text
+        for line in ('tenantry_up{store="redis"} 1.0', "tenantry_periods_overdue 0.0"):
+            found(f"({line.replace('{', '[{]')})", text, what=line)
+        failing = [line for line in text.splitlines() if line.startswith("tenantry_failing_tasks{")]
+        if failing:
+            raise DoorFailed(f"tasks fail: {failing}")
+
+    def api(self, method: str, path: str, body: Any = None) -> Answer:
+        sent = None if body is None else json.dumps(body).encode()
+        return self.visitor.ask(method, f"/api/{path}", body=sent, headers={"authorization": self.token})
