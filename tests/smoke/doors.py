@@ -91,7 +91,7 @@ class Doors:
         self.installation.manage("check_books")
         self.installation.manage("verify_ledger")
 
-    def eventually(self, question: Callable[[], Any], what: str, *, seconds: float = 60) -> Any:
+    def eventually(self, question: Callable[[], Any], what: str, *, seconds: float = 120) -> Any:
         def asked() -> Any:
             self.installation.look()
             return question()
@@ -122,7 +122,8 @@ class DemoDoors(Doors):
         """An owner adds an endpoint and presses 'Send a test'; the event arrives, signed."""
         portal = self.browser()
         portal.log_in("/portal/login/", "portal", self.portal)
-        page = "/portal/t/acme-corp/webhooks/"
+        home = portal.get("/portal/").expect(302).headers["location"]
+        page = f"{home}webhooks/"
         shown = portal.submit(page, url=f"http://{self.receiver.host}/portal", events=[]).expect(200)
         secret = found(r"(whsec_[A-Za-z0-9+/=]+)", shown.text, what="the endpoint's secret")
         action = found(r'action="([^"]+/test/)"', portal.get(page).text, what="the test button")
@@ -169,7 +170,7 @@ class OperatorDoors(Doors):
         listed = self.eventually(
             lambda: self.api("GET", "statements/?tenant=smoke").expect(200).json()["results"],
             "the statement",
-            seconds=90,
+            seconds=180,
         )
         percents = [alert["threshold"] for alert in listed[0]["alerts"]]
         if percents != [80, 90, 100]:

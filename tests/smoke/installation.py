@@ -29,7 +29,7 @@ _AGAIN = re.compile(r"start(ing|ed) (it )?again|restart", re.IGNORECASE)
 INSTALL_SECONDS = 900
 
 
-def eventually(question: Callable[[], T | None], *, what: str, seconds: float = 60) -> T:
+def eventually(question: Callable[[], T | None], *, what: str, seconds: float = 120) -> T:
     """The first answer that is one."""
     deadline = time.monotonic() + seconds
     while not (answer := question()):

@@ -33,8 +33,8 @@ def _read(entry: Path, folder: Path) -> Process | None:
         command = (entry / "cmdline").read_bytes()
         # After the name in brackets, which may have blanks in it: state, parent.
         state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-        mine = str(folder).encode() in command or mark in (entry / "environ").read_bytes()
-        mine = mine or os.readlink(entry / "cwd").startswith(str(folder))
+        # Servers overwrite their environment with a title; they work in their data's folder.
+        mine = mark in (entry / "environ").read_bytes() or os.readlink(entry / "cwd").startswith(str(folder))
     except OSError:  # gone, or another user's
         return None
     if not mine or state == "Z":
