@@ -14,6 +14,11 @@ class DoorFailed(Exception):
     """What a door should have done, and what it did."""
 
 
+def one_line(text: str) -> str:
+    """The beginning of what a page says, without its markup."""
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())[:300]
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -29,7 +34,8 @@ class Answer:
 
     def expect(self, *statuses: int) -> "Answer":
         if self.status not in statuses:
-            raise DoorFailed(f"HTTP {self.status} where {statuses} was expected: {self.text[:400]}")
+            wanted = " or ".join(map(str, statuses))
+            raise DoorFailed(f"HTTP {self.status} instead of {wanted}: {one_line(self.text)}")
         return self
 
 
@@ -128,5 +134,5 @@ class Form(HTMLParser):
 def found(pattern: str, text: str, *, what: str) -> str:
     match = re.search(pattern, text)
     if match is None:
-        raise DoorFailed(f"{what} was not found in: {text[:400]}")
+        raise DoorFailed(f"{what} was not found in: {one_line(text)}")
     return match[1]
