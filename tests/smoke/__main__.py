@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.smoke.doors import DemoDoors, OperatorDoors
@@ -51,10 +52,10 @@ class Run:
         self.current = it = Installation(self.project, run=self.folder, name=name, settings=settings)
         it.start()
         self.door("make up is ready", it.wait_until_ready)
+        processes = partial(it.check_processes, web_workers=web_workers)
+        self.door("every process runs since the start", processes)
         yield it
-        self.door(
-            "all processes alive, none started twice", lambda: it.check_processes(web_workers=web_workers)
-        )
+        self.door("and still does", processes)
         self.door("no traceback, no restart", it.check_output)
         self.door("SIGTERM: exit 0, nothing left", it.stop)
         self.door("nothing in the output until its end", it.check_output)

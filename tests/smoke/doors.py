@@ -141,7 +141,13 @@ class OperatorDoors(Doors):
     def tenant(self) -> None:
         """In the zone furthest west, with a billing day that comes tomorrow there."""
         today = (datetime.now(UTC) - timedelta(hours=12)).date()
-        body = {"slug": "smoke", "name": "Smoke", "tier": "pro", "allowed_models": [MODEL], "timezone": WEST}
+        body: dict[str, Any] = {
+            "slug": "smoke",
+            "name": "Smoke",
+            "tier": "pro",
+            "allowed_models": [MODEL],
+            "timezone": WEST,
+        }
         body |= {
             "billing_day": (today + timedelta(days=1)).day,
             "budget_mode": "soft",

@@ -112,7 +112,9 @@ class Installation:
         for kind, pids in self.seen.items():
             wanted = web_workers if kind == "web" else 1
             if len(pids) != wanted or not pids <= alive:
-                raise DoorFailed(f"{kind}: {len(pids)} started, {len(pids & alive)} alive, {wanted} wanted")
+                raise DoorFailed(
+                    f"{kind} was started {len(pids)} times, of which {len(pids & alive)} live; {wanted} should"
+                )
 
     def check_output(self) -> None:
         """No traceback and no restart, on the terminal or in the files of single processes."""

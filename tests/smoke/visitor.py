@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -22,7 +23,7 @@ def one_line(text: str) -> str:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
     @property
@@ -80,7 +81,7 @@ class Visitor:
             for cookie in response.msg.get_all("set-cookie") or []:
                 name, _, value = cookie.partition(";")[0].partition("=")
                 self.cookies[name.strip()] = value
-            return Answer(response.status, response.headers, response.read())
+            return Answer(response.status, response.msg, response.read())
         finally:
             connection.close()
 
