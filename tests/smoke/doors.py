@@ -18,7 +18,7 @@ from tests.smoke.visitor import Answer, DoorFailed, Visitor, found
 MODEL = "claude-sonnet-4-20250514"
 # 1,000 tokens in and 50 out cost 0.00375 USD; the text is as long as they would be.
 PRICED = "[[sandbox input_tokens=1000 output_tokens=50]] " + "word " * 1200
-WEST, EAST = (
+EAST = "Pacific/Kiritimati"  # 14 hours before UTC: a month that ends tomorrow in the west is over there
     "Etc/GMT+12",
     "Pacific/Kiritimati",
 )  # 26 hours apart: what has yet to begin in one is over in the other
@@ -140,16 +140,17 @@ class OperatorDoors(Doors):
 
     def tenant(self) -> None:
         """In the zone furthest west, with a billing day that comes tomorrow there."""
-        today = (datetime.now(UTC) - timedelta(hours=12)).date()
-        body: dict[str, Any] = {
+        now = datetime.now(UTC)
+        # One zone further where midnight is near: the calls must not pass it.
+        behind = 12 if (now - timedelta(hours=12)).hour < 23 else 11
+        tomorrow = (now - timedelta(hours=behind)).date() + timedelta(days=1)
+        body = {
             "slug": "smoke",
             "name": "Smoke",
             "tier": "pro",
             "allowed_models": [MODEL],
-            "timezone": WEST,
-        }
-        body |= {
-            "billing_day": (today + timedelta(days=1)).day,
+            "timezone": f"Etc/GMT+{behind}",
+            "billing_day": tomorrow.day,
             "budget_mode": "soft",
             "monthly_budget_usd": "0.01",
         }
