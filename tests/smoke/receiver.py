@@ -32,14 +32,15 @@ class Receiver:
         self.host = f"127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def event(self, kind: str, *, secret: str) -> dict[str, Any] | None:
-        """The first event of `kind`, its signature checked; `None` if none has come."""
+    def events(self, kind: str, *, secret: str) -> list[dict[str, Any]]:
+        """The events of `kind` that have come, each with its signature checked; in no order."""
+        found = []
         for headers, body in list(self.came):
-            event: dict[str, Any] = json.loads(body)
+            event = json.loads(body)
             if event["type"] == kind:
                 _check(headers, body, secret)
-                return event
-        return None
+                found.append(event)
+        return found
 
     def close(self) -> None:
         self.server.shutdown()
