@@ -174,7 +174,9 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         adjustment_lines=[_adjustment(each) for each in adjustments],
         alerts=[
             _alert(each)
-            for each in BudgetAlert.objects.filter(tenant=tenant, period_start=start).order_by("crossed_at")
+            for each in BudgetAlert.objects.filter(tenant=tenant, period_start=start).order_by(
+                "crossed_at", "threshold"
+            )
         ],
         recorded_until=recorded_until,
     )
