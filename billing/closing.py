@@ -153,6 +153,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
     )
     adjusted = sum((each.charge_usd for each in adjustments), Decimal(0))
     usage = totals["usd"] or Decimal(0)
+    alerts = BudgetAlert.objects.filter(tenant=tenant, period_start=start)
     statement = Statement.objects.create(
         tenant=tenant,
         period_start=start,
