@@ -173,12 +173,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         lines=_lines(mine),
         late_lines=_lines(late),
         adjustment_lines=[_adjustment(each) for each in adjustments],
-        alerts=[
-            _alert(each)
-            for each in BudgetAlert.objects.filter(tenant=tenant, period_start=start).order_by(
-                "crossed_at", "threshold"
-            )
-        ],
+        alerts=[_alert(each) for each in alerts.order_by("crossed_at", "threshold")],
         recorded_until=recorded_until,
     )
     Adjustment.objects.filter(pk__in=[each.pk for each in adjustments]).update(statement=statement)
