@@ -6,7 +6,7 @@ PY = .venv/bin/python
 # A test file stays with one worker; each worker has a Redis and a database of its own.
 WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: up test test-slow test-cluster chaos bench screenshots lint format help
+.PHONY: up test test-slow test-cluster chaos smoke bench screenshots lint format help
 .DEFAULT_GOAL := up
 
 help: ## list what make can do
@@ -32,6 +32,10 @@ test-cluster: .venv/installed-dev ## run the meter's tests on a Redis Cluster
 chaos: .venv/installed-dev ## break everything on purpose, compare the books, write docs/reliability.md
 	CHAOS_REPORT=docs/reliability.md $(PY) -m pytest tests/chaos -m "stack or chaos" $(ARGS)
 
+# In a folder and an environment of its own; ARGS="defaults" or another round alone.
+smoke: ## try the product as installed: base requirements alone, every process, every door
+	@$(PYTHON) -m tests.smoke $(ARGS)
+
 bench: .venv/installed-dev ## measure beside a bare proxy (ten minutes)
 	$(PY) -m bench
 
@@ -43,6 +47,7 @@ lint: .venv/installed-dev ## check style, types, imports and dependencies
 	.venv/bin/ruff format --check .
 	DEBUG=1 $(PY) -m mypy .
 	DEBUG=1 .venv/bin/lint-imports
+	.venv/bin/deptry .
 
 format: .venv/installed-dev ## mend what can be mended by itself
 	.venv/bin/ruff check --fix .

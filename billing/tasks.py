@@ -13,6 +13,7 @@ from billing.upstream_bill.comparison import check_recent
 from billing.upstream_bill.http_report import import_report
 from billing.webhooks.alert_addresses import ask_new_alert_addresses
 from billing.webhooks.deliver import deliver_due
+from gateway_project.ground.one_by_one import each_of
 from tenants.budget_mode import forget_idle_counters
 
 
@@ -34,25 +35,29 @@ def deliver_webhooks() -> int:
 @shared_task
 def announce() -> int:
     """Keys made and revoked; then whatever is due goes out, told of or not."""
-    return announce_keys() + deliver_due(seconds=5)
+    return each_of(announce_keys, lambda: deliver_due(seconds=5))
 
 
 @shared_task
 def check_upstream_bill() -> int:
     """The report's new days where there is a report; then late rows of days that have a bill."""
-    if settings.UPSTREAM_BILL_URL:
-        import_report()
-    return len(check_recent())
+
+    def fetch() -> int:
+        if settings.UPSTREAM_BILL_URL:
+            import_report()
+        return 0
+
+    return each_of(fetch, lambda: len(check_recent()))
 
 
 @shared_task
 def watch_limits() -> int:
-    return forget_idle_counters() + catch_up() + notice_limits()
+    return each_of(forget_idle_counters, catch_up, notice_limits)
 
 
 @shared_task
 def watch_usage() -> int:
-    return notice_usage() + announce_keys(LOOK_BACK) + ask_new_alert_addresses()
+    return each_of(notice_usage, lambda: announce_keys(LOOK_BACK), ask_new_alert_addresses)
 
 
 @shared_task

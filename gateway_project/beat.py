@@ -5,7 +5,7 @@ from typing import Any
 from celery.beat import PersistentScheduler
 from celery.loaders.app import AppLoader
 
-from gateway_project.presence import Presence
+from gateway_project.ground.presence import Presence
 
 
 class BareLoader(AppLoader):  # type: ignore[misc]  # Celery carries no types

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import task_failure, task_success, worker_ready, worker_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 app = Celery("tenantry")
@@ -16,12 +16,26 @@ app.autodiscover_tasks()
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery carries no types
 def _say_that_it_works(sender: Any, **of_the_signal: Any) -> None:
     """The worker takes tasks: from here on it says so, on the timer of its own loop."""
-    from gateway_project.presence import EVERY_SECONDS, Presence
+    from gateway_project.ground.presence import EVERY_SECONDS, Presence
 
     presence = Presence("worker")
     presence.beat()
     sender.timer.call_repeatedly(EVERY_SECONDS, presence.beat)
     worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
+
+
+@task_failure.connect
+def _failed(sender: Any, exception: BaseException, **_: Any) -> None:
+    from gateway_project.ground import task_board  # settings must be there first
+
+    task_board.failed(sender.name, exception)
+
+
+@task_success.connect
+def _succeeded(sender: Any, **_: Any) -> None:
+    from gateway_project.ground import task_board
+
+    task_board.succeeded(sender.name)
 
 
 if "celery" in sys.argv[0]:

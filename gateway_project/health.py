@@ -6,10 +6,10 @@ from typing import Any
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from gateway_project.ground.presence import process_states
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag
-from gateway_project.presence import process_states
 
 _migrated = False
 

@@ -16,10 +16,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway_project.ground.breaker_board import breaker_states
+from gateway_project.ground.presence import silence
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
-from gateway_project.presence import silence
+from gateway_project.ground.task_board import failing_tasks
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
 # Each says that a proxy of this machine passed on what somebody else asks.
@@ -84,8 +85,14 @@ def _meter() -> list[GaugeMetricFamily]:
     )
     for kind, seconds in silence().items():
         last_seen.add_metric([kind], min(seconds, default=math.inf))
+    failing = GaugeMetricFamily(
+        "tenantry_failing_tasks", "Periodic tasks whose last run failed.", labels=["task"]
+    )
+    for task in failing_tasks():
+        failing.add_metric([task], 1)
     return [
         last_seen,
+        failing,
         GaugeMetricFamily("tenantry_open_calls", "Leases that are not settled.", value=open_calls),
         GaugeMetricFamily("tenantry_undrained_events", "Settled calls not in the ledger yet.", value=waiting),
         GaugeMetricFamily(
@@ -101,6 +108,7 @@ def _books() -> list[GaugeMetricFamily]:
     from django.db.models import Count, Sum
 
     from billing.models import DailyTotal, DriftReport, WebhookDelivery, WebhookEndpoint
+    from billing.statements.closing import periods_overdue
     from billing.unreadable_secrets import unreadable_secrets
 
     drift = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
@@ -113,6 +121,9 @@ def _books() -> list[GaugeMetricFamily]:
     return [
         GaugeMetricFamily("tenantry_drift_reports_24h", "Books found in drift.", value=drift),
         GaugeMetricFamily("tenantry_failing_webhooks", "Endpoints that fail.", value=failing),
+        GaugeMetricFamily(
+            "tenantry_periods_overdue", "Ended over an hour ago and not closed.", value=periods_overdue()
+        ),
         GaugeMetricFamily("tenantry_orphaned_calls_today", "Calls the reaper settled today.", value=orphaned),
         GaugeMetricFamily(
             "tenantry_unreadable_secrets", "Secrets that none of SECRETS_KEYS decrypts.",

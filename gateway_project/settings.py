@@ -1,6 +1,6 @@
 """Settings by topic. Every value an installation may change is read from the environment here."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,6 +12,7 @@ from gateway_project.console_kit.audited_models import AUDITED_MODELS
 from gateway_project.console_kit.site import UNFOLD as UNFOLD
 from gateway_project.ground import env
 from gateway_project.ground.crash_reports import report_to
+from gateway_project.ground.extras import require
 from gateway_project.ground.redis_address import cluster_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -168,19 +169,30 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "gateway_project.beat:PresentScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it at least says that it runs
+# How soon after its end (and 15 minutes for open calls) a period has its statement.
+CLOSE_PERIODS_EVERY = env.integer("CLOSE_PERIODS_EVERY", 600)  # seconds
+
+
+def _task(name: str, *, every: int, expires: int | None = None) -> dict[str, object]:
+    """An entry of beat's schedule; a run that waited `expires` seconds is left out.
+
+    Where beat has no file of earlier runs (a first start, a new container) every task is due at once: else one
+    that runs every six hours never does where processes are replaced more often.
+    """
+    never = datetime(2000, 1, 1, tzinfo=UTC)
+    options = {"expires": expires} if expires else {}
+    return {"task": f"billing.tasks.{name}", "schedule": every, "options": options, "last_run_at": never}
+
+
 CELERY_BEAT_SCHEDULE = {
-    "hold the books together": {"task": "billing.tasks.hold_the_books_together", "schedule": 300},
-    "close periods": {"task": "billing.tasks.close_periods", "schedule": 600, "options": {"expires": 600}},
-    "end grants": {"task": "billing.tasks.end_budget_grants", "schedule": 30, "options": {"expires": 30}},
-    "announce": {"task": "billing.tasks.announce", "schedule": 5, "options": {"expires": 5}},
-    "check upstream's bill": {
-        "task": "billing.tasks.check_upstream_bill",
-        "schedule": 6 * 3600,
-        "options": {"expires": 3600},
-    },
-    "watch limits": {"task": "billing.tasks.watch_limits", "schedule": 60, "options": {"expires": 60}},
-    "watch usage": {"task": "billing.tasks.watch_usage", "schedule": 600, "options": {"expires": 600}},
-    "keep partitions ahead": {"task": "billing.tasks.keep_partitions_ahead", "schedule": 3600},
+    "hold the books together": _task("hold_the_books_together", every=300),
+    "close periods": _task("close_periods", every=CLOSE_PERIODS_EVERY, expires=CLOSE_PERIODS_EVERY),
+    "end grants": _task("end_budget_grants", every=30, expires=30),
+    "announce": _task("announce", every=5, expires=5),
+    "check upstream's bill": _task("check_upstream_bill", every=6 * 3600, expires=3600),
+    "watch limits": _task("watch_limits", every=60, expires=60),
+    "watch usage": _task("watch_usage", every=600, expires=600),
+    "keep partitions ahead": _task("keep_partitions_ahead", every=3600),
 }
 
 # --- The upstream ---
@@ -228,6 +240,8 @@ if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
     Path(_metrics_folder).mkdir(parents=True, exist_ok=True)
 if SENTRY_DSN := env.text("SENTRY_DSN"):
     report_to(SENTRY_DSN)
+if env.text("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    require("otel", because="OTEL_EXPORTER_OTLP_ENDPOINT")
 LOGGING_CONFIG = "gateway_project.ground.logs.configure"
 LOGGING = {
     "version": 1,

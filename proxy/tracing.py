@@ -12,6 +12,7 @@ from typing import Any
 
 from billing.meter.lease import Lease
 from billing.meter.settlement import CallOutcome
+from gateway_project.ground.extras import require
 from gateway_project.ground.money import to_usd
 
 _PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "gcp.gemini", "grok": "x_ai"}
@@ -19,16 +20,15 @@ _tracer: Any = None
 
 
 def start(exporter: Any = None) -> None:
-    """Set the tracer up once a process. Raises RuntimeError where tracing is asked for and not installed."""
+    """Set the tracer up once a process, where one is asked for. Raises MissingExtra."""
     global _tracer
     if exporter is None and not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
-    try:
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-    except ImportError as error:
-        raise RuntimeError("OTEL_EXPORTER_OTLP_ENDPOINT is set: install the 'otel' extra.") from error
+    require("otel", because="OTEL_EXPORTER_OTLP_ENDPOINT")
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
     if exporter is None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

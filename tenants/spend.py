@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 MONEY = DecimalField(max_digits=24, decimal_places=9)
 
 
-def period_start(*, of: str = "") -> Func:
-    """First day of the current period of the tenant of the row; `of` is the path to it, e.g. `tenant__`."""
+def period_start(*, of: str = "", at: datetime | None = None) -> Func:
+    """First day of the period of the tenant of the row, now or `at`; `of` is the path to it, e.g. `tenant__`."""
     return Func(
-        Now(),
+        Now() if at is None else Value(at),
         F(f"{of}timezone"),
         Cast(f"{of}billing_day", IntegerField()),
         function="tenants_period_start",

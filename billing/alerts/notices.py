@@ -24,6 +24,7 @@ from billing.models import (
 )
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import event_id, publish
+from gateway_project.ground.one_by_one import one_by_one
 from tenants.models import ApiKey, Tenant
 from tenants.periods import day_of, period_of
 from tenants.policy import BudgetMode
@@ -65,7 +66,8 @@ def announce_keys(look_back: timedelta = LATELY) -> int:
     changes = [change for key in keys for change in _changes(key, since)]
     ids = [event_id(kind, name) for _, kind, name, _ in changes]
     told = set(WebhookDelivery.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
-    return sum(_announce(*change) for change, known in zip(changes, ids, strict=True) if known not in told)
+    new = [change for change, known in zip(changes, ids, strict=True) if known not in told]
+    return one_by_one(new, lambda change: _announce(*change), what="key events")
 
 
 def _changes(key: ApiKey, since: datetime) -> Iterator[tuple[ApiKey, EventType, str, datetime]]:
@@ -90,16 +92,16 @@ def notice_limits(now: datetime | None = None) -> int:
     used = {
         (row["tenant_id"], row["day"]): row for row in rows.annotate(usd=Sum("cost_usd"), tokens=Sum(TOKENS))
     }
-    new = 0
-    for tenant in _tenants({tenant_id for tenant_id, _ in used}):
+
+    def notice(tenant: Tenant) -> int:
         today = date.fromisoformat(day_of(moment.timestamp(), tenant.timezone).name)
         own = tenant.max_tokens_per_day
         limit = tenant.tier.max_tokens_per_day if own is None else own
         row = used.get((tenant.pk, today))
         if row is None or limit is None or row["tokens"] < limit:
-            continue
+            return 0
         details = {"tokens": row["tokens"], "limit": limit, "day": today.isoformat()}
-        new += _once(
+        return _once(
             tenant,
             AlertKind.TOKENS_DAY,
             EventType.TOKENS_DAY,
@@ -108,7 +110,8 @@ def notice_limits(now: datetime | None = None) -> int:
             spent=row["usd"],
             details=details,
         )
-    return new
+
+    return one_by_one(_tenants({tenant_id for tenant_id, _ in used}), notice, what="daily token limits")
 
 
 def notice_usage(now: datetime | None = None) -> int:
@@ -120,12 +123,12 @@ def notice_usage(now: datetime | None = None) -> int:
     for row in rows.annotate(usd=Sum("cost_usd")):
         spent.setdefault(row["tenant_id"], {})[row["day"]] = row["usd"]
     last_hour = _spend_of_last_hour(moment)
-    new = 0
-    for tenant in _tenants(set(spent)):
-        days = spent[tenant.pk]
-        new += _forecast(tenant, days, moment)
-        new += _anomaly(tenant, days, last_hour.get(tenant.pk, Decimal(0)), moment)
-    return new
+
+    def notice(tenant: Tenant) -> int:
+        days, spend = spent[tenant.pk], last_hour.get(tenant.pk, Decimal(0))
+        return _forecast(tenant, days, moment) + _anomaly(tenant, days, spend, moment)
+
+    return one_by_one(_tenants(set(spent)), notice, what="forecasts and unusual spend")
 
 
 def _tenants(ids: set[int]) -> QuerySet[Tenant]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
@@ -21,9 +21,13 @@ from django.db.models import Q
 from billing.models import Adjustment, AdjustmentKind, AlertKind, AlertScope, BudgetAlert
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
+from gateway_project.ground.one_by_one import one_by_one
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 from tenants.spend import with_spend
+
+if TYPE_CHECKING:
+    from tenants.spend import SpendingTenant
 
 # The longest period and a day: alerts older than that are of another one.
 LOOK_BACK = timedelta(days=32)
@@ -95,35 +99,41 @@ def _place(tenant: Tenant, period_start: date) -> dict[str, Any] | None:
 
 
 def catch_up(now: datetime | None = None) -> int:
-    """Arm thresholds anew that spend is below of, and tell of those passed unseen; how many were told."""
+    """Rearm thresholds that spend has fallen below, and publish those passed unseen; how many were published.
+
+    Raises SomeFailed where a tenant's could not be looked at; the others' are.
+    """
     moment = now or datetime.now(UTC)
     standing = _standing(moment)
-    told = 0
-    for tenant in with_spend(Tenant.objects.select_related("tier").filter(deleted_at=None)):
-        if not tenant.budget_usd or not tenant.spent_usd:
-            continue
-        place = (_place(tenant, tenant.period) or {}).items()
-        alerts = [
-            alert
-            for alert in standing[tenant.pk]
-            if all(getattr(alert, name) == value for name, value in place)
-        ]
-        passed = [percent for percent, line in lines(tenant) if tenant.spent_usd >= line]
-        below = [alert.pk for alert in alerts if alert.threshold not in passed]
-        if below:
-            BudgetAlert.objects.filter(pk__in=below, rearmed_at=None).update(rearmed_at=moment)
-        known = {alert.threshold for alert in alerts}
-        for percent in passed:
-            if percent not in known:
-                told += tell_threshold(
-                    tenant=tenant,
-                    percent=percent,
-                    budget_usd=tenant.budget_usd,
-                    spent_usd=tenant.spent_usd,
-                    period_start=tenant.period,
-                    crossed_at=moment,
-                )
-    return told
+    tenants = with_spend(Tenant.objects.select_related("tier").filter(deleted_at=None))
+    spending = (each for each in tenants if each.budget_usd and each.spent_usd)
+    return one_by_one(
+        spending, lambda each: _catch_up(each, standing[each.pk], moment), what="budget thresholds"
+    )
+
+
+def _catch_up(tenant: "SpendingTenant", standing: list[BudgetAlert], moment: datetime) -> int:
+    budget = tenant.budget_usd
+    assert budget is not None
+    place = (_place(tenant, tenant.period) or {}).items()
+    alerts = [alert for alert in standing if all(getattr(alert, name) == value for name, value in place)]
+    passed = [percent for percent, line in lines(tenant) if tenant.spent_usd >= line]
+    below = [alert.pk for alert in alerts if alert.threshold not in passed]
+    if below:
+        BudgetAlert.objects.filter(pk__in=below, rearmed_at=None).update(rearmed_at=moment)
+    known = {alert.threshold for alert in alerts}
+    return sum(
+        tell_threshold(
+            tenant=tenant,
+            percent=percent,
+            budget_usd=budget,
+            spent_usd=tenant.spent_usd,
+            period_start=tenant.period,
+            crossed_at=moment,
+        )
+        for percent in passed
+        if percent not in known
+    )
 
 
 def lines(tenant: Tenant) -> Iterator[tuple[int, Decimal]]:

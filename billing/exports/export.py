@@ -5,7 +5,6 @@ computes them from the ledger anew. A run that ends early is marked failed, and 
 """
 
 import hashlib
-import importlib.util
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from billing.ledger.archive import archived_between
 from billing.models import UsageExport
 from billing.models.usage_export import ExportStatus
 from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.extras import installed, needs
 
 PIECE_BYTES = 256 * 1024
 FORMATS = ("csv", "csv.gz", "parquet")
@@ -115,10 +115,8 @@ def begin(
         raise BadExport(f"There is no column {unknown[0]!r}; columns are {', '.join(COLUMNS)}.")
     if file_format not in FORMATS:
         raise BadExport(f"There is no format {file_format!r}; formats are {', '.join(FORMATS)}.")
-    if file_format == "parquet" and not _has_pyarrow():
-        raise BadExport(
-            "Parquet needs pyarrow here: pip install pyarrow, or '.[parquet]' in the project's folder."
-        )
+    if file_format == "parquet" and not installed("parquet"):
+        raise BadExport(needs("parquet", because="Parquet"))
     if wanted.tag and "=" not in wanted.tag:
         raise BadExport("tag: use name=value.")
     if archived := archived_between(wanted.since, wanted.until):
@@ -261,10 +259,6 @@ def _parquet(content: _Content) -> Iterator[bytes]:
     from billing.exports.parquet import row_groups  # pyarrow is an extra
 
     return row_groups(content)
-
-
-def _has_pyarrow() -> bool:
-    return importlib.util.find_spec("pyarrow") is not None
 
 
 def _close(export: UsageExport, **values: Any) -> None:

@@ -3,8 +3,12 @@
 import io
 from collections.abc import Iterable, Iterator
 
-import pyarrow
-from pyarrow import csv, parquet
+from gateway_project.ground.extras import require
+
+require("parquet", because="Parquet")
+
+import pyarrow  # noqa: E402 - first the sentence that says where to get it
+from pyarrow import csv, parquet  # noqa: E402
 
 GROUP_BYTES = 16 * 1024 * 1024  # of CSV: some 70,000 rows
 _INTEGERS = ("key", "http_status", "web_searches", "price_id")

@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 from billing.meter.current_spend import counter_of, current_spend
 from billing.models import Adjustment, AdjustmentKind
 from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.one_by_one import one_by_one
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 
@@ -101,7 +102,10 @@ def balance_change(row: Adjustment) -> Decimal:
 
 
 def end_grants(*, now: datetime | None = None) -> int:
-    """Take back grants whose time has come; of how many tenants. Looks at all, so an outage heals."""
+    """Take back grants whose time has come; of how many tenants. Looks at all, so an outage heals.
+
+    Raises SomeFailed where a tenant's could not be taken back; the others' are.
+    """
     moment = now or datetime.now(UTC)
     active = Coalesce(
         Sum(
@@ -111,12 +115,13 @@ def end_grants(*, now: datetime | None = None) -> int:
         Decimal(0),
     )
     stale = Tenant.objects.filter(granted_usd__gt=0).annotate(active=active).exclude(active=F("granted_usd"))
-    ended = 0
-    for tenant in stale:
+
+    def end(tenant: Tenant) -> int:
         with transaction.atomic():
             locked = Tenant.objects.select_for_update(of=("self",)).select_related("tier").get(pk=tenant.pk)
-            ended += keep_figures(locked, now=moment)
-    return ended
+            return keep_figures(locked, now=moment)
+
+    return one_by_one(stale, end, what="ending grants")
 
 
 def _note_what_was_spent_before(row: Adjustment) -> None:

@@ -130,7 +130,10 @@ def _require_closed(partition: str, month: date) -> None:
         )
         slugs = [slug for (slug,) in cursor.fetchall()]
     if slugs:
-        raise CannotArchive(f"{month:%Y-%m} is not closed for {', '.join(slugs)}: is a worker running?")
+        raise CannotArchive(
+            f"{month:%Y-%m} has no statement yet for {', '.join(slugs)}. Beat and worker close ended periods "
+            "every few minutes; if this stays, the worker's log says why ('closing periods')."
+        )
 
 
 def _write(partition: str, file: Path) -> Written:

@@ -9,6 +9,7 @@ from billing.meter.current_spend import counter_of
 from billing.models import DriftReport
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
+from gateway_project.ground.one_by_one import one_by_one
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import Tenant
@@ -17,16 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def reconcile() -> int:
-    """Hold every tenant's books together; how many differ. Two looks, since books are moving."""
+    """Hold every tenant's books together; how many differ. Two looks, since books are moving.
+
+    Raises SomeFailed where a difference could not be reported; the others are.
+    """
     tenants = {tenant.slug: tenant for tenant in Tenant.objects.filter(deleted_at=None)}
     suspects = [tenants[book.tenant] for book in check_books(tenants.values()) if not book.ok]
     drifted = [book for book in check_books(suspects) if not book.ok]
-    for book in drifted:
-        _report(book, tenants[book.tenant])
-    return len(drifted)
+    books = {tenants[book.tenant]: book for book in drifted}
+    return one_by_one(books, lambda tenant: _report(books[tenant], tenant), what="reporting drift")
 
 
-def _report(book: Book, tenant: Tenant) -> None:
+def _report(book: Book, tenant: Tenant) -> int:
     repaired = _repair(book, tenant)
     logger.error("the books of %s differ by %s USD", book.tenant, book.drift_usd)
     with transaction.atomic():
@@ -44,6 +47,7 @@ def _report(book: Book, tenant: Tenant) -> None:
         data = {"drift_usd": str(book.drift_usd), "report": report.pk, "repaired": repaired}
         key = f"{report.tenant_id}:{report.checked_at:%Y-%m-%d}"  # once a day is enough
         publish(report.tenant, EventType.DRIFT, data, key=key)
+    return 1
 
 
 def _repair(book: Book, tenant: Tenant) -> bool:

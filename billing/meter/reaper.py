@@ -1,6 +1,9 @@
 """Leases of the dead: settled at what they held, flagged; no budget leaks and no call is lost."""
 
+import logging
 import time
+
+import msgspec
 
 from billing.meter import pipe, settle
 from billing.meter.lease import NO_OFFER, Lease, OrphanedLease, read
@@ -8,7 +11,10 @@ from billing.meter.settlement import CallOutcome
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 
+logger = logging.getLogger(__name__)
 DEAD_AFTER_SECONDS = 10
+# Said once a process, though they are met every two seconds.
+_UNREADABLE: set[str] = set()
 
 
 class Reaper:
@@ -50,13 +56,26 @@ async def _reap_tenant(tenant_id: int, alive: set[str], *, since: float) -> int:
     leases = await pipe().call("HGETALL", f"{tenant_key(tenant_id)}:leases")
     reaped = 0
     for request_id, text in zip(leases[::2], leases[1::2], strict=True):
-        orphan = read(request_id.decode(), tenant_id, text)
+        orphan = _read(request_id.decode(), tenant_id, text)
+        if orphan is None:
+            continue
         # A worker that has only just begun may not have been heard of yet.
         young = orphan.admitted_us / 1_000_000 > since
         if orphan.worker in alive or young:
             continue
         reaped += (await settle(_lease(orphan), _worst(orphan), by="reaped")).first
     return reaped
+
+
+def _read(request_id: str, tenant_id: int, text: bytes) -> OrphanedLease | None:
+    """The lease; `None` for one that cannot be read, as of another version. It keeps what it holds."""
+    try:
+        return read(request_id, tenant_id, text)
+    except (ValueError, LookupError, msgspec.MsgspecError) as error:
+        if request_id not in _UNREADABLE:
+            _UNREADABLE.add(request_id)
+            logger.error("lease %s of tenant %d cannot be read: %r", request_id, tenant_id, error)
+        return None
 
 
 def _lease(orphan: OrphanedLease) -> Lease:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
@@ -48,7 +49,7 @@ class Adjustment(models.Model):
     statement = models.ForeignKey(
         Statement, models.PROTECT, null=True, blank=True, editable=False, related_name="adjustments"
     )
-    details = models.JSONField(default=dict, blank=True, editable=False)
+    details = models.JSONField(encoder=DjangoJSONEncoder, default=dict, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, editable=False, related_name="+"

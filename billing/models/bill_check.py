@@ -1,5 +1,6 @@
 """What upstream billed, held against what the ledger says it should have."""
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F
 
@@ -19,7 +20,9 @@ class BillCheck(models.Model):
         db_persist=True,
         help_text="Positive: upstream billed more than is booked.",
     )
-    counts = models.JSONField(default=dict, help_text="Requests and tokens: [billed, booked].")
+    counts = models.JSONField(
+        encoder=DjangoJSONEncoder, default=dict, help_text="Requests and tokens: [billed, booked]."
+    )
     ok = models.BooleanField("within tolerance")
     checked_at = models.DateTimeField()
 

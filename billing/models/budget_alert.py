@@ -1,5 +1,6 @@
 """What a tenant was, or is to be, told about its budget."""
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from tenants.models import Tenant
@@ -40,7 +41,7 @@ class BudgetAlert(models.Model):
     rearmed_at = models.DateTimeField(
         null=True, blank=True, help_text="When spend was found below its line again."
     )
-    details = models.JSONField(default=dict, blank=True)
+    details = models.JSONField(encoder=DjangoJSONEncoder, default=dict, blank=True)
 
     class Meta:
         ordering = ["-crossed_at", "-threshold"]

@@ -1,5 +1,6 @@
 """What the books' comparison found."""
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from tenants.models import Tenant
@@ -20,7 +21,7 @@ class DriftReport(models.Model):
     reserved_usd = models.DecimalField("reserved (USD)", max_digits=20, decimal_places=9, default=0)
     undrained = models.PositiveBigIntegerField(default=0)
     drift_usd = models.DecimalField("drift (USD)", max_digits=20, decimal_places=9, default=0)
-    details = models.JSONField(default=dict, blank=True)
+    details = models.JSONField(encoder=DjangoJSONEncoder, default=dict, blank=True)
 
     class Meta:
         ordering = ["-checked_at"]

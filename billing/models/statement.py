@@ -1,5 +1,6 @@
 """A closed month, frozen."""
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from tenants.models import Tenant
@@ -37,10 +38,10 @@ class Statement(models.Model):
     )
     adjustments_usd = models.DecimalField("adjustments (USD)", max_digits=24, decimal_places=9, default=0)
     total_usd = models.DecimalField("total (USD)", max_digits=24, decimal_places=9)
-    lines = models.JSONField(default=list)
-    late_lines = models.JSONField(default=list)
-    adjustment_lines = models.JSONField(default=list)
-    alerts = models.JSONField(default=list)
+    lines = models.JSONField(encoder=DjangoJSONEncoder, default=list)
+    late_lines = models.JSONField(encoder=DjangoJSONEncoder, default=list)
+    adjustment_lines = models.JSONField(encoder=DjangoJSONEncoder, default=list)
+    alerts = models.JSONField(encoder=DjangoJSONEncoder, default=list)
     recorded_until = models.DateTimeField()
     closed_at = models.DateTimeField(auto_now_add=True)
 

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 
@@ -23,11 +24,11 @@ class UsageExport(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     status = models.CharField(max_length=10, choices=ExportStatus.choices, default=ExportStatus.RUNNING)
     format = models.CharField(max_length=10, default="csv")
-    filters = models.JSONField(default=dict)
+    filters = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
     columns = ArrayField(models.CharField(max_length=50), default=list)
     timezone = models.CharField(max_length=64, default="UTC")
     rows = models.PositiveBigIntegerField(null=True, blank=True)
-    totals = models.JSONField(default=dict)
+    totals = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
     digest = models.CharField(max_length=64, blank=True, default="")
     file_digest = models.CharField(max_length=64, blank=True, default="")
     error = models.CharField(max_length=500, blank=True, default="")

@@ -1,6 +1,7 @@
 """The ledger: one row for each upstream call, appended and never changed."""
 
 from django.contrib.postgres.indexes import BrinIndex, GinIndex
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.functions import Now
 
@@ -67,7 +68,7 @@ class UsageRecord(models.Model):
     latency_ms = models.PositiveIntegerField("latency (ms)", null=True)
     ttft_ms = models.PositiveIntegerField("time to first token (ms)", null=True)
     upstream_request_id = models.CharField(max_length=128, db_default="")
-    tags = models.JSONField(default=dict)
+    tags = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
     model_preferred = models.CharField(
         max_length=100,
         db_default="",

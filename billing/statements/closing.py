@@ -11,15 +11,17 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 
 from billing.ledger.books import undrained
 from billing.meter.current_spend import budget_of
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
+from gateway_project.ground.one_by_one import one_by_one
 from tenants.models import Tenant
 from tenants.periods import Span, period_of
+from tenants.spend import period_start
 
 logger = logging.getLogger(__name__)
 # Calls that are open at midnight get this long to end; what ends later is late.
@@ -28,6 +30,8 @@ GRACE = timedelta(minutes=15)
 SETTLED_BEFORE = timedelta(minutes=1)
 # How far an outage of the task may reach back.
 LOOK_BACK = timedelta(days=400)
+# The task runs every ten minutes and waits for the drain: what is open this long after GRACE is stuck.
+OVERDUE_AFTER = timedelta(hours=1)
 _LONG = ("lines", "late_lines", "adjustment_lines", "alerts")
 TOKENS = (
     "input_tokens",
@@ -40,19 +44,47 @@ TOKENS = (
 
 
 def close_due(now: datetime | None = None) -> int:
-    """Close every period of every tenant that has ended; how many were closed. Twice is harmless."""
+    """Close every period of every tenant that has ended; how many were closed. Twice is harmless.
+
+    Raises SomeFailed where a tenant's could not be closed; the other tenants' are.
+    """
     moment = now or datetime.now(UTC)
     waiting = undrained()
-    newest = Statement.objects.order_by("tenant_id", "-period_start").distinct("tenant_id").defer(*_LONG)
-    last = {statement.tenant_id: statement for statement in newest}
-    closed = 0
-    for tenant in Tenant.objects.select_related("tier").order_by("pk"):
+    last = _last_statements()
+
+    def close_all_of(tenant: Tenant) -> int:
+        closed = 0
         for period in _open_periods(tenant, last.get(tenant.pk), moment):
             if any(start == period.name for start, _ in waiting.get(tenant.pk, [])):
                 logger.info("%s %s stays open: events are still to be drained", tenant.slug, period.name)
                 break  # the next one carries this one's late rows, so they are closed in order
             closed += close(tenant, period, now=moment)
-    return closed
+        return closed
+
+    tenants = Tenant.objects.select_related("tier").order_by("pk")
+    return one_by_one(tenants, close_all_of, what="closing periods")
+
+
+def periods_overdue(now: datetime | None = None) -> int:
+    """How many periods, of all tenants, ended more than an hour ago and are not closed."""
+    moment = (now or datetime.now(UTC)) - OVERDUE_AFTER
+    # Metrics and the console ask often. Almost all tenants have a statement up to their current period, or are
+    # younger than it; only the others are looked at one by one.
+    start = period_start(at=moment - GRACE)
+    up_to_date = Statement.objects.filter(tenant=OuterRef("pk"), period_end__gte=OuterRef("start"))
+    doubtful = (
+        Tenant.objects.annotate(start=start)
+        .filter(~Exists(up_to_date), created_at__date__lte=F("start"))
+        .only("timezone", "billing_day", "created_at", "deleted_at")
+    )
+    last = _last_statements(tenant__in=[each.pk for each in doubtful])
+    return sum(1 for each in doubtful for _ in _open_periods(each, last.get(each.pk), moment))
+
+
+def _last_statements(**which: Any) -> dict[int, Statement]:
+    """Each tenant's newest statement, without its lines."""
+    statements = Statement.objects.filter(**which).order_by("tenant_id", "-period_start")
+    return {each.tenant_id: each for each in statements.distinct("tenant_id").defer(*_LONG)}
 
 
 def close(tenant: Tenant, period: Span, *, now: datetime) -> bool:
@@ -122,6 +154,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
     )
     adjusted = sum((each.charge_usd for each in adjustments), Decimal(0))
     usage = totals["usd"] or Decimal(0)
+    alerts = BudgetAlert.objects.filter(tenant=tenant, period_start=start)
     statement = Statement.objects.create(
         tenant=tenant,
         period_start=start,
@@ -141,11 +174,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         lines=_lines(mine),
         late_lines=_lines(late),
         adjustment_lines=[_adjustment(each) for each in adjustments],
-        alerts=list(
-            BudgetAlert.objects.filter(tenant=tenant, period_start=start)
-            .order_by("crossed_at")
-            .values("kind", "scope", "subject", "threshold", "spent_usd", "budget_usd", "crossed_at")
-        ),
+        alerts=[_alert(each) for each in alerts.order_by("crossed_at", "threshold")],
         recorded_until=recorded_until,
     )
     Adjustment.objects.filter(pk__in=[each.pk for each in adjustments]).update(statement=statement)
@@ -182,6 +211,18 @@ def _adjustment(row: Adjustment) -> dict[str, Any]:
         "reason": row.reason,
         "reference": row.reference,
         "created_at": row.created_at.isoformat(),
+    }
+
+
+def _alert(row: BudgetAlert) -> dict[str, Any]:
+    return {
+        "kind": row.kind,
+        "scope": row.scope,
+        "subject": row.subject,
+        "threshold": row.threshold,
+        "spent_usd": str(row.spent_usd),
+        "budget_usd": str(row.budget_usd),
+        "crossed_at": row.crossed_at.isoformat(),
     }
 
 

@@ -30,12 +30,13 @@ from billing.events import OVERRAN
 from billing.ledger.histogram import percentile
 from billing.meter.overruns import recent_overruns
 from billing.models import DailyTotal, DailyVerdict, DriftReport, PeriodUsage, UsageStatus, WebhookEndpoint
+from billing.statements.closing import periods_overdue
 from billing.unreadable_secrets import unreadable_secrets
 from gateway_project.console.first_steps import first_call, first_steps
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.charts import Point, bars_by_day
 from gateway_project.ground.breaker_board import breaker_states
-from gateway_project.presence import process_states
+from gateway_project.ground.presence import process_states
 from tenants.models import Tenant, TenantStatus
 from tenants.policy import BudgetMode
 from tenants.spend import budget, period_start
@@ -253,6 +254,7 @@ def _attention_tiles(near: int) -> list[Tile]:
     drifted = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
     overran = recent_overruns()
     breakers = breaker_states()
+    overdue = periods_overdue()
     tenants = reverse("admin:tenants_tenant_changelist")
     return [
         Tile(
@@ -275,6 +277,15 @@ def _attention_tiles(near: int) -> list[Tile]:
             "ledger, roll-up and meter",
             level="high" if drifted else "fine",
             link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
+        ),
+        Tile(
+            "Periods overdue",
+            formatters.count(overdue),
+            "ended an hour ago and not closed: see the worker's log"
+            if overdue
+            else "every ended one is closed",
+            level="high" if overdue else "fine",
+            link=reverse("admin:billing_statement_changelist"),
         ),
         Tile(
             "Reservations passed, 2 days",

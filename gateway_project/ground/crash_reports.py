@@ -2,20 +2,18 @@
 
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-
+from gateway_project.ground.extras import require
 from gateway_project.ground.logs import redacted
 
 
 def report_to(dsn: str, *, transport: Any = None) -> None:
-    """Report from this process on. Raises ImproperlyConfigured where the extra is not installed.
+    """Report from this process on. Raises MissingExtra.
 
     Neither bodies, headers and local variables (they hold keys and prompts) nor people are sent.
     """
-    try:
-        import sentry_sdk
-    except ImportError as error:
-        raise ImproperlyConfigured("SENTRY_DSN is set: install the 'sentry' extra.") from error
+    require("sentry", because="SENTRY_DSN")
+    import sentry_sdk
+
     sentry_sdk.init(
         dsn=dsn,
         transport=transport,

@@ -12,7 +12,7 @@ from billing import meter, spool
 from billing.ledger import refusal_counts
 from billing.meter import heartbeat
 from billing.meter.errors import MeteringUnavailable
-from gateway_project.presence import BeatingThread
+from gateway_project.ground.presence import BeatingThread
 from proxy import background, telemetry, tracing
 from proxy.pipeline.charge import unsettled
 from proxy.upstream.client import close_all

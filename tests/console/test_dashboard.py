@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from billing.ledger.histogram import histogram
 from billing.models import DailyVerdict
-from gateway_project.presence import Presence
+from gateway_project.ground.presence import Presence
 from tests.factories import DailyUsageFactory, DriftReportFactory, TenantFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db
@@ -114,10 +114,12 @@ def test_tenants_near_their_budget_are_named(staff):
 def test_trouble_is_on_the_first_page(staff):
     WebhookEndpointFactory(enabled=False)
     DriftReportFactory(ok=False)
+    TenantFactory._meta.model.objects.update(created_at=datetime.now(UTC) - timedelta(days=70))
 
     page = staff.get(reverse("admin:index"))
 
     assert tile(page, "Webhooks").level == "high"
+    assert tile(page, "Periods").level == "high"
     assert tile(page, "Books").level == "high"
 
 

@@ -16,7 +16,7 @@ from billing.meter import heartbeat
 from billing.meter.reaper import Reaper
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.policy_changes import replay_policy_changes
-from gateway_project.presence import Presence
+from gateway_project.ground.presence import Presence
 
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.05

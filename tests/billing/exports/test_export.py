@@ -186,8 +186,8 @@ def test_parquet_of_nothing_is_a_table_without_rows():
 
 
 def test_parquet_without_its_extra_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("billing.exports.exports._has_pyarrow", lambda: False)
-    with pytest.raises(exports.BadExport, match="pip install"):
+    monkeypatch.setattr("billing.exports.export.installed", lambda extra: False)
+    with pytest.raises(exports.BadExport, match=r"pip install '.\[parquet\]'"):
         exports.begin(Filter(), file_format="parquet")
 
 

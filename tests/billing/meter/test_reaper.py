@@ -152,3 +152,13 @@ async def test_an_extended_hold_is_what_the_dead_call_is_charged(tenant):
     rows, _ = await books()
 
     assert rows == [(Decimal("0.0000005"), "orphaned", True)]
+
+
+async def test_a_lease_that_cannot_be_read_stops_no_other(tenant, redis_server, caplog):
+    await admitted(tenant, hold=5_000)
+    redis_server.hset(f"{tenant_key(tenant.pk)}:leases", "of-another-version", b"\xff|nothing we know")
+
+    assert await reaper.reap(dead_after=-1) == 1
+    assert await reaper.reap(dead_after=-1) == 0
+
+    assert caplog.text.count("of-another-version") == 1

@@ -15,11 +15,14 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from billing.models import Adjustment, Statement, WebhookDelivery
 from billing.models.adjustment import AdjustmentKind
-from billing.statements.closing import TOKENS, close_due
+from billing.statements import closing
+from billing.statements.closing import TOKENS, close_due, periods_overdue
 from billing.statements.csv_file import statement_csv
 from billing.statements.pdf import _Page, statement_pdf
+from gateway_project.ground.one_by_one import SomeFailed
 from tests.factories import (
     ApiKeyFactory,
+    BudgetAlertFactory,
     StatementFactory,
     TenantFactory,
     UsageRecordFactory,
@@ -83,6 +86,56 @@ def test_an_outage_of_months_heals(tenant):
     assert close_due(datetime(2026, 8, 2, tzinfo=UTC)) == 3
     totals = Statement.objects.order_by("period_start").values_list("total_usd", flat=True)
     assert list(totals) == [1, 2, 3]
+
+
+def test_a_month_in_which_thresholds_were_crossed_is_closed_with_them(tenant, written):
+    for percent, usd in ((80, "8.000000001"), (90, "9.5")):
+        BudgetAlertFactory(
+            tenant=tenant,
+            threshold=percent,
+            period_start=date(2026, 5, 1),
+            spent_usd=Decimal(usd),
+            budget_usd=Decimal(10),
+            crossed_at=datetime(2026, 5, 20, 12, 30, 1, 250, tzinfo=UTC),
+        )
+
+    assert close_due(datetime(2026, 6, 1, 1, tzinfo=UTC)) == 1
+
+    statement = Statement.objects.get()
+    assert [(each["threshold"], each["spent_usd"]) for each in statement.alerts] == [
+        (80, "8.000000001"),
+        (90, "9.500000000"),
+    ]
+    assert statement.alerts[0]["crossed_at"] == "2026-05-20T12:30:01.000250+00:00"
+    statement_pdf(statement)
+    assert "Budget thresholds reached" in written
+
+
+def test_a_tenant_whose_month_cannot_be_closed_keeps_no_other_from_its_statement(redis_server, monkeypatch):
+    first, broken, last = a_tenant(), a_tenant(), a_tenant()
+    frozen = closing._frozen
+
+    def fails_for_one(tenant, *args, **named):
+        if tenant == broken:
+            raise TypeError("not serializable")
+        return frozen(tenant, *args, **named)
+
+    monkeypatch.setattr(closing, "_frozen", fails_for_one)
+
+    with pytest.raises(SomeFailed, match=broken.slug):
+        close_due(datetime(2026, 6, 1, 1, tzinfo=UTC))
+
+    assert set(Statement.objects.values_list("tenant", flat=True)) == {first.pk, last.pk}
+
+
+def test_a_period_counts_as_overdue_an_hour_after_it_should_be_closed(tenant):
+    assert periods_overdue(datetime(2026, 6, 1, 1, tzinfo=UTC)) == 0
+    assert periods_overdue(datetime(2026, 6, 1, 1, 30, tzinfo=UTC)) == 1
+    assert periods_overdue(datetime(2026, 7, 1, 1, 30, tzinfo=UTC)) == 2
+
+    close_due(datetime(2026, 6, 1, 1, 30, tzinfo=UTC))
+
+    assert periods_overdue(datetime(2026, 6, 1, 1, 30, tzinfo=UTC)) == 0
 
 
 def test_a_row_that_comes_after_the_close_is_on_the_next_statement_as_late(tenant):
