@@ -60,8 +60,8 @@ def _line(name: str, rounds: list[tuple[float, float]]) -> tuple[object, ...]:
 def _stores() -> Iterator[dict[str, str]]:
     """PostgreSQL as it comes (fsync on) and Redis with its port, both of their own."""
     sys.path.insert(0, str(HOME))
-    from gateway_project.embedded_postgres import EmbeddedPostgres
     from gateway_project.server.embedded import redis_command
+    from gateway_project.server.embedded_postgres import EmbeddedPostgres
 
     home = Path(tempfile.mkdtemp(prefix="tenantry-bench-", dir="/tmp"))
     home.chmod(0o755)

@@ -13,7 +13,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]  # Celery carries no types
+@worker_ready.connect
 def _say_that_it_works(sender: Any, **of_the_signal: Any) -> None:
     """The worker takes tasks: from here on it says so, on the timer of its own loop."""
     from gateway_project.ground.presence import EVERY_SECONDS, Presence

@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "auditlog",
     "axes",
     "django_otp",
+    "gateway_project.server",
     "routing",
     "tenants",
     "billing",

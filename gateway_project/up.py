@@ -16,10 +16,11 @@ from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project.banner import greeting, memory, read_demo, say, who_is_missing
-from gateway_project.embedded_postgres import EmbeddedPostgres
 from gateway_project.ground import env
-from gateway_project.preflight import (
+from gateway_project.server.banner import greeting, memory, read_demo, say, who_is_missing
+from gateway_project.server.embedded import EmbeddedRedis, EmbeddedServiceError
+from gateway_project.server.embedded_postgres import EmbeddedPostgres
+from gateway_project.server.preflight import (
     UpError,
     check_values,
     listen,
@@ -27,9 +28,8 @@ from gateway_project.preflight import (
     secret_key,
     variable_names,
 )
-from gateway_project.prepared import is_prepared, note_prepared, note_settings, settings_changed
-from gateway_project.process_output import Fold, ProcessLog, bound, reason
-from gateway_project.server.embedded import EmbeddedRedis, EmbeddedServiceError
+from gateway_project.server.prepared import is_prepared, note_prepared, note_settings, settings_changed
+from gateway_project.server.process_output import Fold, ProcessLog, bound, reason
 from gateway_project.server.supervisor import HOME, Process, Supervisor
 
 # Libraries warn of what is meant to be so here: the worker of root, static files from their apps.
@@ -99,7 +99,7 @@ class Installation:
         self._start_services()
         url = os.environ["DATABASE_URL"]
         if not is_prepared(self.data, url):
-            self._run_to_end("prepare", ["-m", "gateway_project.prepare"])
+            self._run_to_end("prepare", ["-m", "gateway_project.server.prepare"])
             note_prepared(self.data, url)
         if changed:
             note_settings(self.data, names)
@@ -153,7 +153,7 @@ class Installation:
 
     def _check_stores(self) -> None:
         """Those of one's own: there, and new enough."""
-        from gateway_project.store_versions import StoreError, check_postgres, check_redis
+        from gateway_project.server.store_versions import StoreError, check_postgres, check_redis
 
         try:
             if self.postgres is None:

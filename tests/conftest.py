@@ -21,9 +21,9 @@ import psycopg
 import pytest
 from django.test.utils import override_settings
 
-from gateway_project.embedded_postgres import EmbeddedPostgres
 from gateway_project.ground.redis_address import connect
 from gateway_project.server.embedded import dying_with_parent
+from gateway_project.server.embedded_postgres import EmbeddedPostgres
 from tests.folders import throwaway_folder
 from tests.redis_cluster import EveryNode, running_cluster
 

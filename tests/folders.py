@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from gateway_project.server_account import server_account, share_with
+from gateway_project.server.server_account import server_account, share_with
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 1 << 30

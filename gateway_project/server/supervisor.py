@@ -17,8 +17,8 @@ import msgspec
 
 from gateway_project.ground import env
 from gateway_project.ground.logs import is_json, line_of, relayed
-from gateway_project.process_output import Fold, ProcessLog, reason
 from gateway_project.server.embedded import dying_with_parent
+from gateway_project.server.process_output import Fold, ProcessLog, reason
 
 HOME = Path(__file__).resolve().parents[2]
 STEADY_SECONDS = 10.0

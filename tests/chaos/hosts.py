@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway_project.embedded_postgres import EmbeddedPostgres
 from gateway_project.server.embedded import redis_command
+from gateway_project.server.embedded_postgres import EmbeddedPostgres
 from gateway_project.server.supervisor import Process, Supervisor
 from tests.chaos.installation import Gateway
 from tests.redis_cluster import Cluster, running_cluster

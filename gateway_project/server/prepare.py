@@ -1,4 +1,4 @@
-"""`python -m gateway_project.prepare`: the schema migrated and the first rows there. Run by `make up`, and ended then.
+"""`python -m gateway_project.server.prepare`: migrates the schema and makes the first rows. `make up` runs it once.
 
 A process of its own: Django would stay in the memory of `make up` for as long as it runs.
 """

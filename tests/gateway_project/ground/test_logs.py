@@ -13,7 +13,7 @@ import pytest
 from gateway_project.ground import logs
 from gateway_project.ground.logs import JsonFormatter, redacted
 
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 PASSWORD = "correct-horse-battery"
 SECRETS = {
     "a key": "tn_abcdefghijklmnop",
@@ -57,7 +57,7 @@ def test_what_is_no_secret_stays(text):
 def run(code: str, **environment: str) -> list[str]:
     """The lines of a process of ours that does `code`."""
     done = subprocess.run(
-        [sys.executable, "-c", f"from gateway_project import logs\nlogs.begin()\n{code}"],
+        [sys.executable, "-c", f"from gateway_project.ground import logs\nlogs.begin()\n{code}"],
         cwd=HOME,
         env={**os.environ, "LOG_FORMAT": "json", **environment},
         capture_output=True,

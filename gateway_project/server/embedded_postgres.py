@@ -23,8 +23,8 @@ from gateway_project.server.embedded import (
     last_line,
     write_private,
 )
+from gateway_project.server.server_account import postgres_folder, postgres_programs, server_account
 from gateway_project.server.sockets import fits, private_folder
-from gateway_project.server_account import postgres_folder, postgres_programs, server_account
 
 VERSION = "18"
 START_SECONDS = 300.0  # after a crash it replays its log first

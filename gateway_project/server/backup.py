@@ -18,12 +18,12 @@ from django.conf import settings
 from django.db import connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gateway_project.embedded_postgres import EmbeddedPostgres
 from gateway_project.ground import env
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag
 from gateway_project.server.embedded import EmbeddedServiceError
+from gateway_project.server.embedded_postgres import EmbeddedPostgres
 
 _NOT_LIBPQ = {"pool", "connect_timeout"}
 _TABLES = """

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project import preflight
-from gateway_project.preflight import UpError, check_values, listen, open_data_folder, variable_names
+from gateway_project.server import preflight
+from gateway_project.server.preflight import UpError, check_values, listen, open_data_folder, variable_names
 
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 
 
 def mode(path: Path) -> int:
@@ -90,7 +90,7 @@ def test_a_port_that_wants_rights_says_so(monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("gateway_project.preflight.socket.socket.bind", refuse, raising=False)
+    monkeypatch.setattr("gateway_project.server.preflight.socket.socket.bind", refuse, raising=False)
 
     with pytest.raises(UpError, match=r"Port 80 is for root alone here\. Choose one from 1024 up"):
         listen(80)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from gateway_project import store_versions
-from gateway_project.store_versions import StoreError, check_postgres, check_redis
+from gateway_project.server import store_versions
+from gateway_project.server.store_versions import StoreError, check_postgres, check_redis
 
 
 def test_the_suites_own_servers_are_new_enough(redis_server):

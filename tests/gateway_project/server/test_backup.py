@@ -13,12 +13,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from gateway_project import backup
-from gateway_project.backup import BackupError, back_up, find_program, restore
+from gateway_project.server import backup
+from gateway_project.server.backup import BackupError, back_up, find_program, restore
 from tests.factories import TenantFactory
 from tests.folders import throwaway_folder
 
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

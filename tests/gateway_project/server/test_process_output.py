@@ -1,6 +1,6 @@
 import pytest
 
-from gateway_project.process_output import LARGEST, Fold, ProcessLog, bound, reason
+from gateway_project.server.process_output import LARGEST, Fold, ProcessLog, bound, reason
 
 TRACEBACK = """\
 Traceback (most recent call last):

@@ -18,9 +18,9 @@ from typing import IO, Any
 
 from gateway_project.ground import env
 from gateway_project.server.embedded import write_private
-from gateway_project.server_account import server_account, share_with
+from gateway_project.server.server_account import server_account, share_with
 
-SETTINGS = Path(__file__).with_name("settings.py")
+SETTINGS = Path(__file__).parents[1] / "settings.py"
 _LEAST_FREE = 256 * 1024 * 1024
 _PORT_SECONDS = 3.0
 _CHECKED = ("integer", "number", "flag", "choice")

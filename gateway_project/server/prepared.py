@@ -11,7 +11,7 @@ import psycopg
 from gateway_project.ground import env
 from gateway_project.server.embedded import write_private
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 _APPLIED = (
     "SELECT coalesce(md5(string_agg(app || '.' || name, ' ' ORDER BY app, name)), '') FROM django_migrations"
 )
@@ -40,7 +40,7 @@ def _facts(database_url: str) -> dict[str, Any]:
 
 def _code() -> str:
     """What decides which migrations and first rows there are: ours, and the versions of everybody else's."""
-    files = [BASE_DIR / "requirements" / "base.txt", *BASE_DIR.glob("gateway_project/demo*.py")]
+    files = [BASE_DIR / "requirements" / "base.txt", *BASE_DIR.glob("billing/demo/*.py")]
     files += BASE_DIR.glob("*/migrations/*.py")
     digest = hashlib.sha256()
     for file in sorted(files):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from gateway_project.backup import BackupError, back_up
+from gateway_project.server.backup import BackupError, back_up
 
 
 class Command(BaseCommand):

@@ -14,17 +14,17 @@ import psycopg
 import pytest
 import redis
 
-from gateway_project import server_account
-from gateway_project.embedded_postgres import EmbeddedPostgres
+from gateway_project.server import server_account
 from gateway_project.server.embedded import EmbeddedRedis
+from gateway_project.server.embedded_postgres import EmbeddedPostgres
+from gateway_project.server.server_account import Account
 from gateway_project.server.sockets import LONGEST, private_folder, socket_below
-from gateway_project.server_account import Account
 from tests.folders import throwaway_folder
 
 as_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="PostgreSQL has a user of its own where root starts it"
 )
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 
 
 def modes(path: Path) -> dict[Path, int]:
