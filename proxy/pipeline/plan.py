@@ -29,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True):
     parsed: ParsedRequest
     prices: PriceBook
     offers: list[PricedCandidate]
+    billed: bool = True
 
 
 def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
@@ -71,7 +72,7 @@ def plan_by(
     if not may_downgrade:
         # Refused where others are served by a cheaper model: passed over there, with nothing below.
         offers = offers[:1]
-    return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers)
+    return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers, billed=billed)
 
 
 def metadata_of(call: Call, plan: Plan) -> RequestMetadata:

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from gateway_project.ground.errors import TenantryError
 from proxy.background import keep
+from proxy.pipeline import settling
+from proxy.pipeline.admitted import AdmittedCall
 from proxy.pipeline.answers import Answer, passed_on
-from proxy.pipeline.charge import Charge
 from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable
 
 logger = logging.getLogger("tenantry.proxy")
@@ -27,28 +28,28 @@ class TruncatedStream(TenantryError):
 class Relay:
     """One stream, settled wherever it stands when the answer is closed, even if it was never begun."""
 
-    def __init__(self, answer: UpstreamAnswer, charge: Charge) -> None:
+    def __init__(self, answer: UpstreamAnswer, admitted: AdmittedCall) -> None:
         self._answer = answer
-        self._charge = charge
-        self._meter = charge.call.dialect.stream_meter(charge.parsed)
+        self._admitted = admitted
+        self._meter = admitted.call.dialect.stream_meter(admitted.plan.parsed)
 
     def answer(self) -> Answer:
-        headers = passed_on(self._answer, self._charge)
+        headers = passed_on(self._answer, self._admitted)
         # nginx would hold the stream back, others might store it.
         headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         return Answer(status=self._answer.status, headers=headers, pieces=self._pieces(), close=self._close)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        charge, meter = self._charge, self._meter
+        admitted, hold, meter = self._admitted, self._admitted.hold, self._meter
         failure: TenantryError | None = None
         try:
             async for piece in self._answer:
-                if charge.ttft_ms is None:
-                    charge.ttft_ms = charge.call.elapsed_ms()
+                if admitted.ttft_ms is None:
+                    admitted.ttft_ms = admitted.call.elapsed_ms()
                 passed = meter.feed(piece)
                 if meter.finished:
                     await self._complete()
-                elif not charge.settled and not charge.pays_for(meter.output_at_most):
+                elif not admitted.settled and not hold.pays_for(meter.output_at_most):
                     await self._covered()
                 if passed:
                     yield passed
@@ -64,34 +65,37 @@ class Relay:
             self._end("cancelled", f"cut off: {error.code}")
             keep(self._answer.close())
             failure = error
-        if meter.finished or (charge.settled and failure is None):
+        if meter.finished or (admitted.settled and failure is None):
             return
         if not meter.error_seen:
             failure = failure or TruncatedStream()
         self._end("upstream_error", "the stream broke off")
-        await charge.written()
+        await settling.on_its_way()
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
-            yield b"\n\n" + charge.call.dialect.error_event(failure, charge.call.request_id)
+            yield b"\n\n" + admitted.call.dialect.error_event(failure, admitted.call.request_id)
 
     async def _complete(self) -> None:
-        if not self._charge.settled:
+        if not self._admitted.settled:
             meter = self._meter
-            self._charge.complete(
-                meter.reading(), http_status=self._answer.status, written=meter.output_so_far
+            settling.complete(
+                self._admitted,
+                meter.reading(),
+                http_status=self._answer.status,
+                written=meter.output_so_far,
             )
-            await self._charge.written()
+            await settling.on_its_way()
 
     async def _covered(self) -> None:
         """The hold pays for what has come. While Redis is away the stream stands still, for a while."""
         for seconds in PATIENCE_SECONDS:
             try:
-                await self._charge.covers(self._meter.output_at_most)
+                await self._admitted.hold.covers(self._meter.output_at_most)
             except MeteringUnavailable:
                 await asyncio.sleep(seconds)
             else:
                 return
-        await self._charge.covers(self._meter.output_at_most)
+        await self._admitted.hold.covers(self._meter.output_at_most)
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
@@ -100,7 +104,8 @@ class Relay:
 
     def _end(self, status: str, note: str) -> None:
         meter = self._meter
-        self._charge.broken_off(
+        settling.broken_off(
+            self._admitted,
             meter.reading(),
             http_status=self._answer.status,
             written=meter.output_so_far,
