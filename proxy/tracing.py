@@ -12,6 +12,7 @@ from typing import Any
 
 from billing.meter.lease import Lease
 from billing.meter.settlement import CallOutcome
+from billing.models import UsageStatus
 from gateway_project.ground.money import to_usd
 
 _PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "gcp.gemini", "grok": "x_ai"}
@@ -76,7 +77,7 @@ def settled(lease: Lease, outcome: CallOutcome, headers: Mapping[str, str]) -> N
             "tenantry.estimated": outcome.estimated,
         },
     )
-    if outcome.status != "ok":
-        span.set_status(Status(StatusCode.ERROR, outcome.status))
-        span.set_attribute("error.type", outcome.status)
+    if outcome.status is not UsageStatus.OK:
+        span.set_status(Status(StatusCode.ERROR, outcome.status.value))
+        span.set_attribute("error.type", outcome.status.value)
     span.end(ended)

@@ -5,9 +5,10 @@ import time
 from billing.meter import pipe, settle
 from billing.meter.lease import Lease, OrphanedLease, PricedCandidate, read
 from billing.meter.settlement import CallOutcome
+from billing.models import UsageStatus
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import every_tag, tenant_key
-from routing.choice import Candidate, CatalogueModel
+from routing.choice import REQUESTED, Candidate, CatalogueModel
 
 DEAD_AFTER_SECONDS = 10
 _NOBODY = CatalogueModel(0, "", "", "", 0, 0, None, None, False)
@@ -69,7 +70,7 @@ def _lease(orphan: OrphanedLease) -> Lease:
         held_tokens=orphan.held_tokens,
         counters=orphan.counters,
         day_counter=orphan.day_counter,
-        offer=PricedCandidate(Candidate(_NOBODY, ""), None, 0, 0, 0),
+        offer=PricedCandidate(Candidate(_NOBODY, REQUESTED), None, 0, 0, 0),
         max_tokens=orphan.output_tokens,
         clamped=False,
         event=orphan.event,
@@ -83,7 +84,7 @@ def _worst(orphan: OrphanedLease) -> CallOutcome:
         usage=Usage(output_tokens=orphan.output_tokens),
         cost_nano=orphan.hold_nano,
         upstream_cost_nano=orphan.hold_nano,
-        status="orphaned",
+        status=UsageStatus.ORPHANED,
         estimated=True,
         note="The process that made this call died; charged at its reservation.",
     )

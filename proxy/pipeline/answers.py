@@ -96,7 +96,7 @@ def _ours(admitted: AdmittedCall) -> RawHeaders:
     request_id = admitted.call.request_id.encode()
     fields = [(name, request_id) for name in dialect.request_id_headers]
     fields.append((b"x-tenantry-model", _header_value(admission.lease.offer.candidate.model.name)))
-    fields.append((b"x-tenantry-route", _header_value(admission.route)))
+    fields.append((b"x-tenantry-route", _header_value(admission.route.text)))
     if admission.budget_remaining_nano is not None:
         # Until a call is settled, what it may cost at most counts as spent.
         spent = admitted.cost_nano if admitted.settled else admission.lease.hold_nano

@@ -23,7 +23,7 @@ from proxy.upstream.breaker import Breaker, breaker_of
 from proxy.upstream.catalogue import UpstreamTarget, targets_for
 from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable, upstream_at
 from proxy.upstream.fair_share import FairShareLimiter
-from routing.choice import Candidate
+from routing.choice import Candidate, Change
 
 OVERLOADED = {503, 529}
 THROTTLED = {429, 529}
@@ -175,7 +175,7 @@ async def _fall_back(admitted: AdmittedCall) -> bool:
     model = policy.models.get(lease.offer.candidate.model.fallback_to or "")
     if model is None or not admitted.plan.billed:
         return False
-    candidate = Candidate(model=model, why=f"{admitted.hold.admission.route}+fallback")
+    candidate = Candidate(model=model, route=admitted.hold.admission.route.then(Change.FALLBACK))
     try:
         offer = offer_of(admitted.plan.parsed, candidate, policy=policy, prices=admitted.plan.prices)
         if min(offer.max_tokens, lease.max_tokens) < offer.min_output_tokens:

@@ -11,6 +11,7 @@ from billing.prices.price_book import PriceBook, cost, with_margin
 from billing.usage import Usage
 from gateway_project.ground.money import NanoUSD, to_usd
 from proxy.dialects.base import ParsedRequest, UsageReading
+from routing.choice import Change
 
 # What a model writes at most in a second: the estimate for a JSON call whose answer nobody waited for.
 FASTEST_TOKENS_PER_SECOND = 80
@@ -114,11 +115,11 @@ def charged(
         # What the ledger would not know otherwise: an answer in the name of a model without a price.
         note = "; ".join(filter(None, (note, f"answered as {unknown[:100]}")))
     saved_nano = 0
-    event = lease.event
-    if event.model_preferred and "downgraded" in event.route:
+    preferred = lease.event.model_preferred
+    if preferred and Change.DOWNGRADED in lease.offer.candidate.route.changes:
         # What the same tokens of the first choice would have cost more.
-        preferred = prices.price_of(event.model_preferred, context=context)
-        saved_nano = with_margin(cost(usage, preferred), margin_percent) - cost_nano
+        preferred_price = prices.price_of(preferred, context=context)
+        saved_nano = with_margin(cost(usage, preferred_price), margin_percent) - cost_nano
     return Charge(
         usage=usage,
         model=served,

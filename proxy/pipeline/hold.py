@@ -28,10 +28,10 @@ class Hold(msgspec.Struct, eq=False):
             lease.event,
             model=candidate.model.name,
             model_preferred=lease.event.model_preferred or lease.event.model,
-            route=candidate.why,
+            route=candidate.route.text,
             price_id=offer.price_id,
         )
-        self.admission = msgspec.structs.replace(self.admission, route=candidate.why)
+        self.admission = msgspec.structs.replace(self.admission, route=candidate.route)
 
     def pays_for(self, tokens: int) -> bool:
         """Whether the hold pays for `tokens` of output and some ahead. Asked at each piece of a stream."""

@@ -12,7 +12,7 @@ from gateway_project.ground.money import LARGEST_BUDGET_USD, to_nano
 from proxy.dialects.base import ParsedRequest
 from proxy.dialects.prompt_bound import input_bound, searching_bound
 from proxy.errors import InvalidRequest
-from routing.choice import Candidate, CatalogueModel
+from routing.choice import REQUESTED, Candidate, CatalogueModel
 from tenants.policy import Policy
 
 LONGEST_RUN_ID = 200
@@ -31,7 +31,7 @@ def offers_for(
     first = candidates[0]
     _refuse_misfit(parsed, first.model)
     wanted = parsed.ask.max_tokens
-    if first.why == "requested" and wanted > first.model.max_output_tokens:
+    if first.route is REQUESTED and wanted > first.model.max_output_tokens:
         raise InvalidRequest(
             f"{parsed.max_tokens_field}: {wanted} is more than {first.model.name} can write "
             f"({first.model.max_output_tokens}).",

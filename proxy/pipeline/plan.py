@@ -14,7 +14,8 @@ from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import ParsedRequest
 from proxy.pipeline.call import Call
 from proxy.pipeline.offers import offers_for
-from routing.candidates import AUTO, candidates_for
+from routing.candidates import candidates_for
+from routing.choice import AUTOMATICALLY
 from routing.complexity import keyword_in
 from tenants.authentication import PolicyUnavailable
 from tenants.policy import Policy, Principal
@@ -79,7 +80,7 @@ def metadata_of(call: Call, plan: Plan) -> RequestMetadata:
     """What the ledger row needs and only the request knows."""
     parsed, policy = plan.parsed, plan.principal.policy
     ask = parsed.ask
-    automatic = plan.offers[0].candidate.why.startswith(AUTO)
+    automatic = plan.offers[0].candidate.route.chosen in AUTOMATICALLY
     return RequestMetadata(
         wire=call.dialect.name,
         model_requested=(ask.model or "")[:100],

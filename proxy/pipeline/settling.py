@@ -14,6 +14,7 @@ from billing.meter.lease import Lease
 from billing.meter.output_sizes import sizes
 from billing.meter.overruns import count_overrun
 from billing.meter.settlement import CallOutcome
+from billing.models import UsageStatus
 from billing.usage import Usage
 from proxy import telemetry, tracing
 from proxy.background import keep, wait_for
@@ -54,12 +55,18 @@ class settled(msgspec.Struct):
 def complete(admitted: AdmittedCall, reading: UsageReading, *, http_status: int, written: int) -> None:
     """Settle an answer that came to its end. `written`: tokens of output, where the answer reports none."""
     judgement = judged(reading, admitted.plan.parsed, admitted.hold.lease, written=written)
-    status = "cancelled" if admitted.call.client.left else "ok"
+    status = UsageStatus.CANCELLED if admitted.call.client.left else UsageStatus.OK
     _settle(admitted, judgement, status=status, http_status=http_status, answered_by=reading.model)
 
 
 def broken_off(
-    admitted: AdmittedCall, reading: UsageReading, *, http_status: int, written: int, status: str, note: str
+    admitted: AdmittedCall,
+    reading: UsageReading,
+    *,
+    http_status: int,
+    written: int,
+    status: UsageStatus,
+    note: str,
 ) -> None:
     """Settle a stream that ended early at what is known of it; flagged as an estimate."""
     judgement = judged_broken_off(
@@ -77,11 +84,15 @@ def unanswered(admitted: AdmittedCall) -> None:
     if admitted.asked:
         elapsed_ms = admitted.call.elapsed_ms()
         judgement = judged_unanswered(admitted.plan.parsed, admitted.hold.lease, elapsed_ms=elapsed_ms)
-    _settle(admitted, judgement, status="cancelled", http_status=None)
+    _settle(admitted, judgement, status=UsageStatus.CANCELLED, http_status=None)
 
 
 def free(
-    admitted: AdmittedCall, *, http_status: int | None, status: str = "upstream_error", note: str = ""
+    admitted: AdmittedCall,
+    *,
+    http_status: int | None,
+    status: UsageStatus = UsageStatus.UPSTREAM_ERROR,
+    note: str = "",
 ) -> None:
     """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
     _settle(admitted, Judgement(Usage(), note), status=status, http_status=http_status)
@@ -96,7 +107,7 @@ def _settle(
     admitted: AdmittedCall,
     judgement: Judgement,
     *,
-    status: str,
+    status: UsageStatus,
     http_status: int | None,
     answered_by: str = "",
 ) -> None:
@@ -114,7 +125,7 @@ def _settle(
         answered_by=answered_by,
     )
     admitted.cost_nano, admitted.tokens = charge.cost_nano, charge.usage.total_tokens
-    if status == "ok" and plan.parsed.ask.stream:
+    if status is UsageStatus.OK and plan.parsed.ask.stream:
         sizes.learn(lease.tenant_id, lease.offer.candidate.model.name, charge.usage.output_tokens)
     if charge.overrun_nano:
         # Posted all the same: what was used is owed. Staff see it on the dashboard.

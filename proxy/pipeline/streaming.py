@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
+from billing.models import UsageStatus
 from gateway_project.ground.errors import TenantryError
 from proxy.background import keep
 from proxy.pipeline import settling
@@ -62,14 +63,14 @@ class Relay:
             failure = error
         except (BudgetExceeded, MeteringUnavailable) as error:
             # The piece at hand is not passed on: it may not be paid for.
-            self._end("cancelled", f"cut off: {error.code}")
+            self._end(UsageStatus.CANCELLED, f"cut off: {error.code}")
             keep(self._answer.close())
             failure = error
         if meter.finished or (admitted.settled and failure is None):
             return
         if not meter.error_seen:
             failure = failure or TruncatedStream()
-        self._end("upstream_error", "the stream broke off")
+        self._end(UsageStatus.UPSTREAM_ERROR, "the stream broke off")
         await settling.on_its_way()
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
@@ -99,10 +100,10 @@ class Relay:
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
-        self._end("cancelled", "caller left in mid-stream")
+        self._end(UsageStatus.CANCELLED, "caller left in mid-stream")
         keep(self._answer.close())
 
-    def _end(self, status: str, note: str) -> None:
+    def _end(self, status: UsageStatus, note: str) -> None:
         meter = self._meter
         settling.broken_off(
             self._admitted,
