@@ -11,8 +11,9 @@ control_plane = get_asgi_application()
 
 from proxy.door.handler import DataPlaneHandler  # noqa: E402 - Django must be set up first
 from proxy.door.lifespan import lifespan  # noqa: E402
+from proxy.runtime import Runtime  # noqa: E402
 
-data_plane = DataPlaneHandler()
+data_plane = DataPlaneHandler(Runtime())
 Message = MutableMapping[str, Any]
 
 
@@ -22,7 +23,7 @@ async def application(
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
     if scope["type"] == "lifespan":
-        await lifespan(receive, send)
+        await lifespan(data_plane.runtime, receive, send)
     elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
         await data_plane(scope, receive, send)
     else:

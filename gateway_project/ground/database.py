@@ -10,7 +10,6 @@ from django.db import DatabaseError, close_old_connections
 from gateway_project.ground.errors import TenantryError
 
 T = TypeVar("T")
-_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reports")
 
 
 class ReportsUnavailable(TenantryError):
@@ -23,12 +22,22 @@ class ReportsUnavailable(TenantryError):
         super().__init__("Usage cannot be read right now; try again shortly.", headers={"retry-after": "2"})
 
 
-async def read(select: Callable[[], T]) -> T:
-    """What `select` answers. Raises ReportsUnavailable."""
-    try:
-        return await asyncio.get_running_loop().run_in_executor(_threads, _within_thread, select)
-    except DatabaseError as error:
-        raise ReportsUnavailable from error
+class Reader:
+    """Reads in threads of its own, `threads` at once; `name` is theirs."""
+
+    def __init__(self, *, name: str, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+
+    async def read(self, select: Callable[[], T]) -> T:
+        """What `select` answers. Raises ReportsUnavailable."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _within_thread, select)
+        except DatabaseError as error:
+            raise ReportsUnavailable from error
+
+    def close(self) -> None:
+        """Begin no more reads."""
+        self._threads.shutdown(wait=False)
 
 
 def _within_thread(select: Callable[[], T]) -> T:

@@ -13,7 +13,6 @@ from django.urls import Resolver404
 from billing.meter.errors import DailyTokensExceeded, RateLimited
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import NANO
-from proxy import telemetry
 from proxy.dialects import dialect_of
 from proxy.dialects import headers as header_lists
 from proxy.dialects.base import Limit
@@ -148,7 +147,7 @@ def failure(error: Exception, request: Any) -> Answer:
         error = InternalError()
     named = header_lists.read(request.headers)
     request_id = request.request_id
-    telemetry.refused(error, request_id=request_id, path=request.path)
+    request.runtime.telemetry.refused(error, request_id=request_id, path=request.path)
     dialect = dialect_of(request.path, named)
     status, fields, body = dialect.render_error(error, request_id)
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in fields]

@@ -7,7 +7,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable
-from weakref import WeakKeyDictionary
 
 import msgspec
 from django.conf import settings
@@ -17,12 +16,10 @@ from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.prices.price_book import ModelNotPriced
 from proxy.dialects import headers as header_lists
 from proxy.pipeline.admitted import AdmittedCall
-from proxy.pipeline.offers import offer_of
-from proxy.upstream import catalogue
-from proxy.upstream.breaker import Breaker, breaker_of
-from proxy.upstream.catalogue import UpstreamTarget, targets_for
-from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable, upstream_at
-from proxy.upstream.fair_share import FairShareLimiter
+from proxy.pipeline.offers import priced_candidate
+from proxy.upstream.breaker import Breaker
+from proxy.upstream.catalogue import UpstreamTarget
+from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable
 from routing.choice import Candidate, Change
 
 OVERLOADED = {503, 529}
@@ -30,8 +27,6 @@ THROTTLED = {429, 529}
 # A caller waits for a second try no longer than this; beyond, the upstream's answer says when to come back.
 LONGEST_PAUSE_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.2
-
-_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FairShareLimiter]] = WeakKeyDictionary()
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -70,7 +65,8 @@ async def forward(admitted: AdmittedCall) -> UpstreamAnswer:
 
     Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated; the call is then still to be settled.
     """
-    targets = await targets_for(admitted.call.dialect.name, admitted.plan.principal.policy.version.everyone)
+    call, policy = admitted.call, admitted.plan.principal.policy
+    targets = await call.runtime.targets.that_speak(call.dialect.name, policy.version.everyone)
     attempt = await _try(admitted, targets[0])
     if attempt.may_be_repeated and (again := await _second_try(admitted, targets, attempt)) is not None:
         attempt = again
@@ -89,7 +85,7 @@ async def _second_try(
     """One more attempt, at the next upstream where there is one; `None` when it would be no use."""
     model = admitted.hold.lease.offer.candidate.model.name
     for target in targets[1:]:
-        if breaker_of(target.name, model).state == "closed":
+        if admitted.call.runtime.breakers.of(target.name, model).state == "closed":
             await _drop(attempt)
             return await _try(admitted, target)
     pause = attempt.pause()
@@ -107,7 +103,8 @@ async def _drop(attempt: Attempt) -> None:
 
 async def _try(admitted: AdmittedCall, target: UpstreamTarget) -> Attempt:
     policy, model = admitted.plan.principal.policy, admitted.hold.lease.offer.candidate.model.name
-    breaker, limiter = breaker_of(target.name, model), limiter_of(target.name)
+    runtime = admitted.call.runtime
+    breaker, limiter = runtime.breakers.of(target.name, model), runtime.limiters.of(target.name)
     if not breaker.lets_through(time.monotonic()):
         return Attempt(error=BreakerOpen(model, breaker.seconds_left(time.monotonic())))
     try:
@@ -135,7 +132,8 @@ async def _try(admitted: AdmittedCall, target: UpstreamTarget) -> Attempt:
 def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
     """5xx is a failure of the upstream's; what it refuses is an answer.
 
-    So is 529: one too many is the share's business. A breaker would refuse those within their share as well.
+    So is 529: one call too many is the fair share limiter's business. A breaker would refuse those within their share
+    as well.
     """
     if answer.status >= 500 and answer.status not in THROTTLED:
         breaker.failed(time.monotonic())
@@ -164,7 +162,7 @@ def _send(admitted: AdmittedCall, target: UpstreamTarget) -> Awaitable[UpstreamA
         },
         extra=target.extra_headers,
     )
-    return upstream_at(target.base_url).send(
+    return call.runtime.upstreams.at(target.base_url).send(
         target=call.target, headers=fields, body=body, stream=admitted.plan.parsed.ask.stream
     )
 
@@ -176,8 +174,11 @@ async def _fall_back(admitted: AdmittedCall) -> bool:
     if model is None or not admitted.plan.billed:
         return False
     candidate = Candidate(model=model, route=admitted.hold.admission.route.then(Change.FALLBACK))
+    sizes = admitted.call.runtime.output_sizes
     try:
-        offer = offer_of(admitted.plan.parsed, candidate, policy=policy, prices=admitted.plan.prices)
+        offer = priced_candidate(
+            admitted.plan.parsed, candidate, policy=policy, prices=admitted.plan.prices, sizes=sizes
+        )
         if min(offer.max_tokens, lease.max_tokens) < offer.min_output_tokens:
             return False
         needed = offer.input_hold_nano + offer.output_nano_per_token * lease.output_tokens
@@ -186,17 +187,3 @@ async def _fall_back(admitted: AdmittedCall) -> bool:
         return False
     admitted.hold.serve_by(offer)
     return True
-
-
-def limiter_of(upstream: str) -> FairShareLimiter:
-    limiters = _limiters.setdefault(asyncio.get_running_loop(), {})
-    found = limiters.get(upstream)
-    if found is None:
-        found = limiters[upstream] = FairShareLimiter()
-    return found
-
-
-def forget() -> None:
-    """For tests: nothing learned of any upstream."""
-    _limiters.clear()
-    catalogue.forget()

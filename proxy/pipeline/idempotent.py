@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.idempotency import CLAIM_MS, Claim, Kept
 from gateway_project.ground.errors import TenantryError
-from proxy.background import keep
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest
 from proxy.pipeline.answers import Answer
@@ -48,7 +47,7 @@ async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitabl
         known = await claim.take(call.request_id)
     if known is not None:
         return _replayed(known, digest)
-    renewing = keep(_renew(claim))
+    renewing = call.runtime.background.keep(_renew(claim))
     answer: Answer | None = None
     try:
         answer = await make()

@@ -1,7 +1,6 @@
 """The way of a request: authenticate, parse, route, admit, forward, settle, answer."""
 
 from billing import meter
-from billing.ledger import refusal_counts
 from billing.meter import StalePolicy
 from billing.prices.price_book import ModelNotPriced
 from gateway_project.ground.errors import TenantryError
@@ -71,7 +70,7 @@ async def authenticate(call: Call) -> Principal:
     try:
         return await authentication.authenticate(call.headers, address=call.address)
     except KeyRefused as error:
-        refusal_counts.refused(error.policy, error.code)
+        call.runtime.refusals.refused(error.policy, error.code)
         raise
 
 
@@ -103,7 +102,7 @@ async def route(call: Call, parsed: ParsedRequest, principal: Principal, *, bill
                 principal = await refresh(principal, call.headers)
         raise PolicyUnavailable
     except TenantryError as error:
-        refusal_counts.refused(principal.policy, error.code)
+        call.runtime.refusals.refused(principal.policy, error.code)
         raise
 
 
@@ -123,16 +122,16 @@ async def admit(call: Call, plan: Plan) -> AdmittedCall:
         except StalePolicy:
             pass
         except TenantryError as error:
-            refusal_counts.refused(plan.principal.policy, error.code)
+            call.runtime.refusals.refused(plan.principal.policy, error.code)
             raise
         else:
-            judge(plan.principal.policy, plan.parsed.ask, admission)
+            judge(plan.principal.policy, plan.parsed.ask, admission, call.runtime.refusals)
             unseen = plan.parsed.ask.min_output_tokens - 1
             hold = Hold(admission=admission, lease=admission.lease, unseen=unseen)
             return AdmittedCall(call=call, plan=plan, hold=hold)
         principal = await _refreshed(call, plan.principal)
         plan = await route(call, plan.parsed, principal, billed=plan.billed)
-    refusal_counts.refused(plan.principal.policy, PolicyUnavailable.code)
+    call.runtime.refusals.refused(plan.principal.policy, PolicyUnavailable.code)
     raise PolicyUnavailable
 
 
@@ -140,7 +139,7 @@ async def _refreshed(call: Call, principal: Principal) -> Principal:
     try:
         return await refresh(principal, call.headers)
     except TenantryError as error:
-        refusal_counts.refused(principal.policy, error.code)
+        call.runtime.refusals.refused(principal.policy, error.code)
         raise
 
 

@@ -11,13 +11,11 @@ import msgspec
 from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease
-from billing.meter.output_sizes import sizes
 from billing.meter.overruns import count_overrun
 from billing.meter.settlement import CallOutcome
 from billing.models import UsageStatus
 from billing.usage import Usage
-from proxy import telemetry, tracing
-from proxy.background import keep, wait_for
+from proxy.background import Background
 from proxy.dialects.base import UsageReading
 from proxy.pipeline.admitted import AdmittedCall
 from proxy.pipeline.charge import FREE, Judgement, charged, judged, judged_broken_off, judged_unanswered
@@ -114,7 +112,7 @@ def _settle(
     if admitted.settled:
         return
     admitted.settled = True
-    plan, lease = admitted.plan, admitted.hold.lease
+    plan, lease, runtime = admitted.plan, admitted.hold.lease, admitted.call.runtime
     if not plan.billed:
         judgement = FREE
     charge = charged(
@@ -126,10 +124,12 @@ def _settle(
     )
     admitted.cost_nano, admitted.tokens = charge.cost_nano, charge.usage.total_tokens
     if status is UsageStatus.OK and plan.parsed.ask.stream:
-        sizes.learn(lease.tenant_id, lease.offer.candidate.model.name, charge.usage.output_tokens)
+        runtime.output_sizes.learn(
+            lease.tenant_id, lease.offer.candidate.model.name, charge.usage.output_tokens
+        )
     if charge.overrun_nano:
         # Posted all the same: what was used is owed. Staff see it on the dashboard.
-        keep(count_overrun(meter.pipe(), lease, charge.overrun_nano))
+        runtime.background.keep(count_overrun(meter.pipe(), lease, charge.overrun_nano))
     outcome = CallOutcome(
         usage=charge.usage,
         cost_nano=charge.cost_nano,
@@ -145,20 +145,20 @@ def _settle(
         upstream_request_id=admitted.upstream_request_id[:128],
         note=charge.note,
     )
-    sent = meter.post(lease, outcome, otherwise=partial(_keep_settling, lease, outcome))
+    sent = meter.post(lease, outcome, otherwise=partial(_keep_settling, runtime.background, lease, outcome))
     sent.add_done_callback(partial(_count, admitted, outcome))
-    wait_for(sent)
+    runtime.background.wait_for(sent)
 
 
 def _count(admitted: AdmittedCall, outcome: CallOutcome, _: object) -> None:
     """When Redis has answered: the caller does not wait for what is only counted."""
-    lease, tier = admitted.hold.lease, admitted.plan.principal.policy.tier
-    telemetry.settled(lease, outcome, tier=tier, sent_ms=admitted.sent_ms)
-    tracing.settled(lease, outcome, admitted.call.headers)
+    lease, tier, runtime = admitted.hold.lease, admitted.plan.principal.policy.tier, admitted.call.runtime
+    runtime.telemetry.settled(lease, outcome, tier=tier, sent_ms=admitted.sent_ms)
+    runtime.tracing.settled(lease, outcome, admitted.call.headers)
 
 
-def _keep_settling(lease: Lease, outcome: CallOutcome) -> None:
-    keep(_settle_until_done(lease, outcome))
+def _keep_settling(background: Background, lease: Lease, outcome: CallOutcome) -> None:
+    background.keep(_settle_until_done(lease, outcome))
 
 
 async def _settle_until_done(lease: Lease, outcome: CallOutcome) -> None:

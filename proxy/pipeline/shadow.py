@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from billing.ledger import refusal_counts
+from billing.ledger.refusal_counts import RefusalCounts
 from billing.meter.admission import Admission
 from gateway_project.ground.money import spend_at
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
@@ -10,7 +10,7 @@ from routing.choice import Ask
 from tenants.policy import BudgetMode, Policy, Shadow
 
 
-def judge(policy: Policy, ask: Ask, admission: Admission) -> None:
+def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCounts) -> None:
     """Count where the policy in shadow differs. Requests a minute have a window of their own in Redis; the
     other limits are held against the counters in force, which know the calls that would have been refused.
     """
@@ -18,10 +18,10 @@ def judge(policy: Policy, ask: Ask, admission: Admission) -> None:
         return
     code = _refusal(policy, policy.shadow, admission)
     if code:
-        refusal_counts.would_have(policy, code)
+        refusals.would_have(policy, code)
         return
     for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
-        refusal_counts.would_have(policy, verdict, model)
+        refusals.would_have(policy, verdict, model)
 
 
 def _refusal(policy: Policy, shadow: Shadow, admission: Admission) -> str:

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.models import UsageStatus
 from gateway_project.ground.errors import TenantryError
-from proxy.background import keep
 from proxy.pipeline import settling
 from proxy.pipeline.admitted import AdmittedCall
 from proxy.pipeline.answers import Answer, passed_on
@@ -64,7 +63,7 @@ class Relay:
         except (BudgetExceeded, MeteringUnavailable) as error:
             # The piece at hand is not passed on: it may not be paid for.
             self._end(UsageStatus.CANCELLED, f"cut off: {error.code}")
-            keep(self._answer.close())
+            self._admitted.call.runtime.background.keep(self._answer.close())
             failure = error
         if meter.finished or (admitted.settled and failure is None):
             return
@@ -101,7 +100,7 @@ class Relay:
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
         self._end(UsageStatus.CANCELLED, "caller left in mid-stream")
-        keep(self._answer.close())
+        self._admitted.call.runtime.background.keep(self._answer.close())
 
     def _end(self, status: UsageStatus, note: str) -> None:
         meter = self._meter

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_project.asgi import application
+from gateway_project.asgi import application, data_plane
 from gateway_project.ground.http_protocol import ON_DISCONNECT, SEND_WHOLE
+from proxy.runtime import Runtime
 
 
 @dataclass
@@ -113,6 +114,21 @@ class Caller:
             if not message.get("more_body"):
                 self._gone.set()  # servers report a disconnect once the answer is complete
         await asyncio.sleep(0)
+
+
+def runtime() -> Runtime:
+    """What the application in front of the test keeps between calls."""
+    return data_plane.runtime
+
+
+def new_runtime() -> None:
+    """Begin as a process that has just been started."""
+    data_plane.runtime = Runtime()
+
+
+async def finished() -> None:
+    """Return when nothing is left to do of the calls so far."""
+    await data_plane.runtime.background.finish(seconds=5)
 
 
 HELLO = {

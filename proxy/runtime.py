@@ -1,0 +1,82 @@
+"""What one process of the data plane keeps between calls: made at its start, closed at its end."""
+
+import asyncio
+import logging
+
+from billing import meter
+from billing.ledger.refusal_counts import RefusalCounts
+from billing.meter import heartbeat
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.output_sizes import OutputSizes
+from gateway_project.ground.database import Reader
+from proxy.background import Background
+from proxy.prices import Prices
+from proxy.telemetry import Telemetry
+from proxy.tracing import Tracing
+from proxy.upstream.breaker import Breakers
+from proxy.upstream.catalogue import UpstreamTargets
+from proxy.upstream.client import Upstreams
+from proxy.upstream.fair_share import FairShareLimiters
+
+logger = logging.getLogger("tenantry.proxy")
+# Settling what is still open when the process ends; the reaper has the rest.
+LAST_SECONDS = 10
+BEAT_SECONDS = 1
+
+
+class Runtime:
+    """Every call carries it. To make one opens nothing: threads and connections begin with their first use."""
+
+    def __init__(self) -> None:
+        self.background = Background()
+        self.telemetry = Telemetry()
+        self.tracing = Tracing()
+        self.reports = Reader(name="reports", threads=4)
+        self.prices = Prices()
+        self.refusals = RefusalCounts()
+        self.output_sizes = OutputSizes()
+        self.upstreams = Upstreams()
+        self.targets = UpstreamTargets(self.reports)
+        self.breakers = Breakers(self.background)
+        self.limiters = FairShareLimiters()
+        self._beating: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Say from now on that this process lives. Raises RuntimeError where tracing is asked for and not installed."""
+        self.tracing.start()
+        self._beating = asyncio.create_task(self._beat())
+
+    async def close(self) -> None:
+        """Finish what calls have left to do, write what is counted, and let every connection go."""
+        await self.background.finish(seconds=LAST_SECONDS)
+        if self._beating is not None:
+            self._beating.cancel()
+        await self.flush()
+        await self.upstreams.close()
+        await meter.pipe().close()
+        self.tracing.stop()
+        for threads in (self.reports, self.prices, self.refusals):
+            threads.close()
+
+    async def flush(self) -> None:
+        """Write what was counted since the last time."""
+        self.telemetry.flush()
+        await self.refusals.flush()
+
+    async def _beat(self) -> None:
+        """Without this the reaper would take the leases of a long stream for those of a dead process, and what a
+        flush of Redis took would be lost."""
+        while True:
+            for part in (_beat_once, self.flush):
+                try:
+                    await part()
+                except MeteringUnavailable as error:
+                    logger.warning("No heartbeat: %s", error.message)
+                except Exception:
+                    # Whatever it is, the next beat must come: without beats this process would be taken for dead.
+                    logger.exception("A part of the heartbeat failed")
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _beat_once() -> None:
+    await heartbeat.beat(meter.WORKER)
