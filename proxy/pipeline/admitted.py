@@ -6,7 +6,6 @@ from gateway_project.ground.money import NanoUSD
 from proxy.pipeline.call import Call
 from proxy.pipeline.hold import Hold
 from proxy.pipeline.plan import Plan
-from tenants.policy import DisconnectPolicy
 
 
 class AdmittedCall(msgspec.Struct, eq=False):
@@ -25,8 +24,3 @@ class AdmittedCall(msgspec.Struct, eq=False):
     settled: bool = False
     cost_nano: NanoUSD = NanoUSD(0)
     tokens: int = 0
-
-    @property
-    def drains(self) -> bool:
-        """Whether the call is read to its end although its caller has left."""
-        return self.plan.principal.policy.disconnect is DisconnectPolicy.DRAIN

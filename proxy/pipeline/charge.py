@@ -133,6 +133,21 @@ def charged(
     )
 
 
+def charged_as_held(lease: Lease) -> Charge:
+    """What a call costs whose usage cannot be priced: what was held for it, as for a call whose process died."""
+    return Charge(
+        usage=Usage(output_tokens=lease.output_tokens),
+        model=lease.offer.candidate.model.name,
+        price_id=lease.offer.price_id,
+        cost_nano=NanoUSD(lease.hold_nano),
+        upstream_cost_nano=NanoUSD(lease.hold_nano),
+        saved_nano=0,
+        overrun_nano=0,
+        estimated=True,
+        note="could not be priced: charged at its reservation",
+    )
+
+
 def prompt_tokens(parsed: ParsedRequest, lease: Lease) -> int:
     """An estimate of the prompt, where nothing better is known."""
     ask = parsed.ask

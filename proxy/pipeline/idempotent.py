@@ -51,21 +51,32 @@ async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitabl
     answer: Answer | None = None
     try:
         answer = await make()
-        return answer
     finally:
         renewing.cancel()
-        if answer is not None and answer.status < 400 and answer.pieces is None:
-            done = Kept(
-                digest=digest,
-                state="done",
-                request_id=call.request_id,
-                status=answer.status,
-                headers=list(answer.headers),
-                body=answer.body,
-            )
-            await _finish(claim.keep(done))
-        else:
-            await _finish(claim.give_up())
+        try:
+            await _finish(_outcome_of(claim, answer, call))
+        except BaseException:
+            # The caller left just now: nobody will begin the stream, nor close it.
+            if answer is not None and answer.close is not None:
+                answer.close()
+            raise
+    return answer
+
+
+def _outcome_of(claim: Claim, answer: Answer | None, call: Call) -> Awaitable[object]:
+    """What becomes of the claim: it is kept with its answer, or free for another try."""
+    if answer is None or answer.status >= 400 or answer.pieces is not None:
+        return claim.give_up()
+    return claim.keep(
+        Kept(
+            digest=claim.digest,
+            state="done",
+            request_id=call.request_id,
+            status=answer.status,
+            headers=list(answer.headers),
+            body=answer.body,
+        )
+    )
 
 
 async def _finish(work: Awaitable[object]) -> None:

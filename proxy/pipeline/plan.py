@@ -26,7 +26,7 @@ class Plan(msgspec.Struct, frozen=True):
     billed: bool = True
 
 
-def parsed_of(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
+def parse(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
     """The body in its dialect. Raises InvalidRequest."""
     try:
         if counting:

@@ -12,7 +12,7 @@ from proxy.pipeline.call import Call
 from proxy.pipeline.hold import Hold
 from proxy.pipeline.idempotent import idempotency_key, once
 from proxy.pipeline.offers import run_of
-from proxy.pipeline.plan import Plan, metadata_of, parsed_of, plan_of
+from proxy.pipeline.plan import Plan, metadata_of, parse, plan_of
 from proxy.pipeline.settling import settled
 from proxy.pipeline.shadow import judge
 from proxy.pipeline.streaming import Relay
@@ -30,7 +30,7 @@ MOST_RELOADS = 4
 async def serve(call: Call) -> Answer:
     """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
     principal = await authenticate(call)
-    parsed = parsed_of(call, principal)
+    parsed = parse(call, principal)
     if key := idempotency_key(call, parsed):
         return await _serve_once(call, parsed, key)
     plan = await route(call, parsed, principal)
@@ -52,7 +52,7 @@ async def _serve_once(call: Call, parsed: ParsedRequest, key: str) -> Answer:
 async def count_tokens(call: Call) -> Answer:
     """Anthropic's token count: under every limit on requests, and free."""
     principal = await authenticate(call)
-    parsed = parsed_of(call, principal, counting=True)
+    parsed = parse(call, principal, counting=True)
     return await _served(call, parsed, principal, billed=False)
 
 

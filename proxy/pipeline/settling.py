@@ -18,9 +18,19 @@ from billing.usage import Usage
 from proxy.background import Background
 from proxy.dialects.base import UsageReading
 from proxy.pipeline.admitted import AdmittedCall
-from proxy.pipeline.charge import FREE, Judgement, charged, judged, judged_broken_off, judged_unanswered
+from proxy.pipeline.charge import (
+    FREE,
+    Charge,
+    Judgement,
+    charged,
+    charged_as_held,
+    judged,
+    judged_broken_off,
+    judged_unanswered,
+)
 from proxy.upstream.client import UpstreamUnavailable
 from proxy.upstream.fair_share import UpstreamSaturated
+from tenants.policy import DisconnectPolicy
 
 logger = logging.getLogger("tenantry.proxy")
 RETRY_SECONDS = (0.1, 0.3, 1, 3, 5)
@@ -32,7 +42,8 @@ class settled(msgspec.Struct):
     admitted: AdmittedCall
 
     async def __aenter__(self) -> None:
-        if self.admitted.drains:
+        if self.admitted.plan.principal.policy.disconnect is DisconnectPolicy.DRAIN:
+            # Read to its end although its caller may have left.
             self.admitted.call.client.outstay()
 
     async def __aexit__(
@@ -112,24 +123,27 @@ def _settle(
     if admitted.settled:
         return
     admitted.settled = True
-    plan, lease, runtime = admitted.plan, admitted.hold.lease, admitted.call.runtime
+    plan, lease = admitted.plan, admitted.hold.lease
     if not plan.billed:
         judgement = FREE
-    charge = charged(
-        judgement,
-        lease,
-        plan.prices,
-        margin_percent=plan.principal.policy.margin_percent,
-        answered_by=answered_by,
-    )
-    admitted.cost_nano, admitted.tokens = charge.cost_nano, charge.usage.total_tokens
-    if status is UsageStatus.OK and plan.parsed.ask.stream:
-        runtime.output_sizes.learn(
-            lease.tenant_id, lease.offer.candidate.model.name, charge.usage.output_tokens
+    try:
+        charge = charged(
+            judgement,
+            lease,
+            plan.prices,
+            margin_percent=plan.principal.policy.margin_percent,
+            answered_by=answered_by,
         )
-    if charge.overrun_nano:
-        # Posted all the same: what was used is owed. Staff see it on the dashboard.
-        runtime.background.keep(count_overrun(meter.pipe(), lease, charge.overrun_nano))
+        _post(admitted, charge, status=status, http_status=http_status)
+    except Exception:
+        # A lease that is never settled would hold its budget for as long as this process lives.
+        logger.exception("A call could not be priced", extra={"request_id": lease.request_id})
+        _post(admitted, charged_as_held(lease), status=status, http_status=http_status)
+
+
+def _post(admitted: AdmittedCall, charge: Charge, *, status: UsageStatus, http_status: int | None) -> None:
+    """Send the settle; it is repeated for as long as Redis is away."""
+    plan, lease, runtime = admitted.plan, admitted.hold.lease, admitted.call.runtime
     outcome = CallOutcome(
         usage=charge.usage,
         cost_nano=charge.cost_nano,
@@ -146,8 +160,16 @@ def _settle(
         note=charge.note,
     )
     sent = meter.post(lease, outcome, otherwise=partial(_keep_settling, runtime.background, lease, outcome))
-    sent.add_done_callback(partial(_count, admitted, outcome))
     runtime.background.wait_for(sent)
+    sent.add_done_callback(partial(_count, admitted, outcome))
+    admitted.cost_nano, admitted.tokens = charge.cost_nano, charge.usage.total_tokens
+    if status is UsageStatus.OK and plan.parsed.ask.stream:
+        runtime.output_sizes.learn(
+            lease.tenant_id, lease.offer.candidate.model.name, charge.usage.output_tokens
+        )
+    if charge.overrun_nano:
+        # Posted all the same: what was used is owed. Staff see it on the dashboard.
+        runtime.background.keep(count_overrun(meter.pipe(), lease, charge.overrun_nano))
 
 
 def _count(admitted: AdmittedCall, outcome: CallOutcome, _: object) -> None:

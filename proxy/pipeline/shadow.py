@@ -1,5 +1,6 @@
 """What limits and routes in shadow would have done with a call that was admitted."""
 
+import logging
 from collections.abc import Iterator
 
 from billing.ledger.refusal_counts import RefusalCounts
@@ -9,6 +10,8 @@ from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.choice import Ask
 from tenants.policy import BudgetMode, Policy, Shadow
 
+logger = logging.getLogger("tenantry.proxy")
+
 
 def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCounts) -> None:
     """Count where the policy in shadow differs. Requests a minute have a window of their own in Redis; the
@@ -16,12 +19,16 @@ def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCount
     """
     if policy.shadow is None:
         return
-    code = _refusal(policy, policy.shadow, admission)
-    if code:
-        refusals.would_have(policy, code)
-        return
-    for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
-        refusals.would_have(policy, verdict, model)
+    try:
+        code = _refusal(policy, policy.shadow, admission)
+        if code:
+            refusals.would_have(policy, code)
+            return
+        for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
+            refusals.would_have(policy, verdict, model)
+    except Exception:
+        # The call is admitted: what is only counted must not keep it from being served and settled.
+        logger.exception("What is in shadow could not be judged")
 
 
 def _refusal(policy: Policy, shadow: Shadow, admission: Admission) -> str:
