@@ -24,7 +24,7 @@ def the_way():
 
 async def functions_called(request):
     """File and name of the project's functions, in the order in which they were entered first."""
-    entered = {}
+    entered: dict[tuple[str, str], None] = {}
 
     def seen(frame, event, _):
         if event == "call" and frame.f_code.co_filename.startswith(f"{HOME}/"):

@@ -4,31 +4,31 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing import meter
+from gateway_project.ground.redis_keys import tenant_key
 from proxy.pipeline import settling, shadow, streaming, whole
-from tests.factories import ModelFactory, ModelPriceFactory, TierFactory
+from tests.factories import ApiKeyFactory, ModelFactory, ModelPriceFactory, TenantFactory, TierFactory
 from tests.proxy.gateway import post
-from tests.proxy.scripted_upstream import END, START, STOP, message, raw, stream
+from tests.proxy.scripted_upstream import END, START, STOP, echo, message, raw, stream
 
 
 async def test_a_call_that_cannot_be_priced_is_charged_its_hold_and_leaves_no_lease(
     world, upstream_answering, books
 ):
-    def one_for_long_prompts_alone():
+    def tenant_of_a_model_priced_for_long_prompts_alone():
         model = ModelFactory(name="long", max_output_tokens=64_000)
         ModelPriceFactory(model=model, context_over_tokens=5)
-        world.tenant.models.add(model)
+        return ApiKeyFactory(tenant=TenantFactory(tier=world.tenant.tier, models=[model])).plain
 
-    await sync_to_async(one_for_long_prompts_alone)()
-    async with upstream_answering(raw(message(input_tokens=1, output_tokens=5))):
-        answer = await post(world.key, model="long")
+    key = await sync_to_async(tenant_of_a_model_priced_for_long_prompts_alone)()
+    async with upstream_answering(echo(input_tokens=1, output_tokens=5)):
+        answer = await post(key, model="long")
         seen = await books()
 
     assert answer.status == 200
     assert (seen.row.status, seen.row.estimated) == ("ok", True)
     assert seen.row.cost_usd > 0
     assert seen.row.note == "could not be priced: charged at its reservation"
-    assert seen.reserved_usd == 0
-    assert seen.balanced
+    assert not await meter.pipe().call("HLEN", f"{tenant_key(seen.row.tenant_id)}:leases")
 
 
 def breaks(*_, **__):
