@@ -23,6 +23,8 @@ async def application(
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
     if scope["type"] == "lifespan":
+        # A server may start more than once in a process, and its end has closed what it had.
+        data_plane.runtime = Runtime()
         await lifespan(data_plane.runtime, receive, send)
     elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
         await data_plane(scope, receive, send)

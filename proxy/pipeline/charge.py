@@ -1,4 +1,4 @@
-"""What a call is charged: the usage its upstream reports, as far as that can be true, at the price of who served.
+"""What a call is charged: the usage its upstream reports, as far as that can be true, at the served model's price.
 
 Pure functions: values in, values out. What comes of them is booked by `proxy.pipeline.settling`.
 """

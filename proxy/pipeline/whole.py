@@ -43,7 +43,9 @@ def _refused(answer: UpstreamAnswer, body: bytes, admitted: AdmittedCall) -> Non
     if answer.status == 401:
         # The gateway's own key: as it is, it would read as if the caller's were wrong.
         logger.error("The upstream refused the gateway's key", extra={"request_id": admitted.call.request_id})
-        raise UpstreamUnavailable("The gateway is not authorised upstream; we have been told.", reached=True)
+        raise UpstreamUnavailable(
+            "The gateway is not authorised upstream; we have been notified.", reached=True
+        )
     if not _is_json(body):
         logger.warning("The upstream answered %s without JSON", answer.status)
         kind = UpstreamTimeout if answer.status in _GATEWAY_TIMEOUTS else UpstreamUnavailable

@@ -46,7 +46,7 @@ class Caller:
         plain: bool = False,
     ) -> None:
         self.answer = Answer()
-        self._told: Callable[[], None] | None = None
+        self._on_leave: Callable[[], None] | None = None
         self.piece_came = asyncio.Event()
         self._body: bytes | None = body
         self._gone = asyncio.Event()
@@ -72,14 +72,14 @@ class Caller:
             self._scope["extensions"] = {SEND_WHOLE: self._send_whole, ON_DISCONNECT: self._on_disconnect}
 
     def leave(self) -> None:
-        if self._told is not None and not self._gone.is_set():
-            asyncio.get_running_loop().call_soon(self._told)
+        if self._on_leave is not None and not self._gone.is_set():
+            asyncio.get_running_loop().call_soon(self._on_leave)
         self._gone.set()
 
-    def _on_disconnect(self, told: Callable[[], None]) -> None:
-        self._told = told
+    def _on_disconnect(self, callback: Callable[[], None]) -> None:
+        self._on_leave = callback
         if self._gone.is_set():
-            asyncio.get_running_loop().call_soon(told)
+            asyncio.get_running_loop().call_soon(callback)
 
     def _send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
         if not self._gone.is_set():
