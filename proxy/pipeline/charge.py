@@ -80,13 +80,13 @@ def judged_broken_off(
     return Judgement(usage, f"{why}; {doubt}" if doubt else why)
 
 
-def judged_unanswered(parsed: ParsedRequest, lease: Lease, *, elapsed_ms: int) -> Judgement:
-    """The usage of a call whose caller left before anything came back: prompt, and output by the clock."""
+def judged_unanswered(parsed: ParsedRequest, lease: Lease, *, elapsed_ms: int, why: str) -> Judgement:
+    """The usage of a call that ended before anything came back: prompt, and output by the clock."""
     written = int(elapsed_ms * FASTEST_TOKENS_PER_SECOND / 1000)
     usage = Usage(
         input_tokens=prompt_tokens(parsed, lease), output_tokens=min(written, most_output(parsed, lease))
     )
-    return Judgement(usage, "caller left before the answer")
+    return Judgement(usage, why)
 
 
 def charged(

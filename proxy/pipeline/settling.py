@@ -92,7 +92,12 @@ def unanswered(admitted: AdmittedCall) -> None:
     judgement = FREE
     if admitted.asked:
         elapsed_ms = admitted.call.elapsed_ms()
-        judgement = judged_unanswered(admitted.plan.parsed, admitted.hold.lease, elapsed_ms=elapsed_ms)
+        judgement = judged_unanswered(
+            admitted.plan.parsed,
+            admitted.hold.lease,
+            elapsed_ms=elapsed_ms,
+            why="caller left before the answer",
+        )
     _settle(admitted, judgement, status=UsageStatus.CANCELLED, http_status=None)
 
 

@@ -101,9 +101,9 @@ def test_a_stream_that_broke_off_is_charged_what_passed_and_always_flagged():
 
 @pytest.mark.parametrize(("elapsed_ms", "output"), [(0, 0), (1_000, 80), (60_000, 200)])
 def test_without_an_answer_output_goes_by_the_clock(elapsed_ms, output):
-    judgement = judged_unanswered(PARSED, a_lease(), elapsed_ms=elapsed_ms)
+    judgement = judged_unanswered(PARSED, a_lease(), elapsed_ms=elapsed_ms, why="caller left")
 
-    assert judgement == Judgement(Usage(100, output), "caller left before the answer")
+    assert judgement == Judgement(Usage(100, output), "caller left")
 
 
 def charge_of(usage, lease=None, *, note="", margin="0", **answered):
