@@ -15,7 +15,7 @@ from bench.table import Table
 STAGES = {
     "server: HTTP in and out, the caller's connection": (
         "(uvicorn/", "(proxy/door/", "(proxy/pipeline/caller.py", "(proxy/pipeline/body.py",
-        "(proxy/pipeline/call.py", "(django/", "(gateway_project/asgi.py",
+        "(proxy/pipeline/call.py", "(proxy/runtime.py", "(django/", "(gateway_project/asgi.py",
         "(gateway_project/ground/http_protocol.py", "(billing/request_ids.py",
     ),
     "1 authenticate": ("(tenants/authentication.py", "(tenants/throttle.py"),
@@ -26,11 +26,12 @@ STAGES = {
     ),
     "3 route and price": (
         "(routing/", "(proxy/pipeline/offers.py", "(billing/prices/price_book.py", "(proxy/pipeline/plan.py",
+        "(proxy/prices.py", "route (proxy/pipeline/serve.py",
     ),
     "4 admit": (
-        "admit (billing/meter/__init__.py", "Asking", "(billing/meter/admission.py",
-        "(billing/meter/prepared_policy.py", "_admit (proxy/pipeline/serve.py",
-        "admitted (proxy/pipeline/serve.py", "(billing/meter/lease.py", "(tenants/periods.py",
+        "admit (billing/meter/__init__.py", "(billing/meter/admission.py",
+        "(billing/meter/prepared_policy.py", "admit (proxy/pipeline/serve.py",
+        "(proxy/pipeline/hold.py", "(proxy/pipeline/admitted.py", "(billing/meter/lease.py", "(tenants/periods.py",
         "(billing/meter/journal.py",
     ),
     "4, 6 Redis: packing, writing, reading": ("(billing/meter/redis_pipe.py",),
@@ -39,14 +40,15 @@ STAGES = {
         "to_upstream (proxy/dialects/headers.py", "rewrite (proxy/", "credentials (proxy/",
     ),
     "6 settle": (
-        "(proxy/pipeline/charge.py", "(billing/meter/settlement.py", "(billing/meter/__init__.py",
+        "(proxy/pipeline/settling.py", "(proxy/pipeline/charge.py", "(billing/meter/settlement.py",
+        "(billing/meter/__init__.py",
         "usage_of (proxy/", "_usual (proxy/", "_reading (proxy/", "_counts (proxy/", "(billing/usage.py",
         "(proxy/background.py", "(gateway_project/ground/redis_keys.py",
     ),
     "6 count and log": ("(proxy/telemetry.py", "(prometheus_client/"),
     "7 answer": (
         "(proxy/pipeline/answers.py", "to_caller (proxy/dialects/headers.py", "rate_limit_headers (proxy/",
-        "(proxy/pipeline/serve.py",
+        "(proxy/pipeline/serve.py", "(proxy/pipeline/whole.py",
     ),
 }  # fmt: skip
 REST = "event loop: uvloop, tasks, sockets read"

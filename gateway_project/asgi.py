@@ -13,8 +13,9 @@ from gateway_project.client_address import trusted_proxies  # noqa: E402 - Djang
 from gateway_project.probes import ANSWERS, probe  # noqa: E402
 from proxy.door.handler import DataPlaneHandler  # noqa: E402
 from proxy.door.lifespan import lifespan  # noqa: E402
+from proxy.runtime import Runtime  # noqa: E402
 
-data_plane = DataPlaneHandler()
+data_plane = DataPlaneHandler(Runtime())
 proxies = trusted_proxies()
 Message = MutableMapping[str, Any]
 
@@ -25,7 +26,9 @@ async def application(
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
     if scope["type"] == "lifespan":
-        await lifespan(receive, send)
+        # A server may start more than once in a process, and its end has closed what it had.
+        data_plane.runtime = Runtime()
+        await lifespan(data_plane.runtime, receive, send)
         return
     proxies.name_caller(scope)
     if scope["type"] == "http" and scope["path"].startswith("/v1/"):

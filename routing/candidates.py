@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 
 from gateway_project.ground.errors import TenantryError
-from routing.choice import Ask, Candidate, CatalogueModel, Complexity, ComplexityRules
+from routing.choice import (
+    AUTOMATIC,
+    DEFAULT,
+    REQUESTED,
+    Ask,
+    Candidate,
+    CatalogueModel,
+    Change,
+    Complexity,
+    ComplexityRules,
+    Route,
+)
 from routing.complexity import complexity_of
 
 AUTO = "auto"
@@ -36,7 +47,7 @@ def candidates_for(
 
     `models` are those the tenant may use. Raises ModelNotAllowed where the first of them isn't among these.
     """
-    name, why = _chosen(ask, routes=routes, rules=rules, default_model=default_model)
+    name, route = _chosen(ask, routes=routes, rules=rules, default_model=default_model)
     model = models.get(name)
     if model is None:
         raise ModelNotAllowed(name, sorted(models))
@@ -50,7 +61,7 @@ def candidates_for(
     return [
         Candidate(
             model=rung,
-            why=why if position == 0 else f"{why}+downgraded",
+            route=route if position == 0 else route.then(Change.DOWNGRADED),
             skip_from_percent=downgrade_percent if position < last else None,
         )
         for position, rung in enumerate(ladder)
@@ -59,11 +70,11 @@ def candidates_for(
 
 def _chosen(
     ask: Ask, *, routes: Mapping[Complexity, str], rules: ComplexityRules, default_model: str | None
-) -> tuple[str, str]:
+) -> tuple[str, Route]:
     """The name to start from and the reason for it."""
     if ask.model and ask.model != AUTO:
-        return ask.model, "requested"
+        return ask.model, REQUESTED
     if not ask.model and default_model:
-        return default_model, "default"
+        return default_model, DEFAULT
     complexity = complexity_of(ask, rules)
-    return routes.get(complexity, AUTO), f"auto:{complexity.value}"
+    return routes.get(complexity, AUTO), AUTOMATIC[complexity]

@@ -1,6 +1,7 @@
 """The values routing works on: what is asked, what the catalogue offers, and why a model was chosen."""
 
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -60,13 +61,69 @@ class Ask(msgspec.Struct, frozen=True):
     opening: str = ""  # system prompt and first message, as far as needed to know a conversation again
 
 
+class Chosen(StrEnum):
+    """How the first candidate was found."""
+
+    REQUESTED = "requested"
+    DEFAULT = "default"
+    AUTO_SIMPLE = "auto:simple"
+    AUTO_COMPLEX = "auto:complex"
+
+    @property
+    def complexity(self) -> Complexity | None:
+        """By which the model was chosen; `None` where it was named."""
+        return _COMPLEXITY.get(self)
+
+
+class Change(StrEnum):
+    """What became of the first choice: a cheaper model, fewer tokens, or a model that stands in for it."""
+
+    DOWNGRADED = "downgraded"
+    CLAMPED = "clamped"
+    FALLBACK = "fallback"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """`text` joins the choice and its changes, in the order in which they came: `auto:simple+downgraded+clamped`."""
+
+    chosen: Chosen
+    changes: tuple[Change, ...]
+    text: str
+
+    def then(self, change: Change) -> "Route":
+        """This route with one more change."""
+        return route_of(self.chosen, *self.changes, change)
+
+
+@lru_cache(maxsize=256)
+def route_of(chosen: Chosen, *changes: Change) -> Route:
+    """The route of a choice with its changes."""
+    return Route(chosen, changes, "+".join((chosen, *changes)))
+
+
+@lru_cache(maxsize=256)
+def read_route(text: str) -> Route | None:
+    """The route that is written as `text`; `None` for a text that is no route."""
+    chosen, *changes = text.split("+")
+    try:
+        return route_of(Chosen(chosen), *map(Change, changes))
+    except ValueError:
+        return None
+
+
+_COMPLEXITY = {Chosen.AUTO_SIMPLE: Complexity.SIMPLE, Chosen.AUTO_COMPLEX: Complexity.COMPLEX}
+AUTOMATICALLY = (Chosen.AUTO_SIMPLE, Chosen.AUTO_COMPLEX)
+REQUESTED, DEFAULT = route_of(Chosen.REQUESTED), route_of(Chosen.DEFAULT)
+AUTOMATIC = {complexity: route_of(chosen) for chosen, complexity in _COMPLEXITY.items()}
+
+
 class Candidate(msgspec.Struct, frozen=True):
-    """One rung of the ladder. `why` is the route reason: requested, default, auto:simple, downgraded …
+    """One rung of the ladder, and why it is there.
 
     `skip_from_percent` is the share of the budget from which it is passed over, be there a cheaper rung or not
     (the caller declined those); `None`: never.
     """
 
     model: CatalogueModel
-    why: str
+    route: Route
     skip_from_percent: int | None = None

@@ -23,7 +23,6 @@ logger = logging.getLogger("tenantry.billing")
 IN_SHADOW = Metric(
     "tenantry_shadow_verdicts", "Requests that what is in shadow would decide otherwise.", ["code"]
 )
-_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verdicts")
 
 
 class RefusalCount(msgspec.Struct, frozen=True, order=True):
@@ -45,31 +44,37 @@ class VerdictSum(msgspec.Struct, frozen=True):
     requests: int
 
 
-_counts: Counter[RefusalCount] = Counter()
+class RefusalCounts:
+    """What one process has counted and not written yet."""
 
+    def __init__(self) -> None:
+        self._counts: Counter[RefusalCount] = Counter()
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="refusals")
 
-def refused(policy: Policy, code: str) -> None:
-    """A request of this tenant was refused."""
-    _counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, False, code)] += 1
+    def refused(self, policy: Policy, code: str) -> None:
+        """A request of this tenant was refused."""
+        self._counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, False, code)] += 1
 
+    def would_have(self, policy: Policy, code: str, detail: str = "") -> None:
+        """A request was served, and what is in shadow would have decided otherwise."""
+        self._counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, True, code, detail[:100])] += 1
+        IN_SHADOW.labels(code).inc()
 
-def would_have(policy: Policy, code: str, detail: str = "") -> None:
-    """A request was served, and what is in shadow would have decided otherwise."""
-    _counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, True, code, detail[:100])] += 1
-    IN_SHADOW.labels(code).inc()
+    async def flush(self) -> None:
+        """Write what was counted. While the database is away it is kept: one number for a tenant, day and code."""
+        if not self._counts:
+            return
+        taken = dict(self._counts)
+        self._counts.clear()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, _write, taken)
+        except DatabaseError as error:
+            self._counts.update(taken)
+            logger.warning("Refusals are counted and not written yet: %s", error)
 
-
-async def flush() -> None:
-    """Write what was counted. While the database is away it is kept: one number for a tenant, day and code."""
-    if not _counts:
-        return
-    taken = dict(_counts)
-    _counts.clear()
-    try:
-        await asyncio.get_running_loop().run_in_executor(_threads, _write, taken)
-    except DatabaseError as error:
-        _counts.update(taken)
-        logger.warning("Refusals are counted and not written yet: %s", error)
+    def close(self) -> None:
+        """Write no more."""
+        self._threads.shutdown(wait=False)
 
 
 def sums(tenant_id: int, *, since: date, until: date | None = None) -> list[VerdictSum]:

@@ -9,6 +9,7 @@ from django.db import connection
 from billing.events import UsageEvent
 from billing.ledger.histogram import histogram
 from gateway_project.ground.money import to_usd
+from routing.choice import Change
 
 # The roll-up's columns and their types: what makes a row, what is added up, and the histograms.
 KEYS = {
@@ -95,8 +96,8 @@ def _values(event: UsageEvent) -> tuple[Any, ...]:
         usage.web_searches,
         to_usd(event.cost_nano),
         to_usd(event.upstream_cost_nano),
-        int("downgraded" in event.route),
-        to_usd(event.cost_nano if "downgraded" in event.route else 0),
+        int(Change.DOWNGRADED in event.route),
+        to_usd(event.cost_nano if Change.DOWNGRADED in event.route else 0),
         to_usd(event.saved_nano),
         event.latency_ms or 0,
         int(event.latency_ms is not None),

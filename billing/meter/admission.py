@@ -24,6 +24,7 @@ from billing.meter.prepared_policy import KEYS, PreparedPolicy, limit_of
 from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of
+from routing.choice import Change, Route
 from tenants.policy import BudgetMode, Principal
 
 SCOPES = ("tenant", "key", "user", "run")
@@ -39,7 +40,7 @@ class Admission(msgspec.Struct, frozen=True):
     """
 
     lease: Lease
-    route: str
+    route: Route
     requests_limit: int | None
     requests_used: int
     tokens_limit: int | None
@@ -139,7 +140,7 @@ class AdmissionRequest:
             wire=metadata.wire,
             model=offer.candidate.model.name,
             model_preferred="" if offer is self.offers[0] else self.offers[0].candidate.model.name,
-            route=offer.candidate.why,
+            route=offer.candidate.route.text,
             price_id=offer.price_id,
             end_user=metadata.end_user,
             session=metadata.session,
@@ -159,8 +160,10 @@ class AdmissionRequest:
         _, index, max_tokens, paid, hold, clamped, spent, held, *more = reply
         limit, requests, tokens, now_us, open_calls, over_shadow, saving = more
         prepared, offer, event = self.prepared, self.offers[index - 1], self.events[index - 1]
+        route = offer.candidate.route
         if clamped:
-            event.route = f"{event.route}+clamped"
+            route = route.then(Change.CLAMPED)
+            event.route = route.text
         budget = self.policy.monthly_budget_nano
         lease = Lease(
             request_id=self.request_id,
@@ -185,7 +188,7 @@ class AdmissionRequest:
         )
         return Admission(
             lease=lease,
-            route=event.route,
+            route=route,
             requests_limit=None if limit < 0 else limit,
             requests_used=requests,
             tokens_limit=self.policy.tokens_per_day,

@@ -37,9 +37,9 @@ class Claim:
     """One tenant's idempotency key for one request."""
 
     def __init__(self, tenant_id: int, key: str, digest: bytes) -> None:
-        self._place = tenant_key(tenant_id)
+        self._key_prefix = tenant_key(tenant_id)
         self._name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        self._redis_key = f"{self._place}:idem:{self._name}"
+        self._redis_key = f"{self._key_prefix}:idem:{self._name}"
         self.digest = digest
 
     async def take(self, request_id: str) -> Kept | None:
@@ -62,8 +62,8 @@ class Claim:
             answer = msgspec.structs.replace(answer, body=None, headers=[])
         await meter.pipe().run(
             _REMEMBER,
-            [self._redis_key, f"{self._place}:idem", f"{self._place}:idem-bytes"],
-            [_encode(answer), KEPT_MS, MOST_BYTES_A_TENANT, self._name, f"{self._place}:idem:"],
+            [self._redis_key, f"{self._key_prefix}:idem", f"{self._key_prefix}:idem-bytes"],
+            [_encode(answer), KEPT_MS, MOST_BYTES_A_TENANT, self._name, f"{self._key_prefix}:idem:"],
         )
 
     async def give_up(self) -> None:

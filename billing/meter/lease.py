@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from billing.events import UsageEvent
-from routing.choice import Candidate, CatalogueModel
+from routing.choice import REQUESTED, Candidate, CatalogueModel
 
 TENANT, KEY, USER, RUN = range(4)
 UNLIMITED = (None, None, None, None)
@@ -32,7 +32,7 @@ class PricedCandidate(msgspec.Struct, frozen=True):
 
 # Of a lease that is read back to be settled: what was offered is not known any more, nor needed.
 NO_OFFER = PricedCandidate(
-    Candidate(CatalogueModel(0, "", "", "", 0, 0, None, None, False), ""), None, 0, 0, 0
+    Candidate(CatalogueModel(0, "", "", "", 0, 0, None, None, False), REQUESTED), None, 0, 0, 0
 )
 
 

@@ -7,26 +7,26 @@ UNKNOWN = 1024
 LEAST, MOST = 256, 8192
 # Answers after which older ones count half.
 HALF_LIFE = 200
-PLACES = 20_000
+MOST_PAIRS = 20_000
 _BUCKETS = 18
 
 
 class OutputSizes:
-    """Histograms by powers of two, for the `places` used last. Each process has its own: a first guess."""
+    """Histograms by powers of two, for the tenants and models used last. Each process has its own: a first guess."""
 
-    def __init__(self, places: int = PLACES) -> None:
-        self._places = places
+    def __init__(self, most: int = MOST_PAIRS) -> None:
+        self._most = most
         self._counts: OrderedDict[tuple[int, str], list[float]] = OrderedDict()
 
     def learn(self, tenant_id: int, model: str, tokens: int) -> None:
         """Count one complete answer of `tokens`."""
-        place = (tenant_id, model)
-        counts = self._counts.get(place)
+        pair = (tenant_id, model)
+        counts = self._counts.get(pair)
         if counts is None:
-            counts = self._counts[place] = [0.0] * _BUCKETS
-            if len(self._counts) > self._places:
+            counts = self._counts[pair] = [0.0] * _BUCKETS
+            if len(self._counts) > self._most:
                 self._counts.popitem(last=False)
-        self._counts.move_to_end(place)
+        self._counts.move_to_end(pair)
         counts[min(_BUCKETS - 1, max(0, tokens - 1).bit_length())] += 1
         if sum(counts) > 2 * HALF_LIFE:
             counts[:] = [each / 2 for each in counts]
@@ -42,6 +42,3 @@ class OutputSizes:
             if seen >= wanted:
                 return min(MOST, max(LEAST, 1 << bucket))
         return MOST
-
-
-sizes = OutputSizes()

@@ -8,6 +8,7 @@ import msgspec
 from billing.meter import pipe, settle
 from billing.meter.lease import NO_OFFER, Lease, OrphanedLease, read
 from billing.meter.settlement import CallOutcome
+from billing.models import UsageStatus
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 
@@ -100,7 +101,7 @@ def _worst(orphan: OrphanedLease) -> CallOutcome:
         usage=Usage(output_tokens=orphan.output_tokens),
         cost_nano=orphan.hold_nano,
         upstream_cost_nano=orphan.hold_nano,
-        status="orphaned",
+        status=UsageStatus.ORPHANED,
         estimated=True,
         note="The process that made this call died; charged at its reservation.",
     )

@@ -8,6 +8,7 @@ from billing.events import encode
 from billing.meter.journal import Settlement
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
+from billing.models import UsageStatus
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 
@@ -24,7 +25,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
     cost_nano: int
     upstream_cost_nano: int
     saved_nano: int = 0
-    status: str = "ok"
+    status: UsageStatus = UsageStatus.OK
     http_status: int | None = None
     model: str | None = None
     price_id: int | None = None
@@ -63,7 +64,7 @@ def settlement_of(lease: Lease, outcome: CallOutcome, *, by: str) -> Settlement:
             cost_nano=outcome.cost_nano,
             upstream_cost_nano=outcome.upstream_cost_nano,
             saved_nano=outcome.saved_nano,
-            status=outcome.status,
+            status=outcome.status.value,  # as text: an enum member is written even where it is the default
             http_status=outcome.http_status,
             model=outcome.model or lease.event.model,
             price_id=outcome.price_id or lease.event.price_id,

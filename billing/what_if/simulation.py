@@ -11,7 +11,7 @@ from billing.models.usage_record import UsageStatus
 from billing.prices.price_book import ModelNotPriced, PriceBook, cost, with_margin
 from billing.usage import Usage
 from gateway_project.ground.money import spend_at, to_nano
-from routing.choice import Ask, Complexity, ComplexityRules
+from routing.choice import Ask, Change, Chosen, Complexity, ComplexityRules, read_route
 from routing.complexity import why_complex
 from tenants.policy import BudgetMode, Policy
 
@@ -131,7 +131,7 @@ class Simulation:
         recorded = to_nano(row.cost_usd)
         found.calls += 1
         found.recorded_nano += recorded
-        found.downgraded += "downgraded" in row.route
+        found.downgraded += Change.DOWNGRADED in row.route
         self._turn(row)
         choice = self._choice(row)
         would = self._cost(row, choice.model) if choice else recorded
@@ -161,13 +161,15 @@ class Simulation:
     def _first_choice(self, row: PastCall) -> str | None:
         """What the request would be routed to; None where the tier names no model for it."""
         recorded = row.model_preferred or row.model
-        base = row.route.partition("+")[0]
-        if base == "default":
-            return self.policy.default_model or recorded
-        kind, _, complexity = base.partition(":")
-        if kind != "auto" or complexity not in tuple(Complexity):
+        route = read_route(row.route)
+        if route is None:
             return recorded
-        return self.policy.routes.get(self._complexity(row, Complexity(complexity)))
+        if route.chosen is Chosen.DEFAULT:
+            return self.policy.default_model or recorded
+        complexity = route.chosen.complexity
+        if complexity is None:
+            return recorded
+        return self.policy.routes.get(self._complexity(row, complexity))
 
     def _complexity(self, row: PastCall, recorded: Complexity) -> Complexity:
         rules = self.simulated.rules
@@ -205,7 +207,7 @@ class Simulation:
             if cheapest != first:
                 return Choice(cheapest, downgraded=True)
         # Who else served it then, as a fallback say, would again.
-        return Choice(row.model if as_recorded and "downgraded" not in row.route else first)
+        return Choice(row.model if as_recorded and Change.DOWNGRADED not in row.route else first)
 
     def _cost(self, row: PastCall, served: str) -> int:
         if row.status == UsageStatus.ORPHANED and served == row.model:

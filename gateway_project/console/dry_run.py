@@ -5,6 +5,7 @@ from typing import Any
 
 from billing import meter
 from billing.meter.lease import RequestMetadata
+from billing.meter.output_sizes import OutputSizes
 from billing.prices.price_book import price_book
 from proxy.dialects.base import ParsedRequest
 from proxy.pipeline.charge import BYTES_PER_TOKEN
@@ -50,7 +51,9 @@ def what_would_happen(tenant: Tenant, ask: Ask, *, may_downgrade: bool = True) -
     version = read_version(tenant.pk)
     principal = Principal(policy=policy_of(tenant, version=version), key=NO_KEY)
     parsed = ParsedRequest(ask=ask, wants_usage=True, caches=False, tags={})
-    plan = plan_by(principal, parsed, price_book(version.everyone), may_downgrade=may_downgrade)
+    plan = plan_by(
+        principal, parsed, price_book(version.everyone), OutputSizes(), may_downgrade=may_downgrade
+    )
     metadata = RequestMetadata(wire="", model_requested=ask.model or "", stream=False, end_user=ask.end_user)
 
     async def asked() -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What is read from PostgreSQL for every tenant alike, kept under the token it was read under.
 
 Each shard of the meter has a token of its own for "all policies", so twice as many copies are kept as there are shards:
-those in force, and those that callers still ask by until they are told that theirs is out of date. With one alone,
-tenants of two shards that call by turns would have it read anew for each call.
+those in force, and those that callers still ask by until the meter calls theirs stale. With one alone,
+tenants of two shards that call by turns would have it read again for each call.
 """
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from gateway_project.ground.redis_keys import SHARDS
 
 T = TypeVar("T")
-_all: "list[ByToken[Any]]" = []
+_all: "weakref.WeakSet[ByToken[Any]]" = weakref.WeakSet()
 
 
 class ByToken(Generic[T]):
@@ -23,7 +24,7 @@ class ByToken(Generic[T]):
         self._read = read
         self._known: OrderedDict[str, T] = OrderedDict()
         self._lock = threading.Lock()
-        _all.append(self)
+        _all.add(self)
 
     def known(self, token: str) -> T | None:
         """What is in memory under `token`: the hot path asks this first."""
@@ -40,12 +41,12 @@ class ByToken(Generic[T]):
             return found
 
     def forget(self) -> None:
-        """Read anew."""
+        """Have everything read again."""
         with self._lock:
             self._known.clear()
 
 
 def forget_all() -> None:
-    """Read everything anew: a Redis that has lost its last second may say an old token again."""
-    for each in _all:
+    """Have everything read again: a Redis that has lost its last second may say an old token again."""
+    for each in list(_all):
         each.forget()

@@ -12,7 +12,6 @@ from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.statement_timeout import statements_within, too_slow_text, was_too_slow
 
 T = TypeVar("T")
-_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reports")
 
 
 class ReportsUnavailable(TenantryError):
@@ -30,12 +29,22 @@ class ReportsUnavailable(TenantryError):
             )
 
 
-async def read(select: Callable[[], T]) -> T:
-    """What `select` answers. Raises ReportsUnavailable."""
-    try:
-        return await asyncio.get_running_loop().run_in_executor(_threads, _within_thread, select)
-    except DatabaseError as error:
-        raise ReportsUnavailable(error) from error
+class Reader:
+    """Reads in threads of its own, `threads` at once; `name` is theirs."""
+
+    def __init__(self, *, name: str, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+
+    async def read(self, select: Callable[[], T]) -> T:
+        """What `select` answers. Raises ReportsUnavailable."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _within_thread, select)
+        except DatabaseError as error:
+            raise ReportsUnavailable(error) from error
+
+    def close(self) -> None:
+        """Begin no more reads."""
+        self._threads.shutdown(wait=False)
 
 
 def _within_thread(select: Callable[[], T]) -> T:

@@ -51,7 +51,7 @@ class UsageReading(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """One limit as rate-limit headers tell it: `reset` is when all of it is there again."""
+    """One limit as rate-limit headers report it: `reset` is when all of it is available again."""
 
     kind: Literal["requests", "tokens"]
     limit: int
@@ -138,8 +138,8 @@ def person(user: str | None) -> tuple[str, str]:
         except msgspec.DecodeError:
             packed = None
         if isinstance(packed, dict):
-            who = packed.get("account_uuid") or packed.get("user_id") or packed.get("device_id") or ""
-            return str(who)[:LONGEST_NAME], str(packed.get("session_id") or "")[:LONGEST_NAME]
+            account = packed.get("account_uuid") or packed.get("user_id") or packed.get("device_id") or ""
+            return str(account)[:LONGEST_NAME], str(packed.get("session_id") or "")[:LONGEST_NAME]
     return text[:LONGEST_NAME], ""
 
 
@@ -155,10 +155,10 @@ def tags_of(header: str, metadata: Mapping[str, str] | None = None) -> dict[str,
     """`x-tenantry-tags: feature=summarize,team=a`, over OpenAI's metadata. Raises InvalidRequest."""
     if not header and not metadata:
         return {}
-    told = _checked(_header_tags(header), TAGS_HEADER)
-    tags = {**_checked(metadata or {}, "metadata"), **told}
+    in_header = _checked(_header_tags(header), TAGS_HEADER)
+    tags = {**_checked(metadata or {}, "metadata"), **in_header}
     if len(tags) > MOST_TAGS:
-        field = TAGS_HEADER if told else "metadata"
+        field = TAGS_HEADER if in_header else "metadata"
         raise InvalidRequest(f"{field}: at most {MOST_TAGS} tags are kept; {len(tags)} came.", field=field)
     return tags
 
@@ -201,7 +201,7 @@ def count(value: Any) -> int:
 
 
 def claimed(value: Any) -> int:
-    """A token count as a stream claims it so far; what is no count is 0, and told by `reading()`."""
+    """A token count as a stream claims it so far; what is no count is 0, and reported by `reading()`."""
     try:
         return count(value)
     except ValueError:

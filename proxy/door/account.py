@@ -19,7 +19,7 @@ from billing.meter.limit_status import BudgetStatus, limit_status
 from billing.meter.rebuild import TOKENS, undrained_events
 from billing.models import DailyUsage, UsageRecord
 from billing.request_ids import created_at
-from gateway_project.ground import database
+from gateway_project.ground.database import Reader
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of
 from proxy.errors import InvalidRequest, NotFound
@@ -65,7 +65,7 @@ async def budget_of(principal: Principal) -> dict[str, Any]:
     }
 
 
-async def usage_of(principal: Principal, query: Mapping[str, str]) -> dict[str, Any]:
+async def usage_of(reports: Reader, principal: Principal, query: Mapping[str, str]) -> dict[str, Any]:
     """Totals, by day, model and end user, between `since` and `until` (dates, both included; this period);
     with `tag=name` by the values of that tag as well, with `tag=name=value` of calls that carry it alone.
     """
@@ -74,7 +74,7 @@ async def usage_of(principal: Principal, query: Mapping[str, str]) -> dict[str, 
     until = _date(query, "until")
     tenant_id = principal.policy.tenant_id
     tag = query.get("tag", "")
-    return await database.read(lambda: _usage(tenant_id, since=since, until=until, tag=tag))
+    return await reports.read(lambda: _usage(tenant_id, since=since, until=until, tag=tag))
 
 
 def _usage(tenant_id: int, *, since: date, until: date | None, tag: str) -> dict[str, Any]:
@@ -118,14 +118,14 @@ def _by(rollups: QuerySet[Any], field: str, totals: Mapping[str, Any]) -> list[d
 
 
 def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
-    """The dearest end users. They are not rolled up: a tenant may have more of them than calls."""
+    """The end users that cost most. They are not rolled up: a tenant may have more of them than calls."""
     named = rows.exclude(end_user="").values("end_user").order_by()
     totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
     return [dict(row) for row in totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS]]
 
 
 def _by_tag(values: list[TagSum], total: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The dearest values of one tag; calls without it count under an empty value."""
+    """The values of one tag that cost most; calls without it count under an empty value."""
     rest = {
         name: total[name] - sum(getattr(each, name) for each in values)
         for name in ("requests", "tokens", "cost_usd")
@@ -134,14 +134,14 @@ def _by_tag(values: list[TagSum], total: Mapping[str, Any]) -> list[dict[str, An
     return [*rows, {"value": "", **rest}] if rest["requests"] > 0 else rows
 
 
-async def receipt_of(principal: Principal, request_id: str) -> dict[str, Any]:
+async def receipt_of(reports: Reader, principal: Principal, request_id: str) -> dict[str, Any]:
     """One call of the tenant's own, from the ledger or from what is not in it yet. Raises NotFound."""
     try:
         wanted = UUID(request_id)
     except ValueError:
         raise NotFound(f"There is no request {request_id[:60]!r}.") from None
     tenant_id = principal.policy.tenant_id
-    row = await database.read(
+    row = await reports.read(
         lambda: UsageRecord.objects.filter(
             request_id=wanted, created_at=created_at(str(wanted)), tenant_id=tenant_id
         ).first()

@@ -23,6 +23,7 @@ from proxy.door.views import DataPlaneView
 from proxy.pipeline.answers import Answer, failure
 from proxy.pipeline.body import Message, Receive, read_body
 from proxy.pipeline.caller import CallerConnection, GatewayStopping
+from proxy.runtime import Runtime
 
 Send = Callable[[Message], Awaitable[None]]
 Scope = dict[str, Any]
@@ -35,9 +36,10 @@ class DataPlaneRequest:
     Django's request copies every header into META (17 µs); here they are read from the scope, once.
     """
 
-    __slots__ = ("body", "client", "headers", "method", "path", "query", "request_id", "scope")
+    __slots__ = ("body", "client", "headers", "method", "path", "query", "request_id", "runtime", "scope")
 
-    def __init__(self, scope: Scope, client: CallerConnection) -> None:
+    def __init__(self, scope: Scope, client: CallerConnection, runtime: Runtime) -> None:
+        self.runtime = runtime
         self.scope = scope
         self.path: str = scope["path"]
         self.method: str = scope["method"]
@@ -51,12 +53,16 @@ class DataPlaneRequest:
 class DataPlaneHandler(ASGIHandler):
     """Serves `proxy.door.urls` on the event loop alone. Every failure is answered in the caller's dialect."""
 
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+
     def load_middleware(self, is_async: bool = False) -> None:
         """None: sessions, CSRF, messages and redirects belong to the control plane."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         client = CallerConnection(receive, scope.get("extensions", _NONE).get(ON_DISCONNECT))
-        request = DataPlaneRequest(scope, client)
+        request = DataPlaneRequest(scope, client, self.runtime)
         try:
             request.body = await read_body(
                 receive,

@@ -54,6 +54,7 @@ def call_of(request: Any) -> Call:
     if request.method == "POST":
         _refuse_media(named)
     return Call(
+        runtime=request.runtime,
         request_id=request.request_id,
         dialect=dialect_of(request.path, named),
         headers=named,
@@ -105,7 +106,9 @@ class ModelView(DataPlaneView):
 class UsageView(DataPlaneView):
     async def get(self, call: Call) -> Answer:
         principal = await current_principal(call)
-        usage = await account.usage_of(principal, QueryDict(call.target.partition("?")[2]))
+        usage = await account.usage_of(
+            call.runtime.reports, principal, QueryDict(call.target.partition("?")[2])
+        )
         return json_answer(usage, request_id=call.request_id)
 
 
@@ -119,7 +122,7 @@ class ReceiptView(DataPlaneView):
     """`GET /v1/requests/{request-id}`."""
 
     async def get(self, call: Call, request_id: str) -> Answer:
-        receipt = await account.receipt_of(await current_principal(call), request_id)
+        receipt = await account.receipt_of(call.runtime.reports, await current_principal(call), request_id)
         return json_answer(receipt, request_id=call.request_id)
 
 

@@ -13,13 +13,12 @@ from django.urls import Resolver404
 from billing.meter.errors import DailyTokensExceeded, RateLimited
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import NANO
-from proxy import telemetry
 from proxy.dialects import dialect_of
 from proxy.dialects import headers as header_lists
 from proxy.dialects.base import Limit
 from proxy.dialects.headers import RawHeaders
 from proxy.errors import NotFound
-from proxy.pipeline.charge import Charge
+from proxy.pipeline.admitted import AdmittedCall
 from proxy.upstream.client import UpstreamAnswer
 
 logger = logging.getLogger("tenantry.proxy")
@@ -80,29 +79,29 @@ def usd_text(nano: int) -> bytes:
     return text[:-3] if text.endswith(b"000") else text
 
 
-def passed_on(answer: UpstreamAnswer, charge: Charge, *ours: tuple[bytes, bytes]) -> RawHeaders:
+def passed_on(answer: UpstreamAnswer, admitted: AdmittedCall, *ours: tuple[bytes, bytes]) -> RawHeaders:
     """What passes of the upstream's headers, then the gateway's; `ours` are further ones of these."""
     fields = header_lists.to_caller(answer.headers)
-    fields += _ours(charge)
+    fields += _ours(admitted)
     fields += ours
-    if charge.upstream_request_id:
-        fields.append((b"x-upstream-request-id", charge.upstream_request_id.encode("latin-1", "replace")))
+    if admitted.upstream_request_id:
+        fields.append((b"x-upstream-request-id", admitted.upstream_request_id.encode("latin-1", "replace")))
     return fields
 
 
-def _ours(charge: Charge) -> RawHeaders:
+def _ours(admitted: AdmittedCall) -> RawHeaders:
     """Request id, model, route, budget and limits of an admitted call."""
-    admission, dialect = charge.admission, charge.call.dialect
-    request_id = charge.call.request_id.encode()
+    admission, dialect = admitted.hold.admission, admitted.call.dialect
+    request_id = admitted.call.request_id.encode()
     fields = [(name, request_id) for name in dialect.request_id_headers]
     fields.append((b"x-tenantry-model", _header_value(admission.lease.offer.candidate.model.name)))
-    fields.append((b"x-tenantry-route", _header_value(admission.route)))
+    fields.append((b"x-tenantry-route", _header_value(admission.route.text)))
     if admission.budget_remaining_nano is not None:
         # Until a call is settled, what it may cost at most counts as spent.
-        spent = charge.cost_nano if charge.settled else admission.lease.hold_nano
+        spent = admitted.cost_nano if admitted.settled else admission.lease.hold_nano
         left = usd_text(max(0, admission.budget_remaining_nano - spent))
         fields.append((b"x-tenantry-budget-remaining-usd", left))
-    fields += dialect.rate_limit_headers(_limits_after(charge))
+    fields += dialect.rate_limit_headers(_limits_after(admitted))
     return fields
 
 
@@ -111,17 +110,17 @@ def _header_value(text: str) -> bytes:
     return text.encode("latin-1", "replace")
 
 
-def _limits_after(charge: Charge) -> list[Limit]:
+def _limits_after(admitted: AdmittedCall) -> list[Limit]:
     """What the next call will meet; until this one is settled, the tokens held for it count as used."""
-    admission = charge.admission
+    admission = admitted.hold.admission
     limits = []
     if admission.requests_limit is not None:
         reset = _instant(-(-admission.admitted_ms // 1000) + 60)
         limits.append(Limit("requests", admission.requests_limit, admission.requests_used, reset))
     if admission.tokens_limit is not None:
         used = admission.tokens_used
-        if charge.settled:
-            used += charge.tokens - admission.lease.held_tokens
+        if admitted.settled:
+            used += admitted.tokens - admission.lease.held_tokens
         limits.append(Limit("tokens", admission.tokens_limit, used, admission.day_ends))
     return limits
 
@@ -148,7 +147,7 @@ def failure(error: Exception, request: Any) -> Answer:
         error = InternalError()
     named = header_lists.read(request.headers)
     request_id = request.request_id
-    telemetry.refused(error, request_id=request_id, path=request.path)
+    request.runtime.telemetry.refused(error, request_id=request_id, path=request.path)
     dialect = dialect_of(request.path, named)
     status, fields, body = dialect.render_error(error, request_id)
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in fields]

@@ -7,7 +7,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable
-from weakref import WeakKeyDictionary
 
 import msgspec
 from django.conf import settings
@@ -16,22 +15,18 @@ from billing import meter
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.prices.price_book import ModelNotPriced
 from proxy.dialects import headers as header_lists
-from proxy.pipeline.charge import Charge
-from proxy.pipeline.offers import offer_of
-from proxy.upstream import catalogue
-from proxy.upstream.breaker import Breaker, breaker_of
-from proxy.upstream.catalogue import UpstreamTarget, targets_for
-from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable, upstream_at
-from proxy.upstream.fair_share import FairShareLimiter
-from routing.choice import Candidate
+from proxy.pipeline.admitted import AdmittedCall
+from proxy.pipeline.offers import priced_candidate
+from proxy.upstream.breaker import Breaker
+from proxy.upstream.catalogue import UpstreamTarget
+from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable
+from routing.choice import Candidate, Change
 
 OVERLOADED = {503, 529}
 THROTTLED = {429, 529}
 # A caller waits for a second try no longer than this; beyond, the upstream's answer says when to come back.
 LONGEST_PAUSE_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.2
-
-_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, FairShareLimiter]] = WeakKeyDictionary()
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -65,37 +60,40 @@ class BreakerOpen(UpstreamUnavailable):
         )
 
 
-async def forward(charge: Charge) -> UpstreamAnswer:
+async def forward(admitted: AdmittedCall) -> UpstreamAnswer:
     """The upstream's answer to the caller's own bytes, with only model and max_tokens as admitted.
 
-    Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated; the charge is then still open.
+    Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated; the call is then still to be settled.
     """
-    targets = await targets_for(charge.call.dialect.name, charge.principal.policy.version.everyone)
-    attempt = await _try(charge, targets[0])
-    if attempt.may_be_repeated and (again := await _second_try(charge, targets, attempt)) is not None:
+    call, policy = admitted.call, admitted.plan.principal.policy
+    targets = await call.runtime.targets.that_speak(call.dialect.name, policy.version.everyone)
+    attempt = await _try(admitted, targets[0])
+    if attempt.may_be_repeated and (again := await _second_try(admitted, targets, attempt)) is not None:
         attempt = again
-    if attempt.may_be_repeated and await _fall_back(charge):
+    if attempt.may_be_repeated and await _fall_back(admitted):
         await _drop(attempt)
-        attempt = await _try(charge, targets[0])
+        attempt = await _try(admitted, targets[0])
     if attempt.answer is None:
         assert attempt.error is not None
         raise attempt.error
     return attempt.answer
 
 
-async def _second_try(charge: Charge, targets: list[UpstreamTarget], attempt: Attempt) -> Attempt | None:
+async def _second_try(
+    admitted: AdmittedCall, targets: list[UpstreamTarget], attempt: Attempt
+) -> Attempt | None:
     """One more attempt, at the next upstream where there is one; `None` when it would be no use."""
-    model = charge.lease.offer.candidate.model.name
+    model = admitted.hold.lease.offer.candidate.model.name
     for target in targets[1:]:
-        if breaker_of(target.name, model).state == "closed":
+        if admitted.call.runtime.breakers.of(target.name, model).state == "closed":
             await _drop(attempt)
-            return await _try(charge, target)
+            return await _try(admitted, target)
     pause = attempt.pause()
     if pause is None or isinstance(attempt.error, BreakerOpen):
         return None
     await _drop(attempt)
     await asyncio.sleep(pause)
-    return await _try(charge, targets[0])
+    return await _try(admitted, targets[0])
 
 
 async def _drop(attempt: Attempt) -> None:
@@ -103,9 +101,10 @@ async def _drop(attempt: Attempt) -> None:
         await attempt.answer.close()
 
 
-async def _try(charge: Charge, target: UpstreamTarget) -> Attempt:
-    policy, model = charge.principal.policy, charge.lease.offer.candidate.model.name
-    breaker, limiter = breaker_of(target.name, model), limiter_of(target.name)
+async def _try(admitted: AdmittedCall, target: UpstreamTarget) -> Attempt:
+    policy, model = admitted.plan.principal.policy, admitted.hold.lease.offer.candidate.model.name
+    runtime = admitted.call.runtime
+    breaker, limiter = runtime.breakers.of(target.name, model), runtime.limiters.of(target.name)
     if not breaker.lets_through(time.monotonic()):
         return Attempt(error=BreakerOpen(model, breaker.seconds_left(time.monotonic())))
     try:
@@ -114,26 +113,27 @@ async def _try(charge: Charge, target: UpstreamTarget) -> Attempt:
         breaker.given_up()
         raise
     try:
-        answer = await _send(charge, target)
+        answer = await _send(admitted, target)
     except BaseException as error:
         limiter.leave(policy.tenant_id, turn)
         if isinstance(error, UpstreamUnavailable):
-            charge.asked = error.reached
+            admitted.asked = error.reached
             breaker.failed(time.monotonic())
             return Attempt(error=error)
         breaker.given_up()
         raise
     _judge(answer, breaker)
-    charge.asked = answer.status < 400
+    admitted.asked = answer.status < 400
     answer.when_over(lambda: limiter.leave(policy.tenant_id, turn, throttled=answer.status in THROTTLED))
-    charge.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
+    admitted.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
     return Attempt(answer=answer)
 
 
 def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
     """5xx is a failure of the upstream's; what it refuses is an answer.
 
-    So is 529: one too many is the share's business. A breaker would refuse those within their share as well.
+    So is 529: one call too many is the fair share limiter's business. A breaker would refuse those within their share
+    as well.
     """
     if answer.status >= 500 and answer.status not in THROTTLED:
         breaker.failed(time.monotonic())
@@ -141,15 +141,15 @@ def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
         breaker.succeeded()
 
 
-def _send(charge: Charge, target: UpstreamTarget) -> Awaitable[UpstreamAnswer]:
+def _send(admitted: AdmittedCall, target: UpstreamTarget) -> Awaitable[UpstreamAnswer]:
     """The call to the upstream, to be awaited. Not a coroutine itself: each in the chain is passed at every wait."""
-    call, lease = charge.call, charge.lease
-    if charge.sent_ms is None:
-        charge.sent_ms = (time.perf_counter() - call.started) * 1000
-    charge.asked = True
+    call, lease = admitted.call, admitted.hold.lease
+    if admitted.sent_ms is None:
+        admitted.sent_ms = (time.perf_counter() - call.started) * 1000
+    admitted.asked = True
     body = call.dialect.rewrite(
         call.body,
-        charge.parsed,
+        admitted.plan.parsed,
         upstream_model=lease.offer.candidate.model.upstream_name,
         max_tokens=lease.max_tokens,
     )
@@ -162,40 +162,28 @@ def _send(charge: Charge, target: UpstreamTarget) -> Awaitable[UpstreamAnswer]:
         },
         extra=target.extra_headers,
     )
-    return upstream_at(target.base_url).send(
-        target=call.target, headers=fields, body=body, stream=charge.parsed.ask.stream
+    return call.runtime.upstreams.at(target.base_url).send(
+        target=call.target, headers=fields, body=body, stream=admitted.plan.parsed.ask.stream
     )
 
 
-async def _fall_back(charge: Charge) -> bool:
+async def _fall_back(admitted: AdmittedCall) -> bool:
     """Move the lease to the model's fallback, where the tenant may use it and can pay for it."""
-    policy, lease = charge.principal.policy, charge.lease
-    admitted = lease.offer.candidate.model
-    model = policy.models.get(admitted.fallback_to or "")
-    if model is None or not charge.billed:
+    policy, lease = admitted.plan.principal.policy, admitted.hold.lease
+    model = policy.models.get(lease.offer.candidate.model.fallback_to or "")
+    if model is None or not admitted.plan.billed:
         return False
-    candidate = Candidate(model=model, why=f"{charge.admission.route}+fallback")
+    candidate = Candidate(model=model, route=admitted.hold.admission.route.then(Change.FALLBACK))
+    sizes = admitted.call.runtime.output_sizes
     try:
-        offer = offer_of(charge.parsed, candidate, policy=policy, prices=charge.prices)
+        offer = priced_candidate(
+            admitted.plan.parsed, candidate, policy=policy, prices=admitted.plan.prices, sizes=sizes
+        )
         if min(offer.max_tokens, lease.max_tokens) < offer.min_output_tokens:
             return False
         needed = offer.input_hold_nano + offer.output_nano_per_token * lease.output_tokens
         await meter.hold_also(lease, needed - lease.hold_nano)
     except (ModelNotPriced, BudgetExceeded, MeteringUnavailable):
         return False
-    charge.serve_by(offer)
+    admitted.hold.serve_by(offer)
     return True
-
-
-def limiter_of(upstream: str) -> FairShareLimiter:
-    limiters = _limiters.setdefault(asyncio.get_running_loop(), {})
-    found = limiters.get(upstream)
-    if found is None:
-        found = limiters[upstream] = FairShareLimiter()
-    return found
-
-
-def forget() -> None:
-    """For tests: nothing learned of any upstream."""
-    _limiters.clear()
-    catalogue.forget()

@@ -5,18 +5,30 @@ from collections.abc import Mapping
 
 from proxy.dialects.base import Dialect
 from proxy.pipeline.caller import CallerConnection
+from proxy.runtime import Runtime
 
 
 class Call:
-    """What came in: who answers to it (`request_id`), its wire, headers (lower-case names), bytes, and the
-    path and query it has upstream.
+    """What came in: its id, wire format, headers (lower-case names), bytes, and the path and query it has upstream;
+    and the `runtime` of the process that serves it.
     """
 
-    __slots__ = ("address", "body", "client", "dialect", "headers", "request_id", "started", "target")
+    __slots__ = (
+        "address",
+        "body",
+        "client",
+        "dialect",
+        "headers",
+        "request_id",
+        "runtime",
+        "started",
+        "target",
+    )
 
     def __init__(
         self,
         *,
+        runtime: Runtime,
         request_id: str,
         dialect: Dialect,
         headers: Mapping[str, str],
@@ -25,6 +37,7 @@ class Call:
         client: CallerConnection,
         address: str = "",
     ) -> None:
+        self.runtime = runtime
         self.request_id = request_id
         self.dialect = dialect
         self.headers = headers

@@ -1,8 +1,8 @@
 """The caller's connection, watched while its request is served."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 from gateway_project.ground.errors import TenantryError
 from proxy.pipeline.body import Message, Receive
@@ -27,15 +27,14 @@ class CallerConnection:
 
     It does the same when the server stops; then `was_cut` lets who serves say so to the caller.
 
-    The work stays in the server's own task. A server that tells of a disconnect is given what to call; with others,
-    `receive` is driven by what it waits for: a task of its own, nearly always only to be cancelled, costs 7 µs (and
-    two, as Django has them, 25 µs more).
+    The work stays in the server's own task. A server that reports a disconnect is given what to call, as ours does;
+    with others a task waits for it, nearly always only to be cancelled: 7 µs (two, as Django has them, 25 µs more).
     """
 
     def __init__(self, receive: Receive, on_disconnect: OnDisconnect | None = None) -> None:
         self._receive = receive
         self._on_disconnect = on_disconnect
-        self._watch: Coroutine[Any, None, Message] | None = None
+        self._watch: asyncio.Task[Message] | None = None
         self._uncut = 0
         self._outstays = False
         self._cancelled = False
@@ -49,14 +48,14 @@ class CallerConnection:
         if self._on_disconnect is not None:
             self._on_disconnect(self._gone)
         else:
-            self._watch = cast("Coroutine[Any, None, Message]", self._receive())
-            self._look()
+            self._watch = asyncio.create_task(_next_message(self._receive))
+            self._watch.add_done_callback(self._received)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
         self._over = True
         if self._watch is not None:
-            self._watch.close()
+            self._watch.cancel()
         if kind is asyncio.CancelledError and (self._cancelled or self.left):
             # Ours to swallow, unless the server, too, has asked the task to stop; nobody waits where the caller left.
             return self._work.uncancel() == 0 or self.left
@@ -96,18 +95,13 @@ class CallerConnection:
         """Why the call did not come to its end, for its ledger row."""
         return "the gateway stopped" if self.stopped and not self.left else "caller left"
 
-    def _look(self, _: object = None) -> None:
-        """Let `receive` go on; called again when what it waits for is there, as a task would be."""
-        if self._over or self._watch is None:
-            return
-        try:
-            awaited = self._watch.send(None)
-        except StopIteration as returned:
-            if returned.value["type"] == "http.disconnect":
-                self._gone()
-        else:
-            awaited._asyncio_future_blocking = False
-            awaited.add_done_callback(self._look)
+    def _received(self, watch: "asyncio.Task[Message]") -> None:
+        if (
+            not watch.cancelled()
+            and watch.exception() is None
+            and watch.result()["type"] == "http.disconnect"
+        ):
+            self._gone()
 
     def _gone(self, stopped: bool = False) -> None:
         # Servers also report a disconnect once the answer is complete.
@@ -124,3 +118,7 @@ class CallerConnection:
         if not (held or self._cancelled):
             self._cancelled = True
             self._work.cancel()
+
+
+async def _next_message(receive: Receive) -> Message:
+    return await receive()

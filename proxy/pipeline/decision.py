@@ -68,7 +68,7 @@ def _served(admission: Admission) -> dict[str, Any]:
     lease = admission.lease
     return {
         "model": lease.offer.candidate.model.name,
-        "route": admission.route,
+        "route": admission.route.text,
         "max_tokens": lease.max_tokens,
         "would_hold_usd": to_usd(lease.hold_nano),
     }
@@ -88,7 +88,7 @@ def _candidate(plan: Plan, offer: PricedCandidate) -> dict[str, Any]:
     prompt = Usage(input_tokens=-(-ask.text_bytes // BYTES_PER_TOKEN))
     return {
         "model": offer.candidate.model.name,
-        "route": offer.candidate.why,
+        "route": offer.candidate.route.text,
         "preferred_below_percent_of_budget": offer.candidate.skip_from_percent,
         "max_tokens": offer.max_tokens,
         "estimated_input_tokens": prompt.input_tokens,

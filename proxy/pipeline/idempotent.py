@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.idempotency import CLAIM_MS, Claim, Kept
 from gateway_project.ground.errors import TenantryError
-from proxy.background import keep
 from proxy.dialects.base import ParsedRequest
 from proxy.errors import InvalidRequest
 from proxy.pipeline.answers import Answer
@@ -48,25 +47,36 @@ async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitabl
         known = await claim.take(call.request_id)
     if known is not None:
         return _replayed(known, digest)
-    renewing = keep(_renew(claim))
+    renewing = call.runtime.background.keep(_renew(claim))
     answer: Answer | None = None
     try:
         answer = await make()
-        return answer
     finally:
         renewing.cancel()
-        if answer is not None and answer.status < 400 and answer.pieces is None:
-            done = Kept(
-                digest=digest,
-                state="done",
-                request_id=call.request_id,
-                status=answer.status,
-                headers=list(answer.headers),
-                body=answer.body,
-            )
-            await _finish(claim.keep(done))
-        else:
-            await _finish(claim.give_up())
+        try:
+            await _finish(_outcome_of(claim, answer, call))
+        except BaseException:
+            # The caller left just now: nobody will begin the stream, nor close it.
+            if answer is not None and answer.close is not None:
+                answer.close()
+            raise
+    return answer
+
+
+def _outcome_of(claim: Claim, answer: Answer | None, call: Call) -> Awaitable[object]:
+    """What becomes of the claim: it is kept with its answer, or free for another try."""
+    if answer is None or answer.status >= 400 or answer.pieces is not None:
+        return claim.give_up()
+    return claim.keep(
+        Kept(
+            digest=claim.digest,
+            state="done",
+            request_id=call.request_id,
+            status=answer.status,
+            headers=list(answer.headers),
+            body=answer.body,
+        )
+    )
 
 
 async def _finish(work: Awaitable[object]) -> None:

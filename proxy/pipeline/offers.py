@@ -6,13 +6,13 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from billing.meter.lease import PricedCandidate, Run
-from billing.meter.output_sizes import sizes
+from billing.meter.output_sizes import OutputSizes
 from billing.prices.price_book import MILLION, ModelNotPriced, PriceBook, with_margin
 from gateway_project.ground.money import LARGEST_BUDGET_USD, to_nano
 from proxy.dialects.base import ParsedRequest
 from proxy.dialects.prompt_bound import input_bound, searching_bound
 from proxy.errors import InvalidRequest
-from routing.choice import Candidate, CatalogueModel
+from routing.choice import REQUESTED, Candidate, CatalogueModel
 from tenants.policy import Policy
 
 LONGEST_RUN_ID = 200
@@ -20,10 +20,16 @@ LONGEST_RUN_ID = 200
 _THINK_UNSEEN = ("o1", "o3", "o4", "gpt-5", "gemini-2.5", "gemini-3", "grok-")
 
 
-def offers_for(
-    parsed: ParsedRequest, candidates: Sequence[Candidate], *, policy: Policy, prices: PriceBook, billed: bool
+def priced_candidates(
+    parsed: ParsedRequest,
+    candidates: Sequence[Candidate],
+    *,
+    policy: Policy,
+    prices: PriceBook,
+    sizes: OutputSizes,
+    billed: bool,
 ) -> list[PricedCandidate]:
-    """An offer for each candidate, at the sell price and at the worst the request can cost.
+    """The candidates at the sell price, and at the worst the request can cost with each.
 
     What is not `billed` holds nothing. Raises ModelNotPriced where the first has no price (a cheaper one without ends
     the ladder), and InvalidRequest when the first model cannot write as much as was asked.
@@ -31,7 +37,7 @@ def offers_for(
     first = candidates[0]
     _refuse_misfit(parsed, first.model)
     wanted = parsed.ask.max_tokens
-    if first.why == "requested" and wanted > first.model.max_output_tokens:
+    if first.route is REQUESTED and wanted > first.model.max_output_tokens:
         raise InvalidRequest(
             f"{parsed.max_tokens_field}: {wanted} is more than {first.model.name} can write "
             f"({first.model.max_output_tokens}).",
@@ -40,7 +46,7 @@ def offers_for(
     offers: list[PricedCandidate] = []
     for candidate in candidates:
         try:
-            offers.append(offer_of(parsed, candidate, policy=policy, prices=prices))
+            offers.append(priced_candidate(parsed, candidate, policy=policy, prices=prices, sizes=sizes))
         except ModelNotPriced as error:
             if not offers:
                 raise ModelNotPriced(error.model, allowed=prices.priced(policy.models)) from None
@@ -67,8 +73,13 @@ def _refuse_misfit(parsed: ParsedRequest, model: CatalogueModel) -> None:
         raise InvalidRequest(f"model: {model.name} makes no embeddings.", field="model")
 
 
-def offer_of(
-    parsed: ParsedRequest, candidate: Candidate, *, policy: Policy, prices: PriceBook
+def priced_candidate(
+    parsed: ParsedRequest,
+    candidate: Candidate,
+    *,
+    policy: Policy,
+    prices: PriceBook,
+    sizes: OutputSizes,
 ) -> PricedCandidate:
     """The candidate at the sell price and its worst. Raises ModelNotPriced."""
     ask = parsed.ask

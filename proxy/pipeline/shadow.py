@@ -1,27 +1,34 @@
 """What limits and routes in shadow would have done with a call that was admitted."""
 
+import logging
 from collections.abc import Iterator
 
-from billing.ledger import refusal_counts
+from billing.ledger.refusal_counts import RefusalCounts
 from billing.meter.admission import Admission
 from gateway_project.ground.money import spend_at
 from routing.candidates import AUTO, ModelNotAllowed, candidates_for
 from routing.choice import Ask
 from tenants.policy import BudgetMode, Policy, Shadow
 
+logger = logging.getLogger("tenantry.proxy")
 
-def judge(policy: Policy, ask: Ask, admission: Admission) -> None:
+
+def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCounts) -> None:
     """Count where the policy in shadow differs. Requests a minute have a window of their own in Redis; the
     other limits are held against the counters in force, which know the calls that would have been refused.
     """
     if policy.shadow is None:
         return
-    code = _refusal(policy, policy.shadow, admission)
-    if code:
-        refusal_counts.would_have(policy, code)
-        return
-    for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
-        refusal_counts.would_have(policy, verdict, model)
+    try:
+        code = _refusal(policy, policy.shadow, admission)
+        if code:
+            refusals.would_have(policy, code)
+            return
+        for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
+            refusals.would_have(policy, verdict, model)
+    except Exception:
+        # The call is admitted: what is only counted must not keep it from being served and settled.
+        logger.exception("What is in shadow could not be judged")
 
 
 def _refusal(policy: Policy, shadow: Shadow, admission: Admission) -> str:

@@ -5,11 +5,12 @@ import logging
 from collections.abc import AsyncGenerator
 
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
+from billing.models import UsageStatus
 from gateway_project.ground.errors import TenantryError
-from proxy.background import keep
+from proxy.pipeline import settling
+from proxy.pipeline.admitted import AdmittedCall
 from proxy.pipeline.answers import Answer, passed_on
 from proxy.pipeline.caller import GatewayStopping
-from proxy.pipeline.charge import Charge
 from proxy.upstream.client import UpstreamAnswer, UpstreamUnavailable
 
 logger = logging.getLogger("tenantry.proxy")
@@ -28,28 +29,28 @@ class TruncatedStream(TenantryError):
 class Relay:
     """One stream, settled wherever it stands when the answer is closed, even if it was never begun."""
 
-    def __init__(self, answer: UpstreamAnswer, charge: Charge) -> None:
+    def __init__(self, answer: UpstreamAnswer, admitted: AdmittedCall) -> None:
         self._answer = answer
-        self._charge = charge
-        self._meter = charge.call.dialect.stream_meter(charge.parsed)
+        self._admitted = admitted
+        self._meter = admitted.call.dialect.stream_meter(admitted.plan.parsed)
 
     def answer(self) -> Answer:
-        headers = passed_on(self._answer, self._charge)
+        headers = passed_on(self._answer, self._admitted)
         # nginx would hold the stream back, others might store it.
         headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         return Answer(status=self._answer.status, headers=headers, pieces=self._pieces(), close=self._close)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        charge, meter = self._charge, self._meter
+        admitted, hold, meter = self._admitted, self._admitted.hold, self._meter
         failure: TenantryError | None = None
         try:
             async for piece in self._answer:
-                if charge.ttft_ms is None:
-                    charge.ttft_ms = charge.call.elapsed_ms()
+                if admitted.ttft_ms is None:
+                    admitted.ttft_ms = admitted.call.elapsed_ms()
                 passed = meter.feed(piece)
                 if meter.finished:
                     await self._complete()
-                elif not charge.settled and not charge.pays_for(meter.output_at_most):
+                elif not admitted.settled and not hold.pays_for(meter.output_at_most):
                     await self._covered()
                 if passed:
                     yield passed
@@ -62,56 +63,60 @@ class Relay:
             failure = error
         except (BudgetExceeded, MeteringUnavailable) as error:
             # The piece at hand is not passed on: it may not be paid for.
-            self._end("cancelled", f"cut off: {error.code}")
-            keep(self._answer.close())
+            self._end(UsageStatus.CANCELLED, f"cut off: {error.code}")
+            self._admitted.call.runtime.background.keep(self._answer.close())
             failure = error
         except asyncio.CancelledError:
-            if not charge.call.client.was_cut():
+            if not admitted.call.client.was_cut():
                 raise
             failure = self._cut(GatewayStopping())
         except GatewayStopping as error:
             failure = self._cut(error)
-        if meter.finished or (charge.settled and failure is None):
+        if meter.finished or (admitted.settled and failure is None):
             return
         if not meter.error_seen:
             failure = failure or TruncatedStream()
-        self._end("upstream_error", "the stream broke off")
-        await charge.written()
+        self._end(UsageStatus.UPSTREAM_ERROR, "the stream broke off")
+        await settling.on_its_way()
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
-            yield b"\n\n" + charge.call.dialect.error_event(failure, charge.call.request_id)
+            yield b"\n\n" + admitted.call.dialect.error_event(failure, admitted.call.request_id)
 
     async def _complete(self) -> None:
-        if not self._charge.settled:
+        if not self._admitted.settled:
             meter = self._meter
-            self._charge.complete(
-                meter.reading(), http_status=self._answer.status, written=meter.output_so_far
+            settling.complete(
+                self._admitted,
+                meter.reading(),
+                http_status=self._answer.status,
+                written=meter.output_so_far,
             )
-            await self._charge.written()
+            await settling.on_its_way()
 
     async def _covered(self) -> None:
         """The hold pays for what has come. While Redis is away the stream stands still, for a while."""
         for seconds in PATIENCE_SECONDS:
             try:
-                await self._charge.covers(self._meter.output_at_most)
+                await self._admitted.hold.covers(self._meter.output_at_most)
             except MeteringUnavailable:
                 await asyncio.sleep(seconds)
             else:
                 return
-        await self._charge.covers(self._meter.output_at_most)
+        await self._admitted.hold.covers(self._meter.output_at_most)
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
-        self._end("cancelled", f"{self._charge.call.client.why_over} in mid-stream")
-        keep(self._answer.close())
+        self._end(UsageStatus.CANCELLED, f"{self._admitted.call.client.why_over} in mid-stream")
+        self._admitted.call.runtime.background.keep(self._answer.close())
 
     def _cut(self, error: GatewayStopping) -> GatewayStopping:
         self._close()
         return error
 
-    def _end(self, status: str, note: str) -> None:
+    def _end(self, status: UsageStatus, note: str) -> None:
         meter = self._meter
-        self._charge.broken_off(
+        settling.broken_off(
+            self._admitted,
             meter.reading(),
             http_status=self._answer.status,
             written=meter.output_so_far,

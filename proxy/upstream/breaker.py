@@ -7,12 +7,13 @@ change is written to Redis for people to look at (`/readyz`, the dashboard), nev
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from gateway_project.ground.breaker_board import BREAKER_BOARD as BOARD
-from proxy.background import keep
+from proxy.background import Background
 
 logger = logging.getLogger("tenantry.proxy")
 
@@ -26,9 +27,12 @@ BOARD_SECONDS = 120
 
 @dataclass
 class Breaker:
-    """Closed, open until `opens_at` (monotonic seconds), or trying one call (`probing`)."""
+    """Closed, open until `opens_at` (monotonic seconds), or trying one call (`probing`). `changed` is called when it
+    opens or closes.
+    """
 
     name: str
+    changed: Callable[["Breaker"], None]
     failures: list[float] = field(default_factory=list)
     opens_at: float = 0.0
     open_seconds: float = 0.0
@@ -60,7 +64,7 @@ class Breaker:
         self.failures.clear()
         if self.open_seconds:
             self.open_seconds, self.probing = 0.0, False
-            self._tell()
+            self.changed(self)
 
     def failed(self, now: float) -> None:
         self.failures = [at for at in self.failures if now - at < FAILURES_WITHIN][-FAILURES:]
@@ -69,36 +73,35 @@ class Breaker:
             self.probing = False
             self.open_seconds = min(LONGEST_OPEN_SECONDS, self.open_seconds * 2 or FIRST_OPEN_SECONDS)
             self.opens_at = now + self.open_seconds
-            self._tell()
-
-    def _tell(self) -> None:
-        logger.warning("Breaker %s is %s", self.name, self.state)
-        keep(_write(self))
+            self.changed(self)
 
 
-_breakers: dict[tuple[str, str], Breaker] = {}
+class Breakers:
+    """The breakers of one process, by upstream and model."""
 
+    def __init__(self, background: Background) -> None:
+        self._background = background
+        self._breakers: dict[tuple[str, str], Breaker] = {}
 
-def breaker_of(upstream: str, model: str) -> Breaker:
-    found = _breakers.get((upstream, model))
-    if found is None:
-        found = _breakers[upstream, model] = Breaker(f"{upstream} {model}")
-    return found
+    def of(self, upstream: str, model: str) -> Breaker:
+        found = self._breakers.get((upstream, model))
+        if found is None:
+            found = self._breakers[upstream, model] = Breaker(f"{upstream} {model}", self._changed)
+        return found
 
-
-def forget() -> None:
-    """For tests: every breaker closed."""
-    _breakers.clear()
+    def _changed(self, breaker: Breaker) -> None:
+        logger.warning("Breaker %s is %s", breaker.name, breaker.state)
+        self._background.keep(_write(breaker))
 
 
 async def _write(breaker: Breaker) -> None:
-    place = f"{breaker.name} {meter.WORKER}"
+    field = f"{breaker.name} {meter.WORKER}"
     try:
         if breaker.state == "closed":
-            await meter.pipe().call("HDEL", BOARD, place)
+            await meter.pipe().call("HDEL", BOARD, field)
             return
-        told = {"state": breaker.state, "since": int(time.time()), "seconds": breaker.open_seconds}
-        await meter.pipe().call("HSET", BOARD, place, json.dumps(told))
+        seen = {"state": breaker.state, "since": int(time.time()), "seconds": breaker.open_seconds}
+        await meter.pipe().call("HSET", BOARD, field, json.dumps(seen))
         await meter.pipe().call("EXPIRE", BOARD, BOARD_SECONDS)
     except MeteringUnavailable:
         pass  # a notice for people; the log has it too

@@ -5,9 +5,8 @@ import logging
 import msgspec
 from django.conf import settings
 
-from gateway_project.ground import database
 from gateway_project.ground.by_token import ByToken
-from gateway_project.ground.database import ReportsUnavailable
+from gateway_project.ground.database import Reader, ReportsUnavailable
 from gateway_project.ground.secrets import UnreadableSecret, decrypt
 from routing.models import Upstream
 
@@ -27,27 +26,31 @@ class UpstreamTarget(msgspec.Struct, frozen=True):
 Rows = tuple[tuple[UpstreamTarget, frozenset[str]], ...]
 
 
-async def targets_for(wire: str, token: str) -> list[UpstreamTarget]:
-    """The upstreams that speak `wire`, as of the policy token `PolicyVersion.everyone`."""
-    ezai = UpstreamTarget(
-        EZAI, settings.EZAI_BASE_URL, settings.EZAI_API_KEY, settings.UPSTREAM_EXTRA_HEADERS
-    )
-    rows = _rows.known(token)
-    if rows is None:
-        try:
-            rows = await database.read(lambda: _rows.get(token))
-        except ReportsUnavailable:
-            # The call is admitted and EzAI is there: rows for hard times are no reason to refuse it.
-            logger.warning("The list of upstreams cannot be read; going on with EzAI alone")
-            return [ezai]
-    return [ezai, *(target for target, wires in rows if wire in wires)]
+class UpstreamTargets:
+    """Where calls may go, read from PostgreSQL once for a policy token."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._rows = ByToken(_read)
+
+    async def that_speak(self, wire: str, token: str) -> list[UpstreamTarget]:
+        """The upstreams that speak `wire`, as of the policy token `PolicyVersion.everyone`."""
+        ezai = UpstreamTarget(
+            EZAI, settings.EZAI_BASE_URL, settings.EZAI_API_KEY, settings.UPSTREAM_EXTRA_HEADERS
+        )
+        rows = self._rows.known(token)
+        if rows is None:
+            try:
+                rows = await self._reader.read(lambda: self._rows.get(token))
+            except ReportsUnavailable:
+                # The call is admitted and EzAI is there: rows for hard times are no reason to refuse it.
+                logger.warning("The list of upstreams cannot be read; going on with EzAI alone")
+                return [ezai]
+        return [ezai, *(target for target, wires in rows if wire in wires)]
 
 
 def _read(_: str) -> Rows:
     return tuple(read for row in Upstream.objects.filter(enabled=True) if (read := _target_of(row)))
-
-
-_rows = ByToken(_read)
 
 
 def _target_of(row: Upstream) -> tuple[UpstreamTarget, frozenset[str]] | None:
@@ -57,8 +60,3 @@ def _target_of(row: Upstream) -> tuple[UpstreamTarget, frozenset[str]] | None:
         logger.error("The key of upstream %s cannot be decrypted; it is left out", row.name)
         return None
     return UpstreamTarget(row.name, row.base_url.rstrip("/"), key), frozenset(row.wires)
-
-
-def forget() -> None:
-    """For tests: read anew."""
-    _rows.forget()

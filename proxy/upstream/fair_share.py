@@ -150,3 +150,16 @@ class FairShareLimiter:
                 del self._queues[tenant_id]
         if tenant_id not in self._queues and tenant_id not in self._of_tenant:
             self._weights.pop(tenant_id, None)
+
+
+class FairShareLimiters:
+    """The limiters of one process, by upstream."""
+
+    def __init__(self) -> None:
+        self._limiters: dict[str, FairShareLimiter] = {}
+
+    def of(self, upstream: str) -> FairShareLimiter:
+        found = self._limiters.get(upstream)
+        if found is None:
+            found = self._limiters[upstream] = FairShareLimiter()
+        return found

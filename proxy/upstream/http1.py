@@ -123,7 +123,7 @@ class Http1Answer(httpx.AsyncByteStream):
     def __init__(self, connection: Connection, transport: Http1Transport, origin: Origin) -> None:
         self._connection: Connection | None = connection
         self._transport = transport
-        self._place = origin
+        self._origin = origin
         self.status = connection.status
         self.headers = connection.headers
 
@@ -150,7 +150,7 @@ class Http1Answer(httpx.AsyncByteStream):
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._transport.put_back(self._place, connection)
+            self._transport.put_back(self._origin, connection)
 
 
 async def _nothing() -> None:

@@ -10,12 +10,12 @@ from django.core.management import CommandError, call_command
 from billing.models import WebhookEndpoint
 from billing.webhooks.signing import give_secret, secrets_of
 from gateway_project.ground.logs import JsonFormatter, redacted
-from proxy import background, telemetry
+from proxy import telemetry
 from routing.models import Upstream
 from tenants.throttle import MOST_FAILURES, FailureWindow, TooManyFailures
 from tests.factories import UpstreamFactory, WebhookEndpointFactory
 from tests.proxy.conftest import upstream_answering, world
-from tests.proxy.gateway import post
+from tests.proxy.gateway import finished, post
 from tests.proxy.scripted_upstream import message, raw
 
 __all__ = ["upstream_answering", "world"]
@@ -30,8 +30,7 @@ async def test_calls_and_refusals_are_counted_and_get_a_line(world, upstream_ans
         served = await post(world.key)
         refused = await post("tn_wrong_key_that_is_long_enough")
 
-    await background.finish(seconds=5)
-    telemetry.flush()
+    await finished()
     call, refusal = map(json.loads, capsys.readouterr().out.splitlines())
     assert spent._value.get() == pytest.approx(0.00375)
     assert (call["request_id"], call["cost_usd"]) == (served.headers["request-id"], "0.003750000")

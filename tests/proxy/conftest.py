@@ -8,14 +8,10 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.ground.redis_keys import every_tag
-from proxy import background
-from proxy.pipeline import attempts
-from proxy.upstream import breaker, client
 from tenants import authentication
 from tests.factories import (
     ApiKeyFactory,
@@ -26,6 +22,7 @@ from tests.factories import (
     TierFactory,
     TierRouteFactory,
 )
+from tests.proxy.gateway import finished, new_runtime, runtime
 from tests.proxy.scripted_upstream import SONNET, Talk, upstream_that
 
 
@@ -51,6 +48,7 @@ class World:
 @pytest.fixture
 def world(transactional_db, redis_server):
     authentication.forget()
+    new_runtime()
     for tag in every_tag():
         redis_server.hset(f"{tag}:shard", mapping={"epoch": "e", "opens_ms": 0})
     sonnet = ModelFactory(name=SONNET, max_output_tokens=64_000)
@@ -74,11 +72,8 @@ def upstream_answering(settings):
             settings.EZAI_BASE_URL = scripted.url
             settings.EZAI_API_KEY = "ezai-secret"
             yield scripted
-            await background.finish(seconds=5)
-            await client.close_all()
-            breaker.forget()
-            attempts.forget()
-            await meter.pipe().close()
+            await runtime().close()
+            new_runtime()
 
     return answering
 
@@ -113,7 +108,7 @@ def books(world):
         )
 
     async def drained() -> Books:
-        await background.finish(seconds=5)
+        await finished()
         return await sync_to_async(read)()
 
     return drained

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway_project.asgi import application
+from gateway_project.asgi import application, data_plane
 from gateway_project.ground.http_protocol import ON_DISCONNECT, SEND_WHOLE
+from proxy.runtime import Runtime
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Caller:
         plain: bool = False,
     ) -> None:
         self.answer = Answer()
-        self._told: Callable[[], None] | None = None
+        self._on_leave: Callable[[], None] | None = None
         self.piece_came = asyncio.Event()
         self._body: bytes | None = body
         self._gone = asyncio.Event()
@@ -71,14 +72,14 @@ class Caller:
             self._scope["extensions"] = {SEND_WHOLE: self._send_whole, ON_DISCONNECT: self._on_disconnect}
 
     def leave(self) -> None:
-        if self._told is not None and not self._gone.is_set():
-            asyncio.get_running_loop().call_soon(self._told)
+        if self._on_leave is not None and not self._gone.is_set():
+            asyncio.get_running_loop().call_soon(self._on_leave)
         self._gone.set()
 
-    def _on_disconnect(self, told: Callable[[], None]) -> None:
-        self._told = told
+    def _on_disconnect(self, callback: Callable[[], None]) -> None:
+        self._on_leave = callback
         if self._gone.is_set():
-            asyncio.get_running_loop().call_soon(told)
+            asyncio.get_running_loop().call_soon(callback)
 
     def _send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
         if not self._gone.is_set():
@@ -113,6 +114,21 @@ class Caller:
             if not message.get("more_body"):
                 self._gone.set()  # servers report a disconnect once the answer is complete
         await asyncio.sleep(0)
+
+
+def runtime() -> Runtime:
+    """What the application in front of the test keeps between calls."""
+    return data_plane.runtime
+
+
+def new_runtime() -> None:
+    """Begin as a process that has just been started."""
+    data_plane.runtime = Runtime()
+
+
+async def finished() -> None:
+    """Return when nothing is left to do of the calls so far."""
+    await data_plane.runtime.background.finish(seconds=5)
 
 
 HELLO = {

@@ -16,9 +16,8 @@ from asgiref.sync import sync_to_async
 from django.db.backends.utils import CursorWrapper
 
 from gateway_project.ground.redis_keys import SHARDS, shard_of
-from proxy import background
 from tests.factories import ApiKeyFactory, TenantFactory
-from tests.proxy.gateway import caller, post
+from tests.proxy.gateway import caller, finished, post
 from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 
 HOME = Path(__file__).resolve().parent.parent.parent
@@ -86,7 +85,7 @@ def statements(monkeypatch):
 async def warm(world, times=3):
     for _ in range(times):
         await post(world.key)
-    await background.finish(seconds=5)
+    await finished()
 
 
 async def test_a_call_costs_two_redis_commands_and_no_sql(
@@ -99,7 +98,7 @@ async def test_a_call_costs_two_redis_commands_and_no_sql(
         with commands_sent(redis_server) as sent:
             for _ in range(10):
                 await post(world.key)
-            await background.finish(seconds=5)
+            await finished()
 
     assert sent == ["EVALSHA"] * 20
     assert statements == []
@@ -117,11 +116,11 @@ async def test_tenants_of_every_shard_who_call_by_turns_cost_no_sql_either(
     async with upstream_answering(raw(USUAL)):
         for _, key in tenants:
             await post(key)
-        await background.finish(seconds=5)
+        await finished()
         statements.clear()
         for _, key in tenants * 2:
             assert (await post(key)).status == 200
-        await background.finish(seconds=5)
+        await finished()
 
     assert statements == []
 
@@ -138,10 +137,11 @@ async def test_a_call_starts_no_thread_and_no_task(world, upstream_answering):
 
         asyncio.get_running_loop().set_task_factory(counted)
         await post(world.key)
-        await background.finish(seconds=5)
+        await finished()
         asyncio.get_running_loop().set_task_factory(None)
+        threads_after = set(threading.enumerate())
 
-    assert set(threading.enumerate()) == threads
+    assert threads_after == threads
     assert tasks == []
 
 
@@ -151,7 +151,7 @@ async def test_a_call_enters_no_more_functions_than_it_did(world, upstream_answe
         request = caller(world.key)
         with functions_entered() as entered:
             await request.call()
-            await background.finish(seconds=5)
+            await finished()
 
     assert entered.total() <= MOST_FUNCTIONS, entered.most_common(40)
 
@@ -165,7 +165,7 @@ async def test_a_delta_enters_no_more_functions_than_it_did(world, upstream_answ
             request = caller(world.key, stream=True, max_tokens=60_000)
             with functions_entered() as entered:
                 await request.call()
-                await background.finish(seconds=5)
+                await finished()
         assert request.answer.body.count(b"content_block_delta") == 2 * deltas
         seen.append(entered.total())
 

@@ -6,19 +6,18 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway_project.ground.extras import MissingExtra
-from proxy import background, tracing
-from tests.proxy.gateway import post
+from proxy.tracing import Tracing
+from tests.proxy.gateway import finished, post, runtime
 from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def spans():
+def spans(world):
     exporter = InMemorySpanExporter()
-    tracing.start(exporter)
-    yield exporter.get_finished_spans
-    tracing.stop()
+    runtime().tracing.start(exporter)
+    return exporter.get_finished_spans
 
 
 async def test_a_call_is_a_span_with_its_usage_below_the_callers_own(world, upstream_answering, books, spans):
@@ -43,7 +42,7 @@ async def test_a_call_is_a_span_with_its_usage_below_the_callers_own(world, upst
 async def test_a_call_that_failed_says_so(world, upstream_answering, spans):
     async with upstream_answering(raw(b'{"error":{}}', status=400)):
         await post(world.key)
-        await background.finish(seconds=5)
+        await finished()
 
     [span] = spans()
     assert span.attributes["error.type"] == "upstream_error"
@@ -54,4 +53,4 @@ def test_asked_for_and_not_installed_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
 
     with pytest.raises(MissingExtra, match="OTEL_EXPORTER_OTLP_ENDPOINT needs the extra 'otel'"):
-        tracing.start()
+        Tracing().start()

@@ -41,7 +41,7 @@ def ladder(ask, *models, default=None, routes=ROUTES, **options):
         downgrade_percent=90,
         **options,
     )
-    return [(each.model.name, each.why, each.skip_from_percent) for each in found]
+    return [(each.model.name, each.route.text, each.skip_from_percent) for each in found]
 
 
 def asking(**values):

@@ -21,7 +21,7 @@ from billing.tasks import watch_limits
 from billing.usage import Usage
 from gateway_project.ground.money import to_nano
 from gateway_project.ground.redis_keys import every_tag, tenant_key
-from routing.choice import Candidate, CatalogueModel
+from routing.choice import REQUESTED, Candidate, CatalogueModel
 from tenants.policy import KeyPolicy, Principal
 from tenants.snapshots import policy_of, read_version
 from tests.factories import ApiKeyFactory, TenantFactory, WebhookEndpointFactory
@@ -49,7 +49,7 @@ def spend(tenant, usd, *, flush=None):
     async def call():
         admission = await meter.admit(
             principal,
-            [PricedCandidate(Candidate(MODEL, "requested", None), None, 0, 0, 100)],
+            [PricedCandidate(Candidate(MODEL, REQUESTED, None), None, 0, 0, 100)],
             request_id=new_request_id(),
             metadata=RequestMetadata("anthropic", "sonnet", False),
         )

@@ -16,7 +16,7 @@ from billing.meter.errors import (
 from billing.meter.lease import PricedCandidate, RequestMetadata, Run
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from routing.choice import Candidate, CatalogueModel, ComplexityRules
+from routing.choice import REQUESTED, Candidate, CatalogueModel, ComplexityRules
 from tenants.policy import BudgetMode, DisconnectPolicy, KeyPolicy, Policy, PolicyVersion, Principal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,7 +55,7 @@ def a_principal(tenant_id=7, key=None, **limits):
 
 
 def an_offer(model=MODEL, *, hold=0, per_token=0, max_tokens=100, least=1, skip=None):
-    return PricedCandidate(Candidate(model, "requested", skip), None, hold, per_token, max_tokens, least)
+    return PricedCandidate(Candidate(model, REQUESTED, skip), None, hold, per_token, max_tokens, least)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ async def test_what_does_not_fit_whole_is_clamped_from_the_cheapest_up(ready):
 
     assert admission.lease.event.model == "haiku"
     assert admission.lease.max_tokens == 90
-    assert admission.route.endswith("clamped")
+    assert admission.route.text.endswith("clamped")
 
 
 async def test_a_clamp_never_goes_below_what_keeps_the_request_valid(ready):

@@ -175,7 +175,7 @@ async def test_a_tenants_report_that_takes_too_long_is_not_asked_again(settings)
     settings.CONSOLE_STATEMENT_TIMEOUT_SECONDS = LIMIT
 
     with pytest.raises(database.ReportsUnavailable) as refusal:
-        await database.read(lambda: ask("SELECT pg_sleep(60)"))
+        await database.Reader(name="test", threads=1).read(lambda: ask("SELECT pg_sleep(60)"))
 
     assert "longer than 1 s" in refusal.value.message
     assert refusal.value.headers == {"x-should-retry": "false"}

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 
 from gateway_project.asgi import application
 from proxy.pipeline import attempts
-from tests.proxy.gateway import caller
+from tests.proxy.gateway import caller, runtime
 from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,13 +95,13 @@ async def test_once_the_upstream_is_at_work_the_call_costs_what_it_wrote(
 async def test_waiting_for_its_turn_nothing_is_at_work_for_it(world, upstream_answering, books, policy):
     await sync_to_async(world.with_limits)(disconnect_policy=policy)
     async with upstream_answering(raw(message())) as upstream:
-        share = attempts.limiter_of("ezai")
-        share.bound = 1.0
-        turn = await share.enter(0)
-        leaving = asyncio.create_task(leaves(world.key, lambda: bool(share._queues)))
-        await until(lambda: bool(share._queues))
+        limiter = runtime().limiters.of("ezai")
+        limiter.bound = 1.0
+        turn = await limiter.enter(0)
+        leaving = asyncio.create_task(leaves(world.key, lambda: bool(limiter._queues)))
+        await until(lambda: bool(limiter._queues))
         await asyncio.sleep(0.2)
-        share.leave(0, turn)
+        limiter.leave(0, turn)
         await leaving
         seen = await books()
 
@@ -110,7 +110,7 @@ async def test_waiting_for_its_turn_nothing_is_at_work_for_it(world, upstream_an
     assert seen.row.status == "cancelled"
     assert seen.row.cost_usd == (EXACT if policy == "drain" else 0)
     assert not seen.row.estimated
-    assert share.in_flight == 0
+    assert limiter.in_flight == 0
     assert seen.reserved_usd == 0
     assert seen.balanced
 

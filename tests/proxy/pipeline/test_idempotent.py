@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from billing.meter import idempotency
 from tests.factories import ApiKeyFactory, TenantFactory
 from tests.proxy.gateway import caller, post
-from tests.proxy.scripted_upstream import message, raw
+from tests.proxy.scripted_upstream import END, START, STOP, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = {"idempotency-key": "order-1"}
@@ -175,3 +175,26 @@ async def test_another_route_under_the_same_key_is_another_request(world, upstre
     # What is free is not kept; what is not is refused.
     assert other.status == (200 if path.endswith("count_tokens") else 409)
     assert "idempotent-replayed" not in other.headers
+
+
+async def test_a_stream_under_a_key_whose_caller_leaves_as_it_is_handed_over_leaves_no_lease(
+    world, upstream_answering, books, monkeypatch
+):
+    giving_up, real = asyncio.Event(), idempotency.Claim.give_up
+
+    async def slow(claim):
+        giving_up.set()
+        await asyncio.sleep(0.2)
+        await real(claim)
+
+    monkeypatch.setattr(idempotency.Claim, "give_up", slow)
+    async with upstream_answering(stream(START, END, STOP)):
+        request = caller(world.key, headers=KEY)
+        calling = asyncio.create_task(request.call())
+        await giving_up.wait()
+        request.leave()
+        await calling
+        seen = await books()
+
+    assert (seen.row.status, seen.row.estimated) == ("cancelled", True)
+    assert seen.reserved_usd == 0

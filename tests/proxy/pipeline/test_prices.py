@@ -5,11 +5,10 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from proxy import background
 from routing.models import Model
 from tenants.models import AllowedModel
 from tests.factories import ModelFactory, ModelPriceFactory
-from tests.proxy.gateway import post
+from tests.proxy.gateway import finished, post
 from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +52,7 @@ async def test_a_cheaper_model_without_a_price_is_no_rung_of_the_ladder(
     await sync_to_async(downgrade_to_unpriced)()
     async with upstream_answering(raw(message())):
         first = await post(world.key, max_tokens=60)
-        await background.finish(seconds=5)
+        await finished()
         # This one begins at 47 % of the budget, where a cheaper model would be due.
         answers = [first, await post(world.key, max_tokens=60, headers=headers)]
         seen = await books()

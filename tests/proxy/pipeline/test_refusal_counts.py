@@ -19,21 +19,16 @@ from tests.factories import (
     TierFactory,
     TierRouteFactory,
 )
-from tests.proxy.gateway import post
+from tests.proxy.gateway import post, runtime
 from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OPUS = {"model": "claude-opus-4-20250514"}
 
 
-@pytest.fixture(autouse=True)
-def _nothing_counted():
-    refusal_counts._counts.clear()
-
-
 async def counted(shadow=False):
     """Code (and detail) by how often, after the heartbeat."""
-    await refusal_counts.flush()
+    await runtime().refusals.flush()
     rows = await sync_to_async(lambda: list(DailyVerdict.objects.filter(shadow=shadow)))()
     return {row.code + (f" {row.detail}" if row.detail else ""): row.requests for row in rows}
 
@@ -69,7 +64,7 @@ async def test_what_is_served_is_no_refusal(world, upstream_answering):
 async def test_counts_add_up_over_heartbeats(world, upstream_answering):
     for _ in range(2):
         await post(world.key, model="gpt-4o")
-        await refusal_counts.flush()
+        await runtime().refusals.flush()
 
     assert await counted() == {"model_not_allowed": 2}
 
@@ -80,7 +75,7 @@ async def test_while_the_database_is_away_counts_are_kept(world, upstream_answer
         patched.setattr(
             refusal_counts, "_write", lambda counts: (_ for _ in ()).throw(OperationalError("away"))
         )
-        await refusal_counts.flush()
+        await runtime().refusals.flush()
 
     assert await counted() == {"model_not_allowed": 1}
 

@@ -5,8 +5,7 @@ import threading
 import pytest
 from asgiref.sync import sync_to_async
 
-from proxy import background
-from tests.proxy.gateway import post
+from tests.proxy.gateway import finished, post
 from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,7 +55,7 @@ async def test_a_request_is_two_commands_to_redis(
         await books()
         with Overheard(redis_server) as overheard:
             answer = await post(world.key, **fields, headers=headers)
-            await background.finish(seconds=5)
+            await finished()
 
     assert answer.status == 200
     assert overheard.commands == ["EVALSHA", "EVALSHA"]
@@ -79,10 +78,10 @@ async def test_a_changed_policy_costs_its_reading_once(world, upstream_answering
         await sync_to_async(world.with_limits)(max_requests_per_minute=500)
         with Overheard(redis_server) as first:
             await post(world.key)
-            await background.finish(seconds=5)
+            await finished()
         with Overheard(redis_server) as second:
             await post(world.key)
-            await background.finish(seconds=5)
+            await finished()
 
     assert first.commands.count("EVALSHA") == 3  # found stale, admitted, settled
     assert second.commands == ["EVALSHA", "EVALSHA"]

@@ -5,8 +5,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing.ledger import refusal_counts
-from tests.proxy.gateway import get, post
+from tests.proxy.gateway import get, post, runtime
 from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,7 +56,7 @@ async def test_usage_says_what_downgrades_saved_and_why_requests_were_refused(
     async with upstream_answering(raw(message())):
         await post(world.key, model=OPUS)
         await post(world.key, model="gpt-4o")
-        await refusal_counts.flush()
+        await runtime().refusals.flush()
         await books()
         usage = await get(world.key, "/v1/usage")
 

@@ -1,4 +1,4 @@
-"""Streams hold for what they are likely to write, and for more while they write it."""
+"""The hold of a call: streams hold for what they are likely to write, and for more while they write it."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing.meter.output_sizes import LEAST, MOST, UNKNOWN, OutputSizes
 from tests.proxy.gateway import caller, post
 from tests.proxy.scripted_upstream import START, STOP, event, stream
 
@@ -115,38 +114,3 @@ async def test_a_flush_in_mid_stream_cuts_it_rather_than_let_it_run_unreserved(
 
     assert json.loads(answer.body.rpartition(b"data: ")[2])["error"]["code"] == "metering_unavailable"
     assert (seen.row.status, seen.row.estimated) == ("cancelled", True)
-
-
-def test_an_unknown_tenant_starts_with_a_guess():
-    assert OutputSizes().expected(1, "sonnet") == UNKNOWN
-
-
-def test_the_size_that_95_of_100_answers_stay_below_is_expected():
-    sizes = OutputSizes()
-    for _ in range(95):
-        sizes.learn(1, "sonnet", 300)
-    for _ in range(5):
-        sizes.learn(1, "sonnet", 9000)
-
-    assert sizes.expected(1, "sonnet") == 512
-    sizes.learn(1, "sonnet", 9000)
-    assert sizes.expected(1, "sonnet") == MOST
-
-
-def test_what_is_learned_is_bounded_and_forgets_the_oldest():
-    sizes = OutputSizes(places=2)
-    for tenant in (1, 2, 3):
-        sizes.learn(tenant, "sonnet", 1)
-
-    assert sizes.expected(3, "sonnet") == LEAST
-    assert sizes.expected(1, "sonnet") == UNKNOWN
-
-
-def test_old_answers_fade():
-    sizes = OutputSizes()
-    for _ in range(300):
-        sizes.learn(1, "sonnet", 5000)
-    for _ in range(3000):
-        sizes.learn(1, "sonnet", 100)
-
-    assert sizes.expected(1, "sonnet") == LEAST

@@ -1,0 +1,60 @@
+"""A JSON answer: read to its end, settled, passed on as it is."""
+
+import logging
+
+import msgspec
+
+from proxy.dialects.base import UNREADABLE
+from proxy.pipeline import settling
+from proxy.pipeline.admitted import AdmittedCall
+from proxy.pipeline.answers import Answer, passed_on, usd_text
+from proxy.upstream.client import UpstreamAnswer, UpstreamTimeout, UpstreamUnavailable
+
+logger = logging.getLogger("tenantry.proxy")
+_GATEWAY_TIMEOUTS = {408, 504, 522, 524}
+
+
+async def whole(answer: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
+    """A JSON answer: read, settled, passed on as it is."""
+    try:
+        body = await answer.read()
+    finally:
+        await answer.close()
+    if answer.status >= 400:
+        _refused(answer, body, admitted)
+    else:
+        reading = admitted.call.dialect.usage_of(body)
+        if reading.problem and not _is_json(body):
+            raise UpstreamUnavailable("The upstream answered something that is not JSON.", reached=True)
+        admitted.ttft_ms = admitted.call.elapsed_ms()
+        settling.complete(admitted, reading, http_status=answer.status, written=len(body) // 3)
+    await settling.on_its_way()
+    ours = [(b"x-tenantry-cost-usd", usd_text(admitted.cost_nano))]
+    if answer.status >= 400:
+        # Its body is the upstream's own: this tells its 429, say, from one of the tenant's limits.
+        ours.append((b"x-tenantry-error-source", b"upstream"))
+    headers = passed_on(answer, admitted, *ours)
+    return Answer(status=answer.status, headers=headers, body=body)
+
+
+def _refused(answer: UpstreamAnswer, body: bytes, admitted: AdmittedCall) -> None:
+    """Settle a call that the upstream refused: free. Raises where its answer is not the caller's to see."""
+    settling.free(admitted, http_status=answer.status)
+    if answer.status == 401:
+        # The gateway's own key: as it is, it would read as if the caller's were wrong.
+        logger.error("The upstream refused the gateway's key", extra={"request_id": admitted.call.request_id})
+        raise UpstreamUnavailable(
+            "The gateway is not authorised upstream; we have been notified.", reached=True
+        )
+    if not _is_json(body):
+        logger.warning("The upstream answered %s without JSON", answer.status)
+        kind = UpstreamTimeout if answer.status in _GATEWAY_TIMEOUTS else UpstreamUnavailable
+        raise kind(f"The upstream is not available right now ({answer.status}).", reached=True)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except UNREADABLE:
+        return False
+    return True

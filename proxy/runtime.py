@@ -1,0 +1,117 @@
+"""What one process of the data plane keeps between calls: made at its start, closed at its end."""
+
+import asyncio
+import logging
+
+from django.conf import settings
+
+from billing import meter, spool
+from billing.ledger.refusal_counts import RefusalCounts
+from billing.meter import heartbeat
+from billing.meter.errors import MeteringUnavailable
+from billing.meter.lease import Lease
+from billing.meter.output_sizes import OutputSizes
+from billing.meter.settlement import CallOutcome
+from gateway_project.ground.database import Reader
+from proxy.background import Background
+from proxy.prices import Prices
+from proxy.telemetry import Telemetry
+from proxy.tracing import Tracing
+from proxy.upstream.breaker import Breakers
+from proxy.upstream.catalogue import UpstreamTargets
+from proxy.upstream.client import Upstreams
+from proxy.upstream.fair_share import FairShareLimiters
+
+logger = logging.getLogger("tenantry.proxy")
+# Settling what is still open when the process ends; what Redis does not take by then is kept for the next process.
+LAST_SECONDS = 10
+BEAT_SECONDS = 1
+DELIVER_SECONDS = 5
+
+
+class Runtime:
+    """Every call carries it. To make one opens nothing: threads and connections begin with their first use."""
+
+    def __init__(self) -> None:
+        self.background = Background()
+        self.telemetry = Telemetry()
+        self.tracing = Tracing()
+        self.reports = Reader(name="reports", threads=4)
+        self.prices = Prices()
+        self.refusals = RefusalCounts()
+        self.output_sizes = OutputSizes()
+        self.upstreams = Upstreams()
+        self.targets = UpstreamTargets(self.reports)
+        self.breakers = Breakers(self.background)
+        self.limiters = FairShareLimiters()
+        # Settles that Redis has not taken yet, by request id.
+        self.unsettled: dict[str, tuple[Lease, CallOutcome]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Say from now on that this process lives, and settle what an earlier one kept. Raises MissingExtra."""
+        self.tracing.start()
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(_deliver())]
+
+    async def close(self) -> None:
+        """Finish what calls have left to do, write what is counted, and let every connection go."""
+        await self.background.finish(seconds=LAST_SECONDS)
+        self._keep_unsettled()
+        for task in self._tasks:
+            task.cancel()
+        await self.flush()
+        await self.upstreams.close()
+        await meter.pipe().close()
+        self.tracing.stop()
+        for threads in (self.reports, self.prices, self.refusals):
+            threads.close()
+
+    async def flush(self) -> None:
+        """Write what was counted since the last time."""
+        self.telemetry.flush()
+        await self.refusals.flush()
+
+    def _keep_unsettled(self) -> None:
+        """Write what could not be settled into a file: lost with the process, it would be charged at its hold."""
+        left = list(self.unsettled.values())
+        if not left:
+            return
+        try:
+            file = spool.keep(left)
+        except OSError as error:
+            logger.error(
+                "%d settles could not be delivered, nor be kept in %s (%s): these calls will be charged what was "
+                "reserved for them",
+                len(left), settings.DATA_DIR, error,
+            )  # fmt: skip
+        else:
+            logger.error(
+                "%d settles could not be delivered; the next start delivers them from %s", len(left), file
+            )
+
+    async def _beat(self) -> None:
+        """Without this the reaper would take the leases of a long stream for those of a dead process, and what a
+        flush of Redis took would be lost."""
+        while True:
+            for part in (_beat_once, self.flush):
+                try:
+                    await part()
+                except MeteringUnavailable as error:
+                    logger.warning("No heartbeat: %s", error.message)
+                except Exception:
+                    # Whatever it is, the next beat must come: without beats this process would be taken for dead.
+                    logger.exception("A part of the heartbeat failed")
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _beat_once() -> None:
+    await heartbeat.beat(meter.WORKER)
+
+
+async def _deliver() -> None:
+    """Settle what an earlier process of this DATA_DIR could not, as soon as that is possible."""
+    try:
+        while not await spool.deliver():  # noqa: ASYNC110 - for other processes' files
+            await asyncio.sleep(DELIVER_SECONDS)
+    except Exception:
+        logger.exception("Settles that were kept for this process stay in %s", settings.DATA_DIR)
