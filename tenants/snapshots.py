@@ -11,7 +11,7 @@ import msgspec
 
 from gateway_project.ground.by_token import ByToken
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import shard_key, shard_of, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
 from routing.models import Model
 from routing.rules import current_rules
@@ -68,7 +68,7 @@ def load_principal(digest: str) -> Principal | None:
 def read_version(tenant_id: int) -> PolicyVersion:
     """The tokens in force; a token that is missing (new tenant, flushed Redis) is put first."""
     with store().pipeline(transaction=False) as pipeline:
-        for key in (f"{tag(shard_of(tenant_id))}:shard", tenant_key(tenant_id)):
+        for key in (shard_key(shard_of(tenant_id)), tenant_key(tenant_id)):
             pipeline.hsetnx(key, "policy", uuid.uuid4().hex)
             pipeline.hget(key, "policy")
         _, everyone, _, tenant = pipeline.execute()

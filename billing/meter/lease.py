@@ -1,14 +1,28 @@
 """What is reserved for one call, and how it is written into Redis so that anyone may settle it."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
 from billing.events import UsageEvent
 from routing.choice import Candidate
 
-TENANT, KEY, USER, RUN = range(4)
 UNLIMITED = (None, None, None, None)
+
+
+class LeaseState(StrEnum):
+    """Where a lease stands; docs/architecture.md has the picture.
+
+    An open one is in Redis, among the tenant's leases. When it ends it leaves a tombstone with its state. `LATE` marks
+    a usage event: the lease was reaped before its own process settled it; the tombstone then says settled.
+    """
+
+    OPEN = "open"
+    SETTLED = "settled"
+    REAPED = "reaped"
+    LATE = "late"
 
 
 class PricedCandidate(msgspec.Struct, frozen=True):
@@ -113,6 +127,11 @@ _decode = msgspec.msgpack.Decoder(_Stored).decode
 def head(counters: tuple[str, str, str, str], day_counter: str) -> str:
     """The counters' names as `admit.lua` writes and `seed.lua` reads them."""
     return "|".join((*counters, day_counter))
+
+
+def flags(names: Iterable[str]) -> str:
+    """Which of `names` there are, as the scripts want it: '1001' for the first and the last of four."""
+    return "".join("1" if name else "0" for name in names)
 
 
 def stored(worker: str, events: list[UsageEvent], alert_lines: str) -> bytes:

@@ -21,12 +21,19 @@ from django.db.models import F, Sum
 
 from billing.events import UsageEvent, decode
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.redis_pipe import RedisPipe, Script
+from billing.meter.redis_pipe import RedisPipe
+from billing.meter.scripts import (
+    BEGIN_REBUILD,
+    SEED,
+    BeginRebuildArguments,
+    BeginRebuildKeys,
+    SeedArguments,
+    SeedKeys,
+)
 from billing.models import DailyUsage, UsageRecord
 from gateway_project.ground.money import to_nano
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import leases_key, named_key, shard_of, usage_stream
 
-_BEGIN, _SEED = Script("begin_rebuild"), Script("seed")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")
 # Calls that find their counters cold within this time are served by one round.
 GATHER_SECONDS = 0.003
@@ -151,7 +158,14 @@ async def _round(pipe: RedisPipe, crew: _Crew) -> None:
 async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter]) -> set[MissingCounter]:
     """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
     answers = await asyncio.gather(
-        *(pipe.run(_BEGIN, [_key(cold)], [cold.field, builder, BUILDER_MS]) for cold in colds)
+        *(
+            pipe.run(
+                BEGIN_REBUILD,
+                BeginRebuildKeys(counter=_key(cold)),
+                BeginRebuildArguments(field=cold.field, builder=builder, builder_ms=BUILDER_MS),
+            )
+            for cold in colds
+        )
     )
     done = {cold for cold, answer in zip(colds, answers, strict=True) if answer == b"WARM"}
     mine = [cold for cold, answer in zip(colds, answers, strict=True) if answer == b"YOURS"]
@@ -165,9 +179,15 @@ async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter
     answers = await asyncio.gather(
         *(
             pipe.run(
-                _SEED,
-                [f"{tenant_key(cold.tenant_id)}:leases", _key(cold)],
-                [builder, cold.field, totals[cold], cold.counter, cold.expires_at],
+                SEED,
+                SeedKeys(leases=leases_key(cold.tenant_id), counter=_key(cold)),
+                SeedArguments(
+                    builder=builder,
+                    field=cold.field,
+                    value=totals[cold],
+                    name=cold.counter,
+                    expires_at=cold.expires_at,
+                ),
             )
             for cold in mine
         )
@@ -176,7 +196,7 @@ async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter
 
 
 def _key(cold: MissingCounter) -> str:
-    return f"{tenant_key(cold.tenant_id)}:{cold.counter}"
+    return named_key(cold.tenant_id, cold.counter)
 
 
 async def _totals(pipe: RedisPipe, colds: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
@@ -200,7 +220,7 @@ async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
     """Every event of the shard's stream; late ones, which change no counter, are left out."""
     events, after = [], "-"
     while True:
-        page = await pipe.call("XRANGE", f"{tag(shard)}:usage", after, "+", "COUNT", 1000)
+        page = await pipe.call("XRANGE", usage_stream(shard), after, "+", "COUNT", 1000)
         for _, fields in page:
             entry = dict(zip(fields[::2], fields[1::2], strict=True))
             if b"late" not in entry:
