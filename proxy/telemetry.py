@@ -22,6 +22,7 @@ from billing.meter.lease import Lease
 from billing.meter.settlement import CallOutcome
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.logs import redacted
+from gateway_project.ground.money import NANO
 
 if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     # It asks for the process id before each of its 18 steps a call, in case of a fork; web processes never do.
@@ -120,7 +121,7 @@ def settled(lease: Lease, outcome: CallOutcome, *, tier: str, sent_ms: float | N
         ESTIMATED.labels(model).inc()
     if overrun := lease.overrun_nano(outcome.cost_nano):
         OVERRUNS.labels(model).inc()
-        OVERRUN_USD.labels(model).inc(overrun / 1e9)
+        OVERRUN_USD.labels(model).inc(overrun / NANO)
     if _sampled():
         _lines.append(
             {
@@ -135,7 +136,7 @@ def settled(lease: Lease, outcome: CallOutcome, *, tier: str, sent_ms: float | N
                 "http_status": outcome.http_status,
                 "input_tokens": usage.input_tokens,
                 "output_tokens": usage.output_tokens,
-                "cost_usd": f"{outcome.cost_nano / 1e9:.9f}",
+                "cost_usd": f"{outcome.cost_nano / NANO:.9f}",
                 "latency_ms": outcome.latency_ms,
                 "ttft_ms": outcome.ttft_ms,
                 "estimated": outcome.estimated,
@@ -163,7 +164,7 @@ def flush() -> None:
     """Add the tallies to the metrics, and put the lines that were gathered onto standard output, in one write."""
     for (tier, model, status), tally in _tallies.items():
         CALLS.labels(tier, model, status).inc(tally.calls)
-        SPEND.labels(tier, model).inc(tally.nano / 1e9)
+        SPEND.labels(tier, model).inc(tally.nano / NANO)
         LATENCY.labels(model).add(tally.latency)
         TTFT.labels(model).add(tally.ttft)
         for kind, tokens in (("input", tally.read), ("output", tally.written), ("cache", tally.cached)):

@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway_project.ground.by_token import ByToken
+from gateway_project.ground.money import NanoUSD, to_nano
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import shard_key, shard_of, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
@@ -25,8 +26,6 @@ from tenants.policy import (
     Principal,
     Shadow,
 )
-
-NANO = Decimal(1_000_000_000)
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -153,8 +152,8 @@ def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
     )
 
 
-def _nano(usd: Decimal | None) -> int | None:
-    return None if usd is None else int(usd * NANO)
+def _nano(usd: Decimal | None) -> NanoUSD | None:
+    return None if usd is None else to_nano(usd)
 
 
 def _read_catalogue(token: str) -> Catalogue:

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from billing.events import UsageEvent, decode
 from billing.ledger.chain import take_turn
 from billing.models import PeriodUsage, UsageRecord
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import nine_places, to_usd
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import (
     PREPAID_COUNTER,
@@ -130,11 +130,11 @@ def _book(tenant: Tenant, counter: _Counter, sums: list[Decimal], before: Decima
     return Book(
         tenant=tenant.slug,
         redis_usd=None if counter.spent_nano is None else to_usd(counter.spent_nano),
-        ledger_usd=ledger.quantize(Decimal("1e-9")),
-        rollup_usd=rollup.quantize(Decimal("1e-9")),
+        ledger_usd=nine_places(ledger),
+        rollup_usd=nine_places(rollup),
         reserved_usd=to_usd(counter.held_nano),
         undrained=len(waiting),
-        expected_usd=known.quantize(Decimal("1e-9")) + to_usd(sum(waiting)),
+        expected_usd=nine_places(known) + to_usd(sum(waiting)),
     )
 
 

@@ -31,6 +31,7 @@ from billing.meter.scripts import (
     SeedKeys,
 )
 from billing.models import DailyUsage, UsageRecord
+from billing.models.usage_record import TOTAL_TOKENS
 from gateway_project.ground.money import to_nano
 from gateway_project.ground.redis_keys import leases_key, named_key, shard_of, usage_stream
 
@@ -41,14 +42,6 @@ GATHER_SECONDS = 0.003
 BUILDER_MS = 5000
 PAUSE_SECONDS = 0.02
 PATIENCE_SECONDS = 10.0
-
-TOKENS = (
-    F("input_tokens")
-    + F("output_tokens")
-    + F("cache_read_tokens")
-    + F("cache_write_5m_tokens")
-    + F("cache_write_1h_tokens")
-)
 
 
 class MissingCounter(msgspec.Struct, frozen=True):
@@ -275,7 +268,7 @@ def _booked(colds: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
             rows = rows.filter(**{f"{name}__in": set(values)})
         if scope in ("user", "run"):
             rows = rows.exclude(**{names[1]: ""})  # the partial index is then known to hold them all
-        total = Sum(TOKENS if scope == "day" else F("cost_usd"))
+        total = Sum(TOTAL_TOKENS if scope == "day" else F("cost_usd"))
         found = {
             tuple(place): sum_ for *place, sum_ in rows.order_by().values_list(*names).annotate(total=total)
         }

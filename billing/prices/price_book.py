@@ -8,13 +8,13 @@ from functools import lru_cache
 import msgspec
 
 from billing.models import ModelPrice
+from billing.prices.rates import Rates
 from billing.usage import Usage
 from gateway_project.ground.by_token import ByToken
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import NanoUSD
 
 MILLION = 1_000_000
-NANO = 1_000_000_000
 
 
 class ModelNotPriced(TenantryError):
@@ -138,19 +138,11 @@ def read_prices(token: str = "") -> PriceBook:
 
 
 def _price(row: ModelPrice) -> Price:
-    def nano(usd: Decimal) -> int:
-        return int(usd * NANO)
-
     return Price(
         id=row.pk,
         effective_from=row.effective_from,
         context_over_tokens=row.context_over_tokens or 0,
-        input=nano(row.input_usd),
-        output=nano(row.output_usd),
-        cache_read=nano(row.cache_read_usd),
-        cache_write_5m=nano(row.cache_write_5m_usd),
-        cache_write_1h=nano(row.cache_write_1h_usd),
-        web_search=nano(row.web_search_usd) // 1000,
+        **Rates.of(row).nano(),
         default=row.model_id is None,
     )
 

@@ -16,6 +16,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from billing.ledger.books import undrained
 from billing.meter.current_spend import budget_of
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
+from billing.usage import COUNTS
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
 from tenants.models import Tenant
@@ -29,14 +30,6 @@ SETTLED_BEFORE = timedelta(minutes=1)
 # How far an outage of the task may reach back.
 LOOK_BACK = timedelta(days=400)
 _LONG = ("lines", "late_lines", "adjustment_lines", "alerts")
-TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
-)
 
 
 def close_due(now: datetime | None = None) -> int:
@@ -112,7 +105,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         usd=Sum("cost_usd"),
         upstream=Sum("upstream_cost_usd"),
         requests=Count("request_id"),
-        **{name: Sum(name) for name in TOKENS},
+        **{name: Sum(name) for name in COUNTS},
     )
     late_usd = late.aggregate(usd=Sum("cost_usd"))["usd"] or Decimal(0)
     adjustments = list(
@@ -132,7 +125,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         budget_mode=tenant.budget_mode,
         budget_usd=budget_of(tenant),
         requests=totals["requests"],
-        **{name: totals[name] or 0 for name in TOKENS},
+        **{name: totals[name] or 0 for name in COUNTS},
         usage_usd=usage,
         upstream_cost_usd=totals["upstream"] or Decimal(0),
         late_usd=late_usd,
@@ -156,7 +149,7 @@ def _lines(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
     """Sums by model and key, the dearest first."""
     grouped: Any = (
         rows.values("model", "api_key_id", "api_key__name", "period_start")
-        .annotate(usd=Sum("cost_usd"), requests=Count("request_id"), **{f"n_{n}": Sum(n) for n in TOKENS})
+        .annotate(usd=Sum("cost_usd"), requests=Count("request_id"), **{f"n_{n}": Sum(n) for n in COUNTS})
         .order_by("-usd", "model", "api_key_id")
     )
     return [
@@ -166,7 +159,7 @@ def _lines(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
             "key_name": row["api_key__name"] or "",
             "period_start": row["period_start"].isoformat(),
             "requests": row["requests"],
-            **{name: row[f"n_{name}"] for name in TOKENS},
+            **{name: row[f"n_{name}"] for name in COUNTS},
             "cost_usd": str(row["usd"]),
         }
         for row in grouped

@@ -167,7 +167,7 @@ def test_parquet_keeps_the_types():
 def test_parquet_is_written_in_row_groups_and_words_are_as_they_are(monkeypatch):
     from pyarrow import BufferReader, parquet
 
-    monkeypatch.setattr("billing.exports.exports.PIECE_BYTES", 100)
+    monkeypatch.setattr("billing.exports.export.PIECE_BYTES", 100)
     monkeypatch.setattr("billing.exports.parquet.GROUP_BYTES", 1000)
     for number in range(20):
         UsageRecordFactory(end_user=f'=1+{number}\n"', tags={"team": "a"} if number else {})
@@ -186,7 +186,7 @@ def test_parquet_of_nothing_is_a_table_without_rows():
 
 
 def test_parquet_without_its_extra_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("billing.exports.exports._has_pyarrow", lambda: False)
+    monkeypatch.setattr("billing.exports.export._has_pyarrow", lambda: False)
     with pytest.raises(exports.BadExport, match="pip install"):
         exports.begin(Filter(), file_format="parquet")
 

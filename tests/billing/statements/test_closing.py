@@ -15,9 +15,10 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from billing.models import Adjustment, Statement, WebhookDelivery
 from billing.models.adjustment import AdjustmentKind
-from billing.statements.closing import TOKENS, close_due
+from billing.statements.closing import close_due
 from billing.statements.csv_file import statement_csv
 from billing.statements.pdf import _Page, statement_pdf
+from billing.usage import COUNTS
 from tests.factories import (
     ApiKeyFactory,
     StatementFactory,
@@ -182,7 +183,7 @@ def test_the_pdf_is_the_same_file_every_time(tenant):
 
 def test_a_pdf_takes_names_of_europes_alphabets_and_as_many_pages_as_it_needs(caplog):
     line = {
-        **dict.fromkeys(TOKENS, 10**9),
+        **dict.fromkeys(COUNTS, 10**9),
         "requests": 10**6,
         "cost_usd": "12345.678",
         "period_start": "2026-01-01",
