@@ -15,8 +15,8 @@ from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
 from gateway_project.portal.decisions import decisions
 from tenants.models import Membership, Tenant
-from tenants.periods import period_of
-from tenants.spend import forecast, next_period
+from tenants.periods import next_period, period_of
+from tenants.spend import forecast
 
 LISTED = 5
 

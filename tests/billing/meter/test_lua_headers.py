@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,7 +13,7 @@ from billing.meter.redis_pipe import Script
 LUA = Path(scripts.__file__).parent / "lua"
 SCRIPTS = {each.name: each for each in vars(scripts).values() if isinstance(each, Script)}
 # What follows the status in replies that are a list.
-REPLIES = {"admit": scripts.AdmitReply, "settle": scripts.SettleReply}
+REPLIES: dict[str, Any] = {"admit": scripts.AdmitReply, "settle": scripts.SettleReply}
 
 
 class Header(NamedTuple):

@@ -19,6 +19,7 @@ from billing.ledger.drain import Drain
 from billing.meter import rebuild
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
+from billing.meter.scripts import BEGIN_REBUILD, BeginRebuildArguments, BeginRebuildKeys
 from billing.meter.settlement import TOMBSTONE_SECONDS
 from billing.models import DailyUsage
 from billing.request_ids import new_request_id
@@ -152,7 +153,8 @@ async def test_a_builder_that_died_is_followed_by_the_next(tenant, redis_server,
     monkeypatch.setattr(rebuild, "BUILDER_MS", 60)
     [cold, _] = colds([tenant.pk], DAY)
     counter = f"{tenant_key(tenant.pk)}:{cold.counter}"
-    await meter.pipe().run(rebuild._BEGIN, [counter], ["spent", "the dead", 60])
+    dead = BeginRebuildArguments(field="spent", builder="the dead", builder_ms=60)
+    await meter.pipe().run(BEGIN_REBUILD, BeginRebuildKeys(counter=counter), dead)
 
     await rebuild.rebuild_missing(meter.pipe(), cold)
 

@@ -305,7 +305,7 @@ def test_a_deleted_tenants_last_period_is_its_last_statement(tenant):
 _KILLED_WHILE_CLOSING = """
 import os, signal
 from datetime import UTC, datetime
-from billing import closing
+from billing.statements import closing
 told = []
 def publish(*args, **named):
     told.append(args)

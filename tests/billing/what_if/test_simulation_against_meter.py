@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease, PricedCandidate, RequestMetadata
+from billing.meter.prepared_policy import prepared_policy_of
 from billing.prices.price_book import Price, PriceBook, cost
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -128,7 +129,7 @@ class Metered:
             store().hset(shard_key(shard), mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
         key = tenant_key(TENANT)
         store().hset(key, "policy", "tenant")
-        prepared = meter.prepared_policy_of(self.principal)
+        prepared = prepared_policy_of(self.principal)
         keys = prepared.keys("", "", "")
         store().hset(keys.tenant_budget, mapping={"spent": self.spent, "held": 0})
 
