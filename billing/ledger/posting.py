@@ -6,9 +6,8 @@ request id, and everything else is computed from the rows that were really inser
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -25,56 +24,11 @@ from billing.ledger.tag_usage import add_tags
 from billing.models import Adjustment, UsageRecord
 from billing.models.adjustment import AdjustmentKind
 from billing.request_ids import created_at
-from billing.usage import COUNTS
 from gateway_project.ground.money import to_usd
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 
 logger = logging.getLogger(__name__)
-
-
-def _clean(name: str, most: int = 256) -> Callable[[UsageEvent], str]:
-    """The event's text `name`. PostgreSQL keeps no NUL, and a row is never refused because of one."""
-    read = attrgetter(name)
-    return lambda event: read(event).replace("\0", "")[:most]
-
-
-# A ledger row: what each column is of the event that the meter left. Columns that have the event's own name and value
-# are read by `attrgetter`: in C, for every call.
-COLUMNS: dict[str, Callable[[UsageEvent], Any]] = {
-    "request_id": lambda event: UUID(event.request_id),
-    "created_at": lambda event: created_at(event.request_id),
-    "tenant_id": attrgetter("tenant_id"),
-    "api_key_id": attrgetter("key_id"),
-    "day": lambda event: date.fromisoformat(event.day),
-    "period_start": lambda event: date.fromisoformat(event.period_start),
-    "end_user": _clean("end_user"),
-    "session": _clean("session"),
-    "run_id": _clean("run_id"),
-    "wire": attrgetter("wire"),
-    "model_requested": _clean("model_requested", 100),
-    "model": _clean("model", 100),
-    "route": lambda event: event.route[:100],
-    "stream": attrgetter("stream"),
-    "status": attrgetter("status"),
-    "http_status": attrgetter("http_status"),
-    **{name: attrgetter(f"usage.{name}") for name in COUNTS},
-    "cost_usd": lambda event: to_usd(event.cost_nano),
-    "upstream_cost_usd": lambda event: to_usd(event.upstream_cost_nano),
-    "price_id": attrgetter("price_id"),
-    "estimated": attrgetter("estimated"),
-    "latency_ms": attrgetter("latency_ms"),
-    "ttft_ms": attrgetter("ttft_ms"),
-    "upstream_request_id": _clean("upstream_request_id", 128),
-    "tags": lambda event: Jsonb(event.tags),
-    "note": lambda event: event.note[:500],
-    "model_preferred": _clean("model_preferred", 100),
-    "saved_usd": lambda event: to_usd(event.saved_nano),
-    "text_bytes": attrgetter("text_bytes"),
-    "message_count": attrgetter("message_count"),
-    "tool_count": attrgetter("tool_count"),
-    "keyword": _clean("keyword", 100),
-}
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -146,15 +100,16 @@ def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
     """Insert rows that are not there yet, sealed as the shard's next batch; the ids of those that went in."""
     if not entries:
         return set()
-    names = ", ".join(COLUMNS)
+    rows = [ledger_row(entry.event) for entry in entries]
+    names = ", ".join(rows[0])
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE IF NOT EXISTS ledger_batch (LIKE billing_usagerecord INCLUDING DEFAULTS) "
             "ON COMMIT DELETE ROWS"
         )
         with cursor.copy(f"COPY ledger_batch ({names}) FROM STDIN") as copy:
-            for entry in entries:
-                copy.write_row(_row(entry.event))
+            for row in rows:
+                copy.write_row(tuple(row.values()))
         take_turn(cursor, shard)
         cursor.execute(
             f"WITH posted AS (INSERT INTO billing_usagerecord ({names}) SELECT {names} FROM ledger_batch "  # noqa: S608 - our own names
@@ -165,8 +120,47 @@ def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
         return {str(request_id) for (request_id,) in cursor.fetchall()}
 
 
-def _row(event: UsageEvent) -> list[Any]:
-    return [read(event) for read in COLUMNS.values()]
+def ledger_row(event: UsageEvent) -> dict[str, Any]:
+    """The row of `event`: each column, and how it is written."""
+    return {
+        "request_id": UUID(event.request_id),
+        "created_at": created_at(event.request_id),
+        "tenant_id": event.tenant_id,
+        "api_key_id": event.key_id,
+        "day": date.fromisoformat(event.day),
+        "period_start": date.fromisoformat(event.period_start),
+        "end_user": _clean(event.end_user),
+        "session": _clean(event.session),
+        "run_id": _clean(event.run_id),
+        "wire": event.wire,
+        "model_requested": _clean(event.model_requested, 100),
+        "model": _clean(event.model, 100),
+        "route": event.route[:100],
+        "stream": event.stream,
+        "status": event.status,
+        "http_status": event.http_status,
+        **msgspec.structs.asdict(event.usage),
+        "cost_usd": to_usd(event.cost_nano),
+        "upstream_cost_usd": to_usd(event.upstream_cost_nano),
+        "price_id": event.price_id,
+        "estimated": event.estimated,
+        "latency_ms": event.latency_ms,
+        "ttft_ms": event.ttft_ms,
+        "upstream_request_id": _clean(event.upstream_request_id, 128),
+        "tags": Jsonb(event.tags),
+        "note": event.note[:500],
+        "model_preferred": _clean(event.model_preferred, 100),
+        "saved_usd": to_usd(event.saved_nano),
+        "text_bytes": event.text_bytes,
+        "message_count": event.message_count,
+        "tool_count": event.tool_count,
+        "keyword": _clean(event.keyword, 100),
+    }
+
+
+def _clean(text: str, most: int = 256) -> str:
+    """PostgreSQL keeps no NUL, and a row is never refused because of one."""
+    return text.replace("\0", "")[:most]
 
 
 def _alert(entries: Iterable[Entry]) -> None:

@@ -30,7 +30,7 @@ from billing.meter.scripts import (
     SettleReply,
 )
 from billing.meter.settlement import REAPED_SECONDS, CallOutcome, Settled, settlement_of
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import NanoUSD, to_usd
 from gateway_project.ground.redis_keys import (
     PREPAID_COUNTER,
     leases_key,
@@ -178,7 +178,7 @@ async def repeat(settlement: Settlement) -> Settled:
 def _settled(settlement: Settlement, reply: list[Any]) -> Settled:
     """Remember what was settled until it is drained."""
     if reply[0] != b"OK":
-        return Settled(first=False, spent_nano=0, held_nano=0)
+        return Settled(first=False, spent_nano=NanoUSD(0), held_nano=NanoUSD(0))
     settled = SettleReply(*reply[1:])
     settlement.entry = entry_id(settled.entry)
     recovery.settled(settlement)

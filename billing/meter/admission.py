@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from math import ceil
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -35,7 +36,7 @@ from billing.meter.scripts import (
     VoidArguments,
     VoidKeys,
 )
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import NanoUSD, to_usd
 from gateway_project.ground.redis_keys import PREPAID_COUNTER, shard_of
 from tenants.policy import BudgetMode, Principal
 
@@ -58,9 +59,9 @@ class Admission(msgspec.Struct, frozen=True):
     tokens_used: int
     day_ends: datetime
     admitted_ms: int
-    budget_remaining_nano: int | None
-    spent_nano: int = 0
-    held_nano: int = 0
+    budget_remaining_nano: NanoUSD | None
+    spent_nano: NanoUSD = NanoUSD(0)
+    held_nano: NanoUSD = NanoUSD(0)
     open_calls: int = 0
     over_shadow: bool = False
     saving: bool = False
@@ -171,7 +172,7 @@ class AdmissionRequest:
             keyword=metadata.keyword,
         )
 
-    def admission(self, reply: list[int]) -> Admission:
+    def admission(self, reply: list[Any]) -> Admission:
         """What an OK says."""
         admitted = AdmitReply(*reply[1:])
         prepared, offer = self.prepared, self.offers[admitted.candidate - 1]
@@ -201,6 +202,7 @@ class AdmissionRequest:
             settle_keys=prepared.plain_settle_keys if self._is_plain else b"",
         )
         others_held = admitted.held - admitted.hold
+        remaining = None if budget is None else NanoUSD(budget - admitted.spent - others_held)
         return Admission(
             lease=lease,
             route=event.route,
@@ -210,7 +212,7 @@ class AdmissionRequest:
             tokens_used=admitted.day_tokens,
             day_ends=prepared.day.ends_at,
             admitted_ms=admitted.now_us // 1000,
-            budget_remaining_nano=None if budget is None else budget - admitted.spent - others_held,
+            budget_remaining_nano=remaining,
             spent_nano=admitted.spent,
             held_nano=admitted.held,
             open_calls=admitted.open,

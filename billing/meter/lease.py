@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from billing.events import UsageEvent
+from gateway_project.ground.money import NanoUSD
 from routing.choice import Candidate
 
 UNLIMITED = (None, None, None, None)
@@ -48,7 +49,7 @@ class Run(msgspec.Struct, frozen=True):
     """A run the caller named, with the most it may spend (nano-USD; `None`: only named)."""
 
     id: str
-    budget_nano: int | None = None
+    budget_nano: NanoUSD | None = None
 
 
 class RequestMetadata(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ class Lease(msgspec.Struct):
     event: UsageEvent
     alert_lines: str = ""
     worker: str = ""
-    budgets: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
+    budgets: tuple[NanoUSD | None, NanoUSD | None, NanoUSD | None, NanoUSD | None] = UNLIMITED
     resets_at: datetime | None = None
     output_tokens: int = 0
     index: int = 1

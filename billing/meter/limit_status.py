@@ -10,6 +10,7 @@ from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
 from billing.meter.prepared_policy import prepared_policy_of
 from billing.meter.scripts import BUDGET_KEYS, SCOPES, AdmitKey
+from gateway_project.ground.money import NanoUSD
 from tenants.periods import Span
 from tenants.policy import Principal
 
@@ -20,9 +21,9 @@ class BudgetStatus(msgspec.Struct, frozen=True):
     """One budget of the tree. `budget_nano` `None`: nothing is limited, spend is known all the same."""
 
     scope: str
-    budget_nano: int | None
-    spent_nano: int
-    held_nano: int
+    budget_nano: NanoUSD | None
+    spent_nano: NanoUSD
+    held_nano: NanoUSD
 
 
 class LimitStatus(msgspec.Struct, frozen=True):
@@ -84,8 +85,8 @@ async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[AdmitKey]]
             BudgetStatus(
                 scope=SCOPES[number],
                 budget_nano=request.budgets[number],
-                spent_nano=int(found[0] or 0),
-                held_nano=int(found[1] or 0),
+                spent_nano=NanoUSD(int(found[0] or 0)),
+                held_nano=NanoUSD(int(found[1] or 0)),
             )
             for number, found in zip(kept, budgets, strict=True)
         ],

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from billing.meter.redis_pipe import Script
+from gateway_project.ground.money import NanoUSD
 
 
 class AdmitKeys(NamedTuple):
@@ -95,10 +96,10 @@ class AdmitReply(NamedTuple):
     candidate: int
     max_tokens: int
     held_tokens: int
-    hold: int
+    hold: NanoUSD
     clamped: int
-    spent: int
-    held: int
+    spent: NanoUSD
+    held: NanoUSD
     rpm_limit: int
     rpm_used: int
     day_tokens: int
@@ -158,8 +159,8 @@ class SettleArguments(NamedTuple):
 class SettleReply(NamedTuple):
     """What follows an OK."""
 
-    spent: int
-    held: int
+    spent: NanoUSD
+    held: NanoUSD
     entry: bytes
 
 

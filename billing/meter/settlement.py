@@ -10,6 +10,7 @@ from billing.meter.lease import Lease, LeaseState
 from billing.meter.redis_pipe import ScriptCall, bulk
 from billing.meter.scripts import SETTLE, SettleArguments, SettleKeys
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD
 from gateway_project.ground.redis_keys import (
     busy_key,
     leases_key,
@@ -46,8 +47,8 @@ class Settled(msgspec.Struct, frozen=True):
     """`first` is false where the call had been settled before. Money in nano-USD."""
 
     first: bool
-    spent_nano: int
-    held_nano: int
+    spent_nano: NanoUSD
+    held_nano: NanoUSD
 
 
 def packed_settle_keys(tenant_id: int, counters: Sequence[str], day_counter: str) -> bytes:

@@ -39,16 +39,16 @@ class Price(msgspec.Struct, frozen=True):
     id: int
     effective_from: datetime
     context_over_tokens: int
-    input: int
-    output: int
-    cache_read: int
-    cache_write_5m: int
-    cache_write_1h: int
-    web_search: int
+    input: NanoUSD
+    output: NanoUSD
+    cache_read: NanoUSD
+    cache_write_5m: NanoUSD
+    cache_write_1h: NanoUSD
+    web_search: NanoUSD
     default: bool = False
 
     @property
-    def dearest_input(self) -> int:
+    def dearest_input(self) -> NanoUSD:
         """The most one prompt token can cost: it may be read, or written to a cache."""
         return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
