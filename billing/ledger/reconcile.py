@@ -1,4 +1,4 @@
-"""The periodic look at the books: what differs is written down, told, and repaired where the ledger says how."""
+"""The periodic look at the books: what differs is written down, announced, and repaired where the ledger says how."""
 
 import logging
 

@@ -7,26 +7,26 @@ UNKNOWN = 1024
 LEAST, MOST = 256, 8192
 # Answers after which older ones count half.
 HALF_LIFE = 200
-PLACES = 20_000
+MOST_PAIRS = 20_000
 _BUCKETS = 18
 
 
 class OutputSizes:
-    """Histograms by powers of two, for the `places` used last. Each process has its own: a first guess."""
+    """Histograms by powers of two, for the `most_pairs` of tenant and model used last. Each process has its own."""
 
-    def __init__(self, places: int = PLACES) -> None:
-        self._places = places
+    def __init__(self, most_pairs: int = MOST_PAIRS) -> None:
+        self._most_pairs = most_pairs
         self._counts: OrderedDict[tuple[int, str], list[float]] = OrderedDict()
 
     def learn(self, tenant_id: int, model: str, tokens: int) -> None:
         """Count one complete answer of `tokens`."""
-        place = (tenant_id, model)
-        counts = self._counts.get(place)
+        key = (tenant_id, model)
+        counts = self._counts.get(key)
         if counts is None:
-            counts = self._counts[place] = [0.0] * _BUCKETS
-            if len(self._counts) > self._places:
+            counts = self._counts[key] = [0.0] * _BUCKETS
+            if len(self._counts) > self._most_pairs:
                 self._counts.popitem(last=False)
-        self._counts.move_to_end(place)
+        self._counts.move_to_end(key)
         counts[min(_BUCKETS - 1, max(0, tokens - 1).bit_length())] += 1
         if sum(counts) > 2 * HALF_LIFE:
             counts[:] = [each / 2 for each in counts]

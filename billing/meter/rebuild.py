@@ -261,18 +261,16 @@ def _booked(colds: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
         columns = cold.columns()
         kinds[cold.scope, *columns][tuple(columns.values())].append(cold)
     totals: dict[MissingCounter, int] = {}
-    for (scope, *names), places in kinds.items():
+    for (scope, *names), groups in kinds.items():
         # Roll-ups where they are enough (tenant, key, day), ledger rows for end users and runs.
         rows: Any = (UsageRecord if scope in ("user", "run") else DailyUsage).objects
-        for name, values in zip(names, zip(*places, strict=True), strict=True):
+        for name, values in zip(names, zip(*groups, strict=True), strict=True):
             rows = rows.filter(**{f"{name}__in": set(values)})
         if scope in ("user", "run"):
             rows = rows.exclude(**{names[1]: ""})  # the partial index is then known to hold them all
         total = Sum(TOTAL_TOKENS if scope == "day" else F("cost_usd"))
-        found = {
-            tuple(place): sum_ for *place, sum_ in rows.order_by().values_list(*names).annotate(total=total)
-        }
-        for place, group in places.items():
-            value = found.get(place) or Decimal(0)
+        found = {tuple(key): sum_ for *key, sum_ in rows.order_by().values_list(*names).annotate(total=total)}
+        for key, group in groups.items():
+            value = found.get(key) or Decimal(0)
             totals |= dict.fromkeys(group, int(value) if scope == "day" else to_nano(value))
     return totals

@@ -48,12 +48,12 @@ class AnswerLost(MeteringUnavailable):
 class Elsewhere(MeteringUnavailable):
     """The command was not carried out: a cluster's node says which other one to ask, or to ask again.
 
-    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN; `place` of the first two is `host:port`.
+    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN; `target` of the first two is `host:port`.
     """
 
-    def __init__(self, kind: str, place: str) -> None:
+    def __init__(self, kind: str, target: str) -> None:
         super().__init__(f"The metering store is a cluster that is not ready or not named as one ({kind}).")
-        self.kind, self.place = kind, place
+        self.kind, self.target = kind, target
 
 
 def _failure(reply: hiredis.ReplyError) -> Exception:

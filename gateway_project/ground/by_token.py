@@ -2,7 +2,7 @@
 
 Each shard of the meter has a token of its own for "all policies", so twice as many copies are kept as there are shards:
 those in force, and those that callers still ask by until they are told that theirs is out of date. With one alone,
-tenants of two shards that call by turns would have it read anew for each call.
+tenants of two shards that call by turns would have it read again for each call.
 """
 
 import threading
@@ -40,12 +40,12 @@ class ByToken(Generic[T]):
             return found
 
     def forget(self) -> None:
-        """Read anew."""
+        """Read it again at the next question."""
         with self._lock:
             self._known.clear()
 
 
 def forget_all() -> None:
-    """Read everything anew: a Redis that has lost its last second may say an old token again."""
+    """Read everything again: a Redis that has lost its last second may say an old token again."""
     for each in _all:
         each.forget()

@@ -19,6 +19,7 @@ from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease, PricedCandidate, RequestMetadata
 from billing.meter.prepared_policy import prepared_policy_of
 from billing.prices.price_book import Price, PriceBook, cost
+from billing.prices.rates import Rates
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from billing.what_if.simulation import PastCall, SimulatedPolicy, Simulation, SimulationOutcome
@@ -39,6 +40,7 @@ MODELS = {
     name: msgspec.structs.replace(MODEL, id=number, name=name, upstream_name=name, downgrade_to=cheaper)
     for number, (name, cheaper) in enumerate(zip(NAMES, (*NAMES[1:], None), strict=True))
 }
+FREE = Decimal(0)
 OUTPUT_PRICES = {"opus": 9, "sonnet": 3, "haiku": 0}
 
 
@@ -62,7 +64,15 @@ def prices() -> PriceBook:
     return PriceBook(
         token="",
         prices={
-            name: [Price(1, AT - timedelta(days=1), 0, 0, price * 1_000_000, 0, 0, 0, 0)]
+            name: [
+                Price(
+                    id=1,
+                    effective_from=AT - timedelta(days=1),
+                    context_over_tokens=0,
+                    **Rates(FREE, Decimal(price).scaleb(-3), FREE, FREE, FREE).nano(),
+                    default=False,
+                )
+            ]
             for name, price in OUTPUT_PRICES.items()
         },
         default=[],
