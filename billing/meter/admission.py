@@ -174,7 +174,7 @@ class AdmissionRequest:
 
     def admission(self, reply: list[Any]) -> Admission:
         """What an OK says."""
-        admitted = AdmitReply(*reply[1:])
+        admitted = AdmitReply._make(reply[1:])
         prepared, offer = self.prepared, self.offers[admitted.candidate - 1]
         event = self.events[admitted.candidate - 1]
         if admitted.clamped:

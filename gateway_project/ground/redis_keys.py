@@ -62,7 +62,7 @@ def poison_stream(shard: int) -> str:
 
 def tombstone_key(shard: int, request_id: str) -> str:
     """String: how the lease of `request_id` ended, for a while."""
-    return f"{tag(shard)}:done:{request_id}"
+    return f"{{s{shard}}}:done:{request_id}"  # `tag` spelled out: one function less a call
 
 
 def overruns_key(shard: int) -> str:
