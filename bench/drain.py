@@ -87,7 +87,7 @@ def _fill(count: int, tenants: int = TENANTS) -> None:
     from billing.request_ids import new_request_id
     from billing.usage import Usage
     from gateway_project.ground.redis_client import store
-    from gateway_project.ground.redis_keys import shard_of, tag
+    from gateway_project.ground.redis_keys import shard_of, usage_stream
 
     with store().pipeline(transaction=False) as pipeline:
         for _ in range(count):
@@ -101,7 +101,7 @@ def _fill(count: int, tenants: int = TENANTS) -> None:
                 latency_ms=random.randint(200, 20_000), ttft_ms=300, tags={"feature": "chat"},
                 upstream_request_id="req_0123456789abcdef",
             )  # fmt: skip
-            pipeline.xadd(f"{tag(shard_of(tenant))}:usage", {"e": encode(event), "crossed": "", "spent": 1})
+            pipeline.xadd(usage_stream(shard_of(tenant)), {"e": encode(event), "crossed": "", "spent": 1})
         pipeline.execute()
 
 
@@ -128,7 +128,7 @@ def _cpu_seconds() -> float:
 def _lag(seconds: float) -> tuple[int, list[float]]:
     """`manage.py ledger` beside a writer of `PACE` events a second."""
     from gateway_project.ground.redis_client import store
-    from gateway_project.ground.redis_keys import every_tag
+    from gateway_project.ground.redis_keys import every_shard, usage_stream
 
     writer = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "bench.drain", "write", str(seconds)], cwd=HOME
@@ -139,8 +139,8 @@ def _lag(seconds: float) -> tuple[int, list[float]]:
         time.sleep(3)  # both are up
         while writer.poll() is None:
             with store().pipeline(transaction=False) as pipeline:
-                for mark in every_tag():
-                    pipeline.xrange(f"{mark}:usage", count=1)
+                for shard in every_shard():
+                    pipeline.xrange(usage_stream(shard), count=1)
                 oldest = [int(entries[0][0].split(b"-")[0]) for entries in pipeline.execute() if entries]
             lags.append(max(0.0, time.time() * 1000 - min(oldest)) if oldest else 0.0)
             time.sleep(0.01)

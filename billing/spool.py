@@ -15,8 +15,9 @@ from billing.events import decode
 from billing.meter import heartbeat
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.journal import Settlement
-from billing.meter.lease import NO_OFFER, Lease
+from billing.meter.lease import NO_OFFER, Lease, LeaseState
 from billing.meter.settlement import CallOutcome, settle_call, settlement_of
+from gateway_project.ground.money import NanoUSD
 
 logger = logging.getLogger("tenantry.billing")
 
@@ -107,7 +108,7 @@ def _kept(lease: Lease, outcome: CallOutcome) -> _Kept:
         counters=lease.counters,
         day_counter=lease.day_counter,
         alert_lines=lease.alert_lines,
-        event=settlement_of(lease, outcome, by="settled").event,
+        event=settlement_of(lease, outcome, state=LeaseState.SETTLED).event,
     )
 
 
@@ -127,9 +128,9 @@ def _settlement(kept: _Kept) -> Settlement:
             event=event,
             alert_lines=kept.alert_lines,
         ),
-        cost_nano=event.cost_nano,
+        cost_nano=NanoUSD(event.cost_nano),
         tokens=event.usage.total_tokens,
         event=kept.event,
-        by="settled",
+        state=LeaseState.SETTLED,
     )
     return Settlement(kept.request_id, kept.tenant_id, kept.event, call, call)

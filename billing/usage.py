@@ -1,4 +1,8 @@
-"""What one upstream call used, in the ledger's token kinds, whatever the wire format called them."""
+"""What one upstream call used, in the ledger's token kinds, whatever the wire format called them.
+
+`Usage` is the one definition of these kinds: ledger, roll-ups, statements and exports have a column of each field's
+name, and derive their lists from here.
+"""
 
 import msgspec
 
@@ -22,3 +26,11 @@ class Usage(msgspec.Struct, frozen=True):
             + self.cache_write_5m_tokens
             + self.cache_write_1h_tokens
         )
+
+
+# Columns that count: tokens by kind, and what is counted beside them.
+COUNTS = Usage.__struct_fields__
+TOKENS = tuple(name for name in COUNTS if name.endswith("_tokens"))
+CACHE_WRITES = tuple(name for name in TOKENS if name.startswith("cache_write_"))
+# By column, what the price list calls its price: `price_book.Price` has a field, `ModelPrice` a column `<field>_usd`.
+PRICE_OF = {name: name.removesuffix("_tokens") for name in TOKENS} | {"web_searches": "web_search"}

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from gateway_project.ground.presence import process_states
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import every_tag
+from gateway_project.ground.redis_keys import every_shard, shard_key
 
 _migrated = False
 
@@ -43,7 +43,7 @@ def _postgresql() -> str:
 def _redis() -> str:
     """Redis answers, and every shard of the meter is past its quarantine."""
     try:
-        opens = [store().hget(f"{tag}:shard", "opens_ms") for tag in every_tag()]
+        opens = [store().hget(shard_key(shard), "opens_ms") for shard in every_shard()]
     except STORE_ERRORS:
         return "unavailable"
     now = time.time() * 1000

@@ -19,7 +19,7 @@ from gateway_project.ground.breaker_board import breaker_states
 from gateway_project.ground.presence import silence
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import every_tag, tenant_key
+from gateway_project.ground.redis_keys import busy_key, every_shard, leases_key, poison_stream, usage_stream
 from gateway_project.ground.task_board import failing_tasks
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
@@ -66,16 +66,16 @@ class _Stores:
 def _meter() -> list[GaugeMetricFamily]:
     waiting = poison = open_calls = 0
     oldest: float | None = None
-    for tag in every_tag():
-        stream = f"{tag}:usage"
+    for shard in every_shard():
+        stream = usage_stream(shard)
         waiting += store().xlen(stream)
-        poison += store().xlen(f"{stream}:poison")
+        poison += store().xlen(poison_stream(shard))
         for entry_id, _ in store().xrange(stream, count=1):
             at = int(entry_id.split(b"-")[0]) / 1000
             oldest = at if oldest is None else min(oldest, at)
         with store().pipeline(transaction=False) as pipeline:
-            for tenant_id in store().smembers(f"{tag}:busy"):
-                pipeline.hlen(f"{tenant_key(int(tenant_id))}:leases")
+            for tenant_id in store().smembers(busy_key(shard)):
+                pipeline.hlen(leases_key(int(tenant_id)))
             open_calls += sum(pipeline.execute())
     breakers = breaker_states()
     last_seen = GaugeMetricFamily(

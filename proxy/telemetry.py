@@ -22,6 +22,7 @@ from billing.meter.lease import Lease
 from billing.meter.settlement import CallOutcome
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.logs import redacted
+from gateway_project.ground.money import NANO
 
 if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     # It asks for the process id before each of its 18 steps a call, in case of a fork; web processes never do.
@@ -170,7 +171,7 @@ class Telemetry:
         """Add the tallies to the metrics, and put the lines that were gathered onto standard output, in one write."""
         for (tier, model, status), tally in self._tallies.items():
             CALLS.labels(tier, model, status).inc(tally.calls)
-            SPEND.labels(tier, model).inc(tally.nano / 1e9)
+            SPEND.labels(tier, model).inc(tally.nano / NANO)
             LATENCY.labels(model).add(tally.latency)
             TTFT.labels(model).add(tally.ttft)
             for kind, tokens in (("input", tally.read), ("output", tally.written), ("cache", tally.cached)):

@@ -51,12 +51,7 @@ def candidates_for(
     model = models.get(name)
     if model is None:
         raise ModelNotAllowed(name, sorted(models))
-    ladder, seen = [model], {name}
-    while (cheaper := ladder[-1].downgrade_to) and cheaper not in seen:
-        seen.add(cheaper)
-        if cheaper not in models:
-            break
-        ladder.append(models[cheaper])
+    ladder = ladder_from(model, models)
     last = len(ladder) - 1
     return [
         Candidate(
@@ -66,6 +61,17 @@ def candidates_for(
         )
         for position, rung in enumerate(ladder)
     ]
+
+
+def ladder_from(model: CatalogueModel, models: Mapping[str, CatalogueModel]) -> list[CatalogueModel]:
+    """`model`, and what it may be downgraded to, step by step, as far as the tenant may use it."""
+    ladder, seen = [model], {model.name}
+    while (cheaper := ladder[-1].downgrade_to) and cheaper not in seen:
+        seen.add(cheaper)
+        if cheaper not in models:
+            break
+        ladder.append(models[cheaper])
+    return ladder
 
 
 def _chosen(

@@ -1,16 +1,15 @@
 """What tenants do at this moment, from the meter: for lists and pages, never for a decision."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import msgspec
 from django.utils import timezone
 
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tenant_key
+from gateway_project.ground.redis_keys import TENANT_WINDOW, day_counter, leases_key, named_key
 from tenants.models import Tenant
+from tenants.periods import day_of
 
 MINUTE_US = 60_000_000
 
@@ -29,12 +28,15 @@ def activity(tenants: Sequence[Tenant]) -> dict[int, TenantActivity]:
     try:
         with store().pipeline(transaction=False) as pipeline:
             for tenant in tenants:
-                key_prefix = tenant_key(tenant.pk)
                 pipeline.zcount(
-                    f"{key_prefix}:rpm", f"({int(now.timestamp() * 1_000_000) - MINUTE_US}", "+inf"
+                    named_key(tenant.pk, TENANT_WINDOW),
+                    f"({int(now.timestamp() * 1_000_000) - MINUTE_US}",
+                    "+inf",
                 )
-                pipeline.hlen(f"{key_prefix}:leases")
-                pipeline.hget(f"{key_prefix}:d:{_today(tenant, now)}", "tokens")
+                pipeline.hlen(leases_key(tenant.pk))
+                pipeline.hget(
+                    named_key(tenant.pk, day_counter(day_of(now.timestamp(), tenant.timezone).name)), "tokens"
+                )
             answers = pipeline.execute() if tenants else []
     except STORE_ERRORS:
         return {}
@@ -44,7 +46,3 @@ def activity(tenants: Sequence[Tenant]) -> dict[int, TenantActivity]:
             tenants, answers[::3], answers[1::3], answers[2::3], strict=True
         )
     }
-
-
-def _today(tenant: Tenant, now: datetime) -> str:
-    return now.astimezone(ZoneInfo(tenant.timezone)).date().isoformat()

@@ -113,13 +113,13 @@ async def refresh(principal: Principal, headers: Mapping[str, str]) -> Principal
 
 
 def forget() -> None:
-    """Drop every cached policy, and who showed wrong keys."""
+    """Drop every cached policy, and the addresses that showed wrong keys."""
     forget_policies()
     failures.forget()
 
 
 def forget_policies() -> None:
-    """Read every policy anew: a Redis that has lost its last second may call an old one current again."""
+    """Read every policy again: a Redis that has lost its last second may call an old one current again."""
     _cache.clear()
     forget_all()
 

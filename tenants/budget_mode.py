@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tenant_key
+from gateway_project.ground.redis_keys import PREPAID_COUNTER, budget_counter, named_key
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 from tenants.spend import period_start
@@ -44,6 +44,7 @@ def forget_idle_counters(tenants: QuerySet[Tenant] | None = None) -> int:
     rows = tenants.annotate(period=period_start()).values_list("pk", "budget_mode", "period")
     with store().pipeline(transaction=False) as pipeline:
         for tenant_id, mode, period in rows:
-            idle = f"b:{period.isoformat()}" if mode == BudgetMode.PREPAID else "b:prepaid"
-            pipeline.unlink(f"{tenant_key(tenant_id)}:{idle}")
+            prepaid = mode == BudgetMode.PREPAID
+            idle = budget_counter(period.isoformat()) if prepaid else PREPAID_COUNTER
+            pipeline.unlink(named_key(tenant_id, idle))
         return sum(pipeline.execute())

@@ -1,4 +1,8 @@
-"""A tenant's billing period and day: named by local dates, bounded by UTC instants."""
+"""A tenant's billing period and day: named by local dates, bounded by UTC instants.
+
+The one definition in Python. Its twin in PostgreSQL, `tenants_period_start` (for queries over many tenants), is held
+against it by a test.
+"""
 
 import calendar
 from datetime import UTC, date, datetime, time, timedelta
@@ -51,8 +55,13 @@ def period_of(at: float, timezone: str, billing_day: int) -> Span:
     start = _billing_date(today.year, today.month, billing_day)
     if today < start:
         start = _billing_date(*_months_on(today.year, today.month, -1), billing_day)
-    end = _billing_date(*_months_on(start.year, start.month, 1), billing_day)
+    end = next_period(start, billing_day=billing_day)
     return Span(name=start.isoformat(), start=midnight(start, timezone), end=midnight(end, timezone))
+
+
+def next_period(start: date, *, billing_day: int) -> date:
+    """The first day of the period after the one that starts on `start`."""
+    return _billing_date(*_months_on(start.year, start.month, 1), billing_day)
 
 
 def _billing_date(year: int, month: int, billing_day: int) -> date:

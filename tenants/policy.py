@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway_project.ground.money import NanoUSD
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
 
 
@@ -35,7 +36,7 @@ class KeyPolicy(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     requests_per_minute: int | None
-    monthly_budget_nano: int | None
+    monthly_budget_nano: NanoUSD | None
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Shadow(msgspec.Struct, frozen=True):
     requests_per_minute: int | None
     concurrency: int | None
     tokens_per_day: int | None
-    monthly_budget_nano: int | None
+    monthly_budget_nano: NanoUSD | None
     downgrade_percent: int
     routes: dict[Complexity, str]
     rules: ComplexityRules
@@ -66,8 +67,8 @@ class Policy(msgspec.Struct, frozen=True):
     user_requests_per_minute: int | None
     concurrency: int | None
     tokens_per_day: int | None
-    monthly_budget_nano: int | None
-    user_monthly_budget_nano: int | None
+    monthly_budget_nano: NanoUSD | None
+    user_monthly_budget_nano: NanoUSD | None
     budget_mode: BudgetMode
     downgrade_percent: int
     alert_percents: tuple[int, ...]
@@ -77,7 +78,7 @@ class Policy(msgspec.Struct, frozen=True):
     disconnect: DisconnectPolicy
     upstream_weight: int = 1
     # Prepaid: what the balance was after the last top-up; alerts count from there.
-    alerts_below_nano: int | None = None
+    alerts_below_nano: NanoUSD | None = None
     # Cheaper models are preferred from `downgrade_percent` on, until spend is below this share again.
     downgrade_release_percent: int = 0
     shadow: Shadow | None = None

@@ -10,8 +10,9 @@ from decimal import Decimal
 import msgspec
 
 from gateway_project.ground.by_token import ByToken
+from gateway_project.ground.money import NanoUSD, to_nano
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import shard_key, shard_of, tenant_key
 from routing.choice import CatalogueModel, Complexity, ComplexityRules
 from routing.models import Model
 from routing.rules import current_rules
@@ -25,8 +26,6 @@ from tenants.policy import (
     Principal,
     Shadow,
 )
-
-NANO = Decimal(1_000_000_000)
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -68,7 +67,7 @@ def load_principal(digest: str) -> Principal | None:
 def read_version(tenant_id: int) -> PolicyVersion:
     """The tokens in force; a token that is missing (new tenant, flushed Redis) is put first."""
     with store().pipeline(transaction=False) as pipeline:
-        for key in (f"{tag(shard_of(tenant_id))}:shard", tenant_key(tenant_id)):
+        for key in (shard_key(shard_of(tenant_id)), tenant_key(tenant_id)):
             pipeline.hsetnx(key, "policy", uuid.uuid4().hex)
             pipeline.hget(key, "policy")
         _, everyone, _, tenant = pipeline.execute()
@@ -153,8 +152,8 @@ def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
     )
 
 
-def _nano(usd: Decimal | None) -> int | None:
-    return None if usd is None else int(usd * NANO)
+def _nano(usd: Decimal | None) -> NanoUSD | None:
+    return None if usd is None else to_nano(usd)
 
 
 def _read_catalogue(token: str) -> Catalogue:

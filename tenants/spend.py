@@ -1,10 +1,8 @@
 """What tenants have spent in their current period, as annotations for lists; from the roll-up only."""
 
-from calendar import monthrange
-from datetime import date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
-from zoneinfo import ZoneInfo
 
 from django.db.models import (
     BigIntegerField,
@@ -25,6 +23,7 @@ from django.db.models.functions import Cast, Coalesce, Now
 from django.utils import timezone as clock
 
 from tenants.models import Tenant
+from tenants.periods import midnight, next_period
 from tenants.policy import BudgetMode
 
 if TYPE_CHECKING:
@@ -97,21 +96,12 @@ def near_budget(tenants: "QuerySet[SpendingTenant]", *, percent: int = 80) -> "Q
 TELLS_FROM = Decimal("0.02")
 
 
-def next_period(start: date, *, billing_day: int) -> date:
-    """The first day of the period after the one that starts on `start`."""
-    year, month = (start.year + 1, 1) if start.month == 12 else (start.year, start.month + 1)
-    return date(year, month, min(billing_day, monthrange(year, month)[1]))
-
-
 def passed(tenant: Tenant, *, period: date) -> Decimal:
     """The share of the tenant's period that starts on `period` which is over, 0 to 1."""
-    zone = ZoneInfo(tenant.timezone)
-    start, end = (
-        datetime.combine(day, time.min, tzinfo=zone).timestamp()
-        for day in (period, next_period(period, billing_day=tenant.billing_day))
-    )
+    after = next_period(period, billing_day=tenant.billing_day)
+    start, end = midnight(period, tenant.timezone), midnight(after, tenant.timezone)
     now = clock.now().timestamp()
-    return Decimal(int(min(max(now, start), end) - start)) / int(end - start)
+    return Decimal(int(min(max(now, start), end) - start)) / (end - start)
 
 
 def forecast(tenant: Tenant, *, spent: Decimal, period: date) -> Decimal | None:

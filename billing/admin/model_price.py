@@ -17,13 +17,9 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 from billing.admin.price_timeline import timeline
 from billing.admin.reprice import reprice_page
 from billing.models import ModelPrice
-from billing.prices.rates import CACHED, Rates, with_cached_as_input
+from billing.prices.rates import CACHED, PRICE_COLUMNS, Rates, with_cached_as_input
 from billing.prices.unit_check import slips
 from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
-
-COLUMNS = (
-    "input_usd", "output_usd", "cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd", "web_search_usd",
-)  # fmt: skip
 
 
 class StateFilter(DropdownFilter):
@@ -64,7 +60,7 @@ class ModelPriceForm(forms.ModelForm):
 
     class Meta:
         model = ModelPrice
-        fields = ("model", "effective_from", "context_over_tokens", *COLUMNS, "source")
+        fields = ("model", "effective_from", "context_over_tokens", *PRICE_COLUMNS, "source")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,7 +99,7 @@ class ModelPriceAdmin(InsertOnlyPage):
     change_form_outer_before_template = "admin/price_timeline.html"
     view_fieldsets = (
         (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
-        ("USD per 1M tokens", {"fields": (COLUMNS[:2], COLUMNS[2:5])}),
+        ("USD per 1M tokens", {"fields": (PRICE_COLUMNS[:2], PRICE_COLUMNS[2:5])}),
         ("USD per 1000", {"fields": ("web_search_usd",)}),
         ("Entered", {"fields": (("created_at", "created_by"),)}),
     )
@@ -134,7 +130,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         """Superseding starts from the row it supersedes."""
         initial = super().get_changeform_initial_data(request)
         if (old := initial.pop("supersedes", None)) and str(old).isdigit():
-            fields = ("model", "context_over_tokens", *COLUMNS)
+            fields = ("model", "context_over_tokens", *PRICE_COLUMNS)
             initial |= ModelPrice.objects.filter(pk=old).values(*fields).first() or {}
         return initial
 

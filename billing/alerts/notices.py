@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
@@ -22,6 +22,7 @@ from billing.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from billing.models.usage_record import TOTAL_TOKENS
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import event_id, publish
 from gateway_project.ground.one_by_one import one_by_one
@@ -42,13 +43,6 @@ ANOMALY_FACTOR = 3
 ANOMALY_DAYS = 14
 ANOMALY_LEAST_DAYS = 3
 ANOMALY_LEAST_USD = Decimal(1)
-TOKENS = (
-    F("input_tokens")
-    + F("output_tokens")
-    + F("cache_read_tokens")
-    + F("cache_write_5m_tokens")
-    + F("cache_write_1h_tokens")
-)
 
 
 def announce_keys(look_back: timedelta = LATELY) -> int:
@@ -90,7 +84,8 @@ def notice_limits(now: datetime | None = None) -> int:
     days = [(moment + timedelta(days=offset)).date() for offset in (-1, 0, 1)]  # wherever the tenant is
     rows = DailyUsage.objects.filter(day__in=days).values("tenant_id", "day").order_by()
     used = {
-        (row["tenant_id"], row["day"]): row for row in rows.annotate(usd=Sum("cost_usd"), tokens=Sum(TOKENS))
+        (row["tenant_id"], row["day"]): row
+        for row in rows.annotate(usd=Sum("cost_usd"), tokens=Sum(TOTAL_TOKENS))
     }
 
     def notice(tenant: Tenant) -> int:

@@ -17,7 +17,7 @@ from billing.ledger.partitions import make_partitions
 from billing.ledger.roll_up import BUCKETS, KEYS, SUMS
 from billing.models import ModelPrice
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tenant_key
+from gateway_project.ground.redis_keys import counter_patterns
 from tenants.models import ApiKey, Tenant
 
 # Calls are made a slice at a time, so that a transaction, and what can be lost with it, stays small.
@@ -237,8 +237,7 @@ def _histogram(column: str) -> str:
 
 def _forget_counters(tenants: Sequence[Tenant]) -> None:
     for tenant in tenants:
-        place = tenant_key(tenant.pk)
-        for pattern in (f"{place}:b:*", f"{place}:d:*", f"{place}:[kur]:*:b:*"):
+        for pattern in counter_patterns(tenant.pk):
             for name in store().scan_iter(pattern, count=1000):
                 store().delete(name)
 

@@ -11,6 +11,7 @@ import msgspec
 from django.db import connection, transaction
 
 from billing.models import ModelPrice
+from billing.prices.rates import PRICE_COLUMNS
 from routing.choice import Complexity
 from routing.models import ComplexityRule, Model
 from routing.models.complexity_rule import RuleKind, Threshold
@@ -43,7 +44,7 @@ CATALOGUE = {
     OPUS: {"family": Family.CLAUDE, "context_window": 200_000, "max_output_tokens": 32_000},
     GPT_4O: {"family": Family.GPT, "context_window": 128_000, "max_output_tokens": 16_384},
 }
-# In the order of _PRICE_COLUMNS: USD per 1M tokens, the last per 1000 web searches.
+# In the order of PRICE_COLUMNS: USD per 1M tokens, the last per 1000 web searches.
 PRICES = {
     SONNET: ("3", "15", "0.30", "3.75", "6", "10"),
     OPUS: ("15", "75", "1.50", "18.75", "30", "10"),
@@ -99,16 +100,11 @@ def _seed_catalogue() -> dict[str, Model]:
         model, created = Model.objects.get_or_create(name=name, defaults={"upstream_name": name, **facts})
         catalogue[name] = model
         if created:
-            prices = dict(zip(_PRICE_COLUMNS, map(Decimal, PRICES[name]), strict=True))
+            prices = dict(zip(PRICE_COLUMNS, map(Decimal, PRICES[name]), strict=True))
             ModelPrice.objects.create(model=model, effective_from=PRICES_FROM, source="demo", **prices)
             if name == OPUS:
                 Model.objects.filter(pk=model.pk).update(downgrade_to=catalogue[SONNET])
     return catalogue
-
-
-_PRICE_COLUMNS = (
-    "input_usd", "output_usd", "cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd", "web_search_usd",
-)  # fmt: skip
 
 
 def _seed_tiers(catalogue: Mapping[str, Model]) -> dict[str, Tier]:

@@ -17,6 +17,7 @@ from django.utils import timezone
 from billing.ledger.archive import archived_between
 from billing.models import UsageExport
 from billing.models.usage_export import ExportStatus
+from billing.usage import COUNTS
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.extras import installed, needs
 
@@ -60,12 +61,7 @@ COLUMNS = {
     "stream": "CASE WHEN u.stream THEN 'true' ELSE 'false' END",
     "status": "u.status",
     "http_status": "u.http_status",
-    "input_tokens": "u.input_tokens",
-    "output_tokens": "u.output_tokens",
-    "cache_read_tokens": "u.cache_read_tokens",
-    "cache_write_5m_tokens": "u.cache_write_5m_tokens",
-    "cache_write_1h_tokens": "u.cache_write_1h_tokens",
-    "web_searches": "u.web_searches",
+    **{name: f"u.{name}" for name in COUNTS},
     "cost_usd": "u.cost_usd",
     "estimated": "CASE WHEN u.estimated THEN 'true' ELSE 'false' END",
     "tags": "CASE WHEN u.tags = '{}'::jsonb THEN '' ELSE (SELECT string_agg(key || '=' || value, ';' "
@@ -91,15 +87,7 @@ _FOREIGN = {
 }  # fmt: skip
 _NO_FORMULA = "regexp_replace({}, E'^(?=[=+@\\\\-\\t\\r\\n])', '''')"
 DEFAULT_COLUMNS = tuple(COLUMNS)[:25]
-_SUMMED = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
-    "cost_usd",
-)
+_SUMMED = (*COUNTS, "cost_usd")
 
 
 def begin(

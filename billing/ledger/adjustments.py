@@ -70,7 +70,7 @@ def book(
 def keep_figures(tenant: Tenant, *, now: datetime | None = None, topped_up: bool = False) -> bool:
     """Put into the tenant's row what its bookings come to; whether that changed its policy.
 
-    `topped_up`: alerts count anew, from the balance as it is now.
+    `topped_up`: alerts start again, from the balance as it is now.
     """
     moment = now or datetime.now(UTC)
     grants = Adjustment.objects.filter(tenant=tenant, kind=AdjustmentKind.GRANT, expires_at__gt=moment)

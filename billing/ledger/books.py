@@ -6,15 +6,21 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
-from django.conf import settings
 from django.db import connection, transaction
 
 from billing.events import UsageEvent, decode
 from billing.ledger.chain import take_turn
 from billing.models import PeriodUsage, UsageRecord
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import nine_places, to_usd
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import every_tag, shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import (
+    PREPAID_COUNTER,
+    budget_counter,
+    every_shard,
+    named_key,
+    shard_of,
+    usage_stream,
+)
 from tenants.models import Tenant
 from tenants.periods import Span, period_of
 from tenants.policy import BudgetMode
@@ -124,27 +130,27 @@ def _book(tenant: Tenant, counter: _Counter, sums: list[Decimal], before: Decima
     return Book(
         tenant=tenant.slug,
         redis_usd=None if counter.spent_nano is None else to_usd(counter.spent_nano),
-        ledger_usd=ledger.quantize(Decimal("1e-9")),
-        rollup_usd=rollup.quantize(Decimal("1e-9")),
+        ledger_usd=nine_places(ledger),
+        rollup_usd=nine_places(rollup),
         reserved_usd=to_usd(counter.held_nano),
         undrained=len(waiting),
-        expected_usd=known.quantize(Decimal("1e-9")) + to_usd(sum(waiting)),
+        expected_usd=nine_places(known) + to_usd(sum(waiting)),
     )
 
 
 def _counters(tenants: Sequence[Tenant], periods: Mapping[int, Span]) -> dict[int, _Counter]:
     """Each shard's counters and stream at one moment: nothing settles in between."""
     found: dict[int, _Counter] = {}
-    for shard in range(settings.METER_SHARDS):
+    for shard in every_shard():
         mine = [each for each in tenants if shard_of(each.pk) == shard]
         if not mine:
             continue
         with store().pipeline(transaction=True) as pipeline:
-            pipeline.xrange(f"{tag(shard)}:usage")
+            pipeline.xrange(usage_stream(shard))
             for each in mine:
                 prepaid = each.budget_mode == BudgetMode.PREPAID
-                counter = "b:prepaid" if prepaid else f"b:{periods[each.pk].name}"
-                pipeline.hmget(f"{tenant_key(each.pk)}:{counter}", "spent", "held")
+                counter = PREPAID_COUNTER if prepaid else budget_counter(periods[each.pk].name)
+                pipeline.hmget(named_key(each.pk, counter), "spent", "held")
             entries, *values = pipeline.execute()
         events: dict[int, list[UsageEvent]] = {}
         for event in map(_event, entries):
@@ -189,8 +195,8 @@ def _drained(counters: Mapping[int, _Counter], read_at: datetime) -> set[str]:
 def undrained() -> dict[int, list[tuple[str, int]]]:
     """Period and cost of every event that is still in a stream, by tenant."""
     waiting: dict[int, list[tuple[str, int]]] = {}
-    for hash_tag in every_tag():
-        for event in map(_event, store().xrange(f"{hash_tag}:usage")):
+    for shard in every_shard():
+        for event in map(_event, store().xrange(usage_stream(shard))):
             if event is not None:
                 waiting.setdefault(event.tenant_id, []).append((event.period_start, event.cost_nano))
     return waiting

@@ -8,22 +8,17 @@ from typing import Any
 
 import msgspec
 import redis
-from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
 from billing.ledger.posting import Batch, Entry, post, read_entry
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tag
+from gateway_project.ground.redis_keys import every_shard, poison_stream, usage_stream
 
 logger = logging.getLogger(__name__)
 GROUP = "ledger"
 BATCH = 2000
 CLAIM_AFTER_MS = 10_000
-
-
-def _stream(shard: int) -> str:
-    return f"{tag(shard)}:usage"
 
 
 class Drain:
@@ -34,8 +29,8 @@ class Drain:
         self._store = store()
         self._claimed_at = 0.0
         self._whole = False  # the step before came to its end: nothing is read and not acknowledged
-        for shard in range(settings.METER_SHARDS):
-            self._make_group(_stream(shard))
+        for shard in every_shard():
+            self._make_group(usage_stream(shard))
 
     def step(self) -> int:
         """One round over all shards; what a dead consumer left behind is taken over now and then."""
@@ -43,8 +38,8 @@ class Drain:
         whole, self._whole = self._whole, False
         done = 0
         claim = time.monotonic() - self._claimed_at > CLAIM_AFTER_MS / 2000
-        for shard in range(settings.METER_SHARDS):
-            stream = _stream(shard)
+        for shard in every_shard():
+            stream = usage_stream(shard)
             if claim:
                 _, entries, *_ = self._store.xautoclaim(
                     stream, GROUP, self.consumer, CLAIM_AFTER_MS, count=BATCH
@@ -77,7 +72,7 @@ class Drain:
     def _post(self, shard: int, raw: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
         if not raw:
             return 0
-        stream = _stream(shard)
+        stream, poison = usage_stream(shard), poison_stream(shard)
         entries: list[Entry] = []
         with self._store.pipeline(transaction=True) as pipeline:
             for entry_id, fields in raw:
@@ -85,8 +80,8 @@ class Drain:
                     entries.append(read_entry(entry_id, fields))
                 except (msgspec.MsgspecError, KeyError, ValueError, TypeError):
                     # Set aside whole, counted and shown; it must neither block the others nor be lost.
-                    logger.exception("usage event %s cannot be read; kept in %s:poison", entry_id, stream)
-                    pipeline.xadd(f"{stream}:poison", fields or {b"empty": b"1"})
+                    logger.exception("usage event %s cannot be read; kept in %s", entry_id, poison)
+                    pipeline.xadd(poison, fields or {b"empty": b"1"})
             batch = post(entries, shard=shard) if entries else Batch(inserted=0, repeated=0, late=0)
             ids = [entry_id for entry_id, _ in raw]
             pipeline.xack(stream, GROUP, *ids)

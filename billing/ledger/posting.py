@@ -30,46 +30,6 @@ from tenants.policy import BudgetMode
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = (
-    "request_id",
-    "created_at",
-    "tenant_id",
-    "api_key_id",
-    "day",
-    "period_start",
-    "end_user",
-    "session",
-    "run_id",
-    "wire",
-    "model_requested",
-    "model",
-    "route",
-    "stream",
-    "status",
-    "http_status",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
-    "cost_usd",
-    "upstream_cost_usd",
-    "price_id",
-    "estimated",
-    "latency_ms",
-    "ttft_ms",
-    "upstream_request_id",
-    "tags",
-    "note",
-    "model_preferred",
-    "saved_usd",
-    "text_bytes",
-    "message_count",
-    "tool_count",
-    "keyword",
-)
-
 
 class Entry(msgspec.Struct, frozen=True):
     """One stream entry: its id, the event, and what the meter added."""
@@ -140,15 +100,16 @@ def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
     """Insert rows that are not there yet, sealed as the shard's next batch; the ids of those that went in."""
     if not entries:
         return set()
-    names = ", ".join(COLUMNS)
+    rows = [ledger_row(entry.event) for entry in entries]
+    names = ", ".join(rows[0])
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE IF NOT EXISTS ledger_batch (LIKE billing_usagerecord INCLUDING DEFAULTS) "
             "ON COMMIT DELETE ROWS"
         )
         with cursor.copy(f"COPY ledger_batch ({names}) FROM STDIN") as copy:
-            for entry in entries:
-                copy.write_row(_row(entry.event))
+            for row in rows:
+                copy.write_row(tuple(row.values()))
         take_turn(cursor, shard)
         cursor.execute(
             f"WITH posted AS (INSERT INTO billing_usagerecord ({names}) SELECT {names} FROM ledger_batch "  # noqa: S608 - our own names
@@ -159,52 +120,47 @@ def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
         return {str(request_id) for (request_id,) in cursor.fetchall()}
 
 
-def _row(event: UsageEvent) -> tuple[Any, ...]:
-    usage = event.usage
-    return (
-        UUID(event.request_id),
-        created_at(event.request_id),
-        event.tenant_id,
-        event.key_id,
-        date.fromisoformat(event.day),
-        date.fromisoformat(event.period_start),
-        _clean(event.end_user),
-        _clean(event.session),
-        _clean(event.run_id),
-        event.wire,
-        _clean(event.model_requested)[:100],
-        _clean(event.model)[:100],
-        event.route[:100],
-        event.stream,
-        event.status,
-        event.http_status,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_5m_tokens,
-        usage.cache_write_1h_tokens,
-        usage.web_searches,
-        to_usd(event.cost_nano),
-        to_usd(event.upstream_cost_nano),
-        event.price_id,
-        event.estimated,
-        event.latency_ms,
-        event.ttft_ms,
-        _clean(event.upstream_request_id)[:128],
-        Jsonb(event.tags),
-        event.note[:500],
-        _clean(event.model_preferred)[:100],
-        to_usd(event.saved_nano),
-        event.text_bytes,
-        event.message_count,
-        event.tool_count,
-        _clean(event.keyword)[:100],
-    )
+def ledger_row(event: UsageEvent) -> dict[str, Any]:
+    """The row of `event`: each column, and how it is written."""
+    return {
+        "request_id": UUID(event.request_id),
+        "created_at": created_at(event.request_id),
+        "tenant_id": event.tenant_id,
+        "api_key_id": event.key_id,
+        "day": date.fromisoformat(event.day),
+        "period_start": date.fromisoformat(event.period_start),
+        "end_user": _clean(event.end_user),
+        "session": _clean(event.session),
+        "run_id": _clean(event.run_id),
+        "wire": event.wire,
+        "model_requested": _clean(event.model_requested, 100),
+        "model": _clean(event.model, 100),
+        "route": event.route[:100],
+        "stream": event.stream,
+        "status": event.status,
+        "http_status": event.http_status,
+        **msgspec.structs.asdict(event.usage),
+        "cost_usd": to_usd(event.cost_nano),
+        "upstream_cost_usd": to_usd(event.upstream_cost_nano),
+        "price_id": event.price_id,
+        "estimated": event.estimated,
+        "latency_ms": event.latency_ms,
+        "ttft_ms": event.ttft_ms,
+        "upstream_request_id": _clean(event.upstream_request_id, 128),
+        "tags": Jsonb(event.tags),
+        "note": event.note[:500],
+        "model_preferred": _clean(event.model_preferred, 100),
+        "saved_usd": to_usd(event.saved_nano),
+        "text_bytes": event.text_bytes,
+        "message_count": event.message_count,
+        "tool_count": event.tool_count,
+        "keyword": _clean(event.keyword, 100),
+    }
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, most: int = 256) -> str:
     """PostgreSQL keeps no NUL, and a row is never refused because of one."""
-    return text.replace("\0", "")[:256]
+    return text.replace("\0", "")[:most]
 
 
 def _alert(entries: Iterable[Entry]) -> None:

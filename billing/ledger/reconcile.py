@@ -1,4 +1,4 @@
-"""The periodic look at the books: what differs is written down, told, and repaired where the ledger says how."""
+"""The periodic look at the books: what differs is written down, announced, and repaired where the ledger says how."""
 
 import logging
 
@@ -11,7 +11,7 @@ from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
 from gateway_project.ground.one_by_one import one_by_one
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tenant_key
+from gateway_project.ground.redis_keys import named_key
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -56,5 +56,5 @@ def _repair(book: Book, tenant: Tenant) -> bool:
     """
     if book.redis_agrees or book.ledger_usd != book.rollup_usd:
         return False
-    store().delete(f"{tenant_key(tenant.pk)}:{counter_of(tenant)[0]}")
+    store().delete(named_key(tenant.pk, counter_of(tenant)[0]))
     return True

@@ -1,15 +1,16 @@
 """The daily roll-up, written in the transaction that writes the ledger rows it sums."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from django.db import connection
 
 from billing.events import UsageEvent
 from billing.ledger.histogram import histogram
+from billing.usage import COUNTS
 from gateway_project.ground.money import to_usd
-from routing.choice import Change
 
 # The roll-up's columns and their types: what makes a row, what is added up, and the histograms.
 KEYS = {
@@ -20,24 +21,30 @@ KEYS = {
     "status": "text",
     "period_start": "date",
 }
+
+
+class Summed(NamedTuple):
+    """A column that is added up: its type, and what one call adds to it."""
+
+    type: str
+    of: Callable[[UsageEvent], Any]
+
+
 SUMS = {
-    "requests": "bigint",
-    "estimated_requests": "bigint",
-    "input_tokens": "bigint",
-    "output_tokens": "bigint",
-    "cache_read_tokens": "bigint",
-    "cache_write_5m_tokens": "bigint",
-    "cache_write_1h_tokens": "bigint",
-    "web_searches": "bigint",
-    "cost_usd": "numeric",
-    "upstream_cost_usd": "numeric",
-    "downgraded_requests": "bigint",
-    "downgraded_cost_usd": "numeric",
-    "saved_usd": "numeric",
-    "latency_ms_sum": "bigint",
-    "latency_count": "bigint",
-    "ttft_ms_sum": "bigint",
-    "ttft_count": "bigint",
+    "requests": Summed("bigint", lambda event: 1),
+    "estimated_requests": Summed("bigint", lambda event: int(event.estimated)),
+    **{name: Summed("bigint", attrgetter(f"usage.{name}")) for name in COUNTS},
+    "cost_usd": Summed("numeric", lambda event: to_usd(event.cost_nano)),
+    "upstream_cost_usd": Summed("numeric", lambda event: to_usd(event.upstream_cost_nano)),
+    "downgraded_requests": Summed("bigint", lambda event: int("downgraded" in event.route)),
+    "downgraded_cost_usd": Summed(
+        "numeric", lambda event: to_usd(event.cost_nano if "downgraded" in event.route else 0)
+    ),
+    "saved_usd": Summed("numeric", lambda event: to_usd(event.saved_nano)),
+    "latency_ms_sum": Summed("bigint", lambda event: event.latency_ms or 0),
+    "latency_count": Summed("bigint", lambda event: int(event.latency_ms is not None)),
+    "ttft_ms_sum": Summed("bigint", lambda event: event.ttft_ms or 0),
+    "ttft_count": Summed("bigint", lambda event: int(event.ttft_ms is not None)),
 }
 BUCKETS = ("latency_buckets", "ttft_buckets")
 
@@ -62,7 +69,8 @@ def add_to_roll_up(events: Iterable[UsageEvent]) -> None:
         return
     rows = [(*key, *_sums(group), *_buckets(group)) for key, group in sorted(groups.items())]
     names = (*KEYS, *SUMS, *BUCKETS)
-    types = (*KEYS.values(), *SUMS.values(), *("text" for _ in BUCKETS))  # unnest would flatten arrays
+    types = [*KEYS.values(), *(column.type for column in SUMS.values())]
+    types += ["text" for _ in BUCKETS]  # unnest would flatten arrays
     read = {"api_key_id": "NULLIF(api_key_id, 0)"} | {name: f"{name}::bigint[]" for name in BUCKETS}
     added = [f"{name} = billing_dailyusage.{name} + excluded.{name}" for name in SUMS]
     added += [f"{name} = billing_add_counts(billing_dailyusage.{name}, excluded.{name})" for name in BUCKETS]
@@ -79,31 +87,11 @@ def add_to_roll_up(events: Iterable[UsageEvent]) -> None:
 
 def _sums(events: Sequence[UsageEvent]) -> list[Any]:
     """The columns of `SUMS`, over calls of one roll-up row."""
-    columns = zip(*(_values(event) for event in events), strict=True)
-    return [sum(column[1:], start=column[0]) for column in columns]
-
-
-def _values(event: UsageEvent) -> tuple[Any, ...]:
-    usage = event.usage
-    return (
-        1,
-        int(event.estimated),
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_5m_tokens,
-        usage.cache_write_1h_tokens,
-        usage.web_searches,
-        to_usd(event.cost_nano),
-        to_usd(event.upstream_cost_nano),
-        int(Change.DOWNGRADED in event.route),
-        to_usd(event.cost_nano if Change.DOWNGRADED in event.route else 0),
-        to_usd(event.saved_nano),
-        event.latency_ms or 0,
-        int(event.latency_ms is not None),
-        event.ttft_ms or 0,
-        int(event.ttft_ms is not None),
-    )
+    sums = []
+    for column in SUMS.values():
+        first, *others = map(column.of, events)
+        sums.append(sum(others, start=first))
+    return sums
 
 
 def _buckets(events: Sequence[UsageEvent]) -> tuple[str | None, str | None]:

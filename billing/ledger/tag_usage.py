@@ -51,7 +51,7 @@ def names(tenant_id: int, *, since: date, until: date | None = None) -> list[str
 def by_value(
     tenant_id: int, name: str, *, since: date, until: date | None = None, most: int = 1000
 ) -> list[TagSum]:
-    """The dearest values of a tag."""
+    """The most expensive values of a tag."""
     rows = rows_of(tenant_id, since=since, until=until).filter(name=name).values("value").order_by()
     sums = rows.annotate(requests=Sum("requests"), tokens=Sum("tokens"), cost_usd=Sum("cost_usd"))
     return [TagSum(**row) for row in sums.order_by("-cost_usd", "value")[:most]]
@@ -84,13 +84,13 @@ def _told_apart(value: str, known: set[str]) -> str:
     return value
 
 
-def _known_values(places: set[TagDay]) -> dict[TagDay, set[str]]:
+def _known_values(days: set[TagDay]) -> dict[TagDay, set[str]]:
     with connection.cursor() as cursor:
-        cursor.execute(_KNOWN, [list(column) for column in zip(*sorted(places), strict=True)])
+        cursor.execute(_KNOWN, [list(column) for column in zip(*sorted(days), strict=True)])
         found = {
             (tenant, name, day.isoformat()): set(values) for tenant, name, day, values in cursor.fetchall()
         }
-    return {place: found.get(place, set()) for place in places}
+    return {day: found.get(day, set()) for day in days}
 
 
 def _sums(events: list[UsageEvent]) -> tuple[Any, ...]:

@@ -9,17 +9,36 @@ from typing import Any
 
 from django.conf import settings
 
-from billing.meter.admission import SCOPES, Admission, AdmissionRequest
+from billing.meter.admission import Admission, AdmissionRequest
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.journal import WORKER, RecoveryJournal, Settlement, entry_id
-from billing.meter.lease import Lease, PricedCandidate, RequestMetadata, Run
-from billing.meter.prepared_policy import prepared_policy_of, spans
+from billing.meter.lease import Lease, LeaseState, PricedCandidate, RequestMetadata, Run
+from billing.meter.prepared_policy import limit_of, prepared_policy_of, spans
 from billing.meter.rebuild import MissingCounter, rebuild_missing
 from billing.meter.redis_cluster import open_pipe
-from billing.meter.redis_pipe import AnswerLost, RedisPipe, Script
+from billing.meter.redis_pipe import AnswerLost, RedisPipe
+from billing.meter.scripts import (
+    BUDGET_KEYS,
+    EXTEND,
+    OPEN_EPOCH,
+    SCOPES,
+    AdmitKey,
+    ExtendArguments,
+    ExtendKeys,
+    OpenEpochArguments,
+    OpenEpochKeys,
+    SettleReply,
+)
 from billing.meter.settlement import REAPED_SECONDS, CallOutcome, Settled, settlement_of
-from gateway_project.ground.money import to_usd
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.money import NanoUSD, to_usd
+from gateway_project.ground.redis_keys import (
+    PREPAID_COUNTER,
+    leases_key,
+    named_keys,
+    shard_key,
+    shard_of,
+    tenant_key,
+)
 from tenants.policy import Principal
 
 __all__ = [
@@ -33,7 +52,6 @@ QUARANTINE_MS = 2500
 # An end user's or a run's counter that nobody asked for in this time leaves Redis (`admit.lua` renews it).
 IDLE_SECONDS = 86400
 
-_EXTEND, _OPEN_EPOCH = Script("extend"), Script("open_epoch")
 _pipes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RedisPipe] = weakref.WeakKeyDictionary()
 recovery = RecoveryJournal()
 
@@ -110,9 +128,9 @@ async def _admitted(
             case b"ROLLOVER":
                 prepared = prepared_policy_of(principal, at=reply[1])
             case b"WARMING":
-                raise MeteringUnavailable("Metering starts anew; try again in a few seconds.")
+                raise MeteringUnavailable("Metering is starting again; try again in a few seconds.")
             case _:
-                await rebuild_counters(request, reply[1:])
+                await rebuild_counters(request, [AdmitKey(number) for number in reply[1:]])
     raise MeteringUnavailable("Counters could not be rebuilt; try again shortly.")
 
 
@@ -120,15 +138,15 @@ async def is_current(principal: Principal) -> bool:
     """Whether the snapshot is the policy in force: asked before a refusal that needs no admission."""
     policy = principal.policy
     everyone, tenant = await asyncio.gather(
-        pipe().call("HGET", f"{tag(shard_of(policy.tenant_id))}:shard", "policy"),
+        pipe().call("HGET", shard_key(shard_of(policy.tenant_id)), "policy"),
         pipe().call("HGET", tenant_key(policy.tenant_id), "policy"),
     )
     return (everyone, tenant) == (policy.version.everyone.encode(), policy.version.tenant.encode())
 
 
-async def settle(lease: Lease, outcome: CallOutcome, *, by: str = "settled") -> Settled:
+async def settle(lease: Lease, outcome: CallOutcome, *, state: LeaseState = LeaseState.SETTLED) -> Settled:
     """Replace the lease's hold by what the call cost and append its event. Idempotent by request id."""
-    settlement = settlement_of(lease, outcome, by=by)
+    settlement = settlement_of(lease, outcome, state=state)
     settled = _settled(settlement, await pipe().make(settlement.call))
     recovery.closed(lease)
     return settled
@@ -136,7 +154,7 @@ async def settle(lease: Lease, outcome: CallOutcome, *, by: str = "settled") -> 
 
 def post(lease: Lease, outcome: CallOutcome, *, otherwise: Callable[[], None]) -> asyncio.Future[Any]:
     """`settle`, on its way by the end of this loop turn. Where it fails, `otherwise` is called."""
-    settlement = settlement_of(lease, outcome, by="settled")
+    settlement = settlement_of(lease, outcome, state=LeaseState.SETTLED)
     sent = pipe().start(settlement.call)
     sent.add_done_callback(partial(_posted, lease, settlement, otherwise))
     return sent
@@ -160,10 +178,11 @@ async def repeat(settlement: Settlement) -> Settled:
 def _settled(settlement: Settlement, reply: list[Any]) -> Settled:
     """Remember what was settled until it is drained."""
     if reply[0] != b"OK":
-        return Settled(first=False, spent_nano=0, held_nano=0)
-    settlement.entry = entry_id(reply[3])
+        return Settled(first=False, spent_nano=NanoUSD(0), held_nano=NanoUSD(0))
+    settled = SettleReply._make(reply[1:])
+    settlement.entry = entry_id(settled.entry)
     recovery.settled(settlement)
-    return Settled(first=True, spent_nano=reply[1], held_nano=reply[2])
+    return Settled(first=True, spent_nano=settled.spent, held_nano=settled.held)
 
 
 async def extend(lease: Lease, tokens: int) -> None:
@@ -187,13 +206,29 @@ async def hold_also(lease: Lease, nano: int) -> None:
 
 
 async def _hold_more(lease: Lease, amount: int, price: int, *, counted: bool) -> int:
-    key_prefix = tenant_key(lease.tenant_id)
-    keys = [
-        f"{key_prefix}:leases",
-        *(f"{key_prefix}:{name}" if name else key_prefix for name in lease.counters),
-    ]
-    limits = (-1 if budget is None else budget for budget in lease.budgets)
-    asked = _EXTEND.call(keys, [lease.request_id, amount, price, lease.kept, *limits, int(counted)])
+    tenant_budget, key_budget, user_budget, run_budget = named_keys(
+        tenant_key(lease.tenant_id), lease.counters
+    )
+    keys = ExtendKeys(
+        leases=leases_key(lease.tenant_id),
+        tenant_budget=tenant_budget,
+        key_budget=key_budget,
+        user_budget=user_budget,
+        run_budget=run_budget,
+    )
+    tenant_limit, key_limit, user_limit, run_limit = map(limit_of, lease.budgets)
+    arguments = ExtendArguments(
+        request_id=lease.request_id,
+        tokens=amount,
+        price=price,
+        kept=lease.kept,
+        tenant_limit=tenant_limit,
+        key_limit=key_limit,
+        user_limit=user_limit,
+        run_limit=run_limit,
+        of_output=int(counted),
+    )
+    asked = EXTEND.call(keys, arguments)
     reply = await pipe().make(asked)
     while reply[0] == b"COLD":
         await rebuild_missing(pipe(), _missing_counter_of(lease, reply[1]))
@@ -221,7 +256,7 @@ def _missing_counter_of(lease: Lease, number: int) -> MissingCounter:
         tenant_id=lease.tenant_id,
         counter=name,
         scope=SCOPES[number - 1],
-        period_start=None if name == "b:prepaid" else event.period_start,
+        period_start=None if name == PREPAID_COUNTER else event.period_start,
         day=event.day,
         key_id=event.key_id or 0,
         end_user=event.end_user,
@@ -232,34 +267,44 @@ def _missing_counter_of(lease: Lease, number: int) -> MissingCounter:
 
 async def open_epoch(shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:
     """Start a shard's meter where it has no epoch: on the first start, or after everything was lost."""
-    await pipe().run(
-        _OPEN_EPOCH, [f"{tag(shard)}:shard"], [uuid.uuid4().hex, quarantine_ms, uuid.uuid4().hex]
+    arguments = OpenEpochArguments(
+        epoch=uuid.uuid4().hex, quarantine_ms=quarantine_ms, policy_token=uuid.uuid4().hex
     )
+    await pipe().run(OPEN_EPOCH, OpenEpochKeys(shard=shard_key(shard)), arguments)
 
 
-async def rebuild_counters(request: AdmissionRequest, numbers: Sequence[int]) -> None:
-    """Bring back what `admit.lua` found missing: the epoch (1), budgets (7–10), the day (11)."""
-    if 1 in numbers:
+async def rebuild_counters(request: AdmissionRequest, missing: Sequence[AdmitKey]) -> None:
+    """Bring back what `admit.lua` found missing: the shard's epoch, budgets, the day."""
+    if AdmitKey.SHARD in missing:
         await open_epoch(shard_of(request.policy.tenant_id))
         return
-    await asyncio.gather(*(rebuild_missing(pipe(), _missing_counter(request, number)) for number in numbers))
+    await asyncio.gather(*(rebuild_missing(pipe(), _missing_counter(request, key)) for key in missing))
 
 
-def _missing_counter(request: AdmissionRequest, number: int) -> MissingCounter:
-    """What `admit.lua` calls `number`, as it is rebuilt."""
+def _missing_counter(request: AdmissionRequest, key: AdmitKey) -> MissingCounter:
+    """What `admit.lua` misses under `key`, as it is rebuilt."""
     prepared = request.prepared
     period, day = prepared.period, prepared.day
-    name = prepared.day_counter if number == 11 else request.counters[number - 7]
+    if key is AdmitKey.DAY:
+        scope, name = "day", prepared.day_counter
+    else:
+        index = BUDGET_KEYS.index(key)
+        scope, name = SCOPES[index], request.counters[index]
     # Counted from the day's end, which Redis has confirmed; this process's own clock may be wrong.
-    ends = {9: day.end + IDLE_SECONDS, 10: day.end + IDLE_SECONDS, 11: day.end + 2 * 86400}
+    idle_ends = day.end + IDLE_SECONDS
+    ends = {
+        AdmitKey.USER_BUDGET: idle_ends,
+        AdmitKey.RUN_BUDGET: idle_ends,
+        AdmitKey.DAY: day.end + 2 * 86400,
+    }
     return MissingCounter(
         tenant_id=request.policy.tenant_id,
         counter=name,
-        scope="day" if number == 11 else SCOPES[number - 7],
-        period_start=None if name == "b:prepaid" else period.name,
+        scope=scope,
+        period_start=None if name == PREPAID_COUNTER else period.name,
         day=day.name,
         key_id=request.principal.key.id,
         end_user=request.metadata.end_user,
         run_id=request.run.id if request.run else "",
-        expires_at=ends.get(number, period.end + 40 * 86400),
+        expires_at=ends.get(key, period.end + 40 * 86400),
     )

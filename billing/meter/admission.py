@@ -1,10 +1,11 @@
-"""What one admission asks `admit.lua` for, and what its reply means. Only this module and `terms.py` know the order."""
+"""What one admission asks `admit.lua` for, and what its reply means."""
 
 import hashlib
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from math import ceil
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -19,16 +20,28 @@ from billing.meter.errors import (
     UserRateLimited,
 )
 from billing.meter.journal import WORKER, UnconfirmedAdmission
-from billing.meter.lease import Lease, PricedCandidate, RequestMetadata, Run, head, stored
-from billing.meter.prepared_policy import KEYS, PreparedPolicy, limit_of
-from billing.meter.redis_pipe import Argument, Script, ScriptCall, bulk
-from gateway_project.ground.money import to_usd
-from gateway_project.ground.redis_keys import shard_of
+from billing.meter.lease import Lease, PricedCandidate, RequestMetadata, Run, flags, head, stored
+from billing.meter.prepared_policy import PreparedPolicy, limit_of, pack_keys
+from billing.meter.redis_pipe import Argument, ScriptCall, bulk
+from billing.meter.scripts import (
+    ADMIT,
+    BUDGET_KEYS,
+    SCOPES,
+    AdmitCall,
+    AdmitCandidate,
+    AdmitKey,
+    AdmitKeys,
+    AdmitPolicy,
+    AdmitReply,
+    VoidArguments,
+    VoidKeys,
+)
+from gateway_project.ground.money import NanoUSD, to_usd
+from gateway_project.ground.redis_keys import PREPAID_COUNTER, shard_of
 from routing.choice import Change, Route
 from tenants.policy import BudgetMode, Principal
 
-SCOPES = ("tenant", "key", "user", "run")
-_ADMIT = Script("admit")
+_FIXED = 1 + len(AdmitKeys._fields) + len(AdmitPolicy._fields)
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -47,9 +60,9 @@ class Admission(msgspec.Struct, frozen=True):
     tokens_used: int
     day_ends: datetime
     admitted_ms: int
-    budget_remaining_nano: int | None
-    spent_nano: int = 0
-    held_nano: int = 0
+    budget_remaining_nano: NanoUSD | None
+    spent_nano: NanoUSD = NanoUSD(0)
+    held_nano: NanoUSD = NanoUSD(0)
     open_calls: int = 0
     over_shadow: bool = False
     saving: bool = False
@@ -91,43 +104,48 @@ class AdmissionRequest:
         self.stored = stored(WORKER, self.events, prepared.alert_lines)
 
     @property
-    def keys(self) -> list[str]:
-        """Every key of `admit.lua`, in its order."""
+    def keys(self) -> AdmitKeys:
         return self.prepared.keys(self._user, self._run, self._conversation)
 
     def call(self) -> ScriptCall:
         """The call of `admit.lua`."""
         prepared, plain = self.prepared, self._is_plain
         arguments: list[Argument] = [
-            self.request_id,
-            limit_of(self.budgets[3]),
-            settings.CONVERSATION_SECONDS if self._conversation else 0,
-            int(self.only_asks),
-            self.held_tokens,
-            prepared.plain_head if plain else head(self.counters, prepared.day_counter),
-            self.stored,
+            *AdmitCall(
+                request_id=self.request_id,
+                run_limit=limit_of(self.budgets[3]),
+                keep_seconds=settings.CONVERSATION_SECONDS if self._conversation else 0,
+                only_asks=int(self.only_asks),
+                held_tokens=self.held_tokens,
+                lease_head=prepared.plain_head if plain else head(self.counters, prepared.day_counter),
+                lease_rest=self.stored,
+            )
         ]
         for offer in self.offers:
-            arguments += (
-                int(offer.candidate.skip_from_percent is not None),
-                offer.input_hold_nano,
-                offer.output_nano_per_token,
-                offer.max_tokens,
-                offer.min_output_tokens,
-                offer.held_tokens,
+            arguments += AdmitCandidate(
+                skipped=int(offer.candidate.skip_from_percent is not None),
+                input_hold=offer.input_hold_nano,
+                output_price=offer.output_nano_per_token,
+                max_tokens=offer.max_tokens,
+                min_tokens=offer.min_output_tokens,
+                first_tokens=offer.held_tokens,
             )
-        keys = prepared.packed_keys if plain else bulk(KEYS, *self.keys)
+        keys = prepared.packed_keys if plain else pack_keys(self.keys)
         body = b"%b%b%b" % (keys, prepared.packed_arguments, bulk(*arguments))
-        return ScriptCall(_ADMIT, prepared.key_prefix, body, 1 + KEYS + prepared.constants + len(arguments))
+        return ScriptCall(ADMIT, prepared.key_prefix, body, _FIXED + len(arguments))
 
     def unconfirmed_admission(self) -> UnconfirmedAdmission:
-        """How to take this admission back, in the order `void.lua` wants."""
-        known = self.keys
-        keys = [known[2], *known[6:12], *known[3:6]]
-        windows = "".join("1" if key != known[1] else "0" for key in known[3:6])
-        kept = "".join("1" if name else "0" for name in self.counters)
-        shard = shard_of(self.policy.tenant_id)
-        return UnconfirmedAdmission(shard, keys, [self.request_id, self.policy.tenant_id, kept, windows])
+        """How to take this admission back."""
+        admitted = self.keys
+        keys = VoidKeys(**{name: getattr(admitted, name) for name in VoidKeys._fields})
+        windows = (keys.tenant_window, keys.user_window, keys.key_window)
+        arguments = VoidArguments(
+            request_id=self.request_id,
+            tenant_id=self.policy.tenant_id,
+            kept=flags(self.counters),
+            kept_windows=flags("" if window == admitted.tenant else window for window in windows),
+        )
+        return UnconfirmedAdmission(shard_of(self.policy.tenant_id), keys, arguments)
 
     def _event(self, offer: PricedCandidate) -> UsageEvent:
         metadata = self.metadata
@@ -155,52 +173,54 @@ class AdmissionRequest:
             keyword=metadata.keyword,
         )
 
-    def admission(self, reply: list[int]) -> Admission:
+    def admission(self, reply: list[Any]) -> Admission:
         """What an OK says."""
-        _, index, max_tokens, paid, hold, clamped, spent, held, *more = reply
-        limit, requests, tokens, now_us, open_calls, over_shadow, saving = more
-        prepared, offer, event = self.prepared, self.offers[index - 1], self.events[index - 1]
+        admitted = AdmitReply._make(reply[1:])
+        prepared, offer = self.prepared, self.offers[admitted.candidate - 1]
+        event = self.events[admitted.candidate - 1]
         route = offer.candidate.route
-        if clamped:
+        if admitted.clamped:
             route = route.then(Change.CLAMPED)
             event.route = route.text
         budget = self.policy.monthly_budget_nano
         lease = Lease(
             request_id=self.request_id,
             tenant_id=self.policy.tenant_id,
-            hold_nano=hold,
+            hold_nano=admitted.hold,
             held_tokens=self.held_tokens,
             counters=self.counters,
             day_counter=prepared.day_counter,
             offer=offer,
-            max_tokens=max_tokens,
-            clamped=bool(clamped),
+            max_tokens=admitted.max_tokens,
+            clamped=bool(admitted.clamped),
             event=event,
             alert_lines=prepared.alert_lines,
             worker=WORKER,
             budgets=self.budgets,
-            resets_at=None if self.counters[0] == "b:prepaid" else prepared.period.ends_at,
-            output_tokens=paid,
-            index=index,
-            admitted_us=now_us,
+            resets_at=None if self.counters[0] == PREPAID_COUNTER else prepared.period.ends_at,
+            output_tokens=admitted.held_tokens,
+            index=admitted.candidate,
+            admitted_us=admitted.now_us,
             metadata=self.stored,
             settle_keys=prepared.plain_settle_keys if self._is_plain else b"",
         )
+        others_held = admitted.held - admitted.hold
+        remaining = None if budget is None else NanoUSD(budget - admitted.spent - others_held)
         return Admission(
             lease=lease,
             route=route,
-            requests_limit=None if limit < 0 else limit,
-            requests_used=requests,
+            requests_limit=None if admitted.rpm_limit < 0 else admitted.rpm_limit,
+            requests_used=admitted.rpm_used,
             tokens_limit=self.policy.tokens_per_day,
-            tokens_used=tokens,
+            tokens_used=admitted.day_tokens,
             day_ends=prepared.day.ends_at,
-            admitted_ms=now_us // 1000,
-            budget_remaining_nano=None if budget is None else budget - spent - (held - hold),
-            spent_nano=spent,
-            held_nano=held,
-            open_calls=open_calls,
-            over_shadow=bool(over_shadow),
-            saving=bool(saving),
+            admitted_ms=admitted.now_us // 1000,
+            budget_remaining_nano=remaining,
+            spent_nano=admitted.spent,
+            held_nano=admitted.held,
+            open_calls=admitted.open,
+            over_shadow=bool(admitted.over_shadow),
+            saving=bool(admitted.saving),
         )
 
     def refusal(self, reply: list[bytes | int]) -> Exception:
@@ -229,13 +249,14 @@ class AdmissionRequest:
             case b"tokens":
                 seconds = max(1, ceil(self.prepared.day.end - time.time()))
                 return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)
-        number = int(reply[2]) - 7
-        forever = number == 3 or (number == 0 and policy.budget_mode is BudgetMode.PREPAID)
+        scope = SCOPES[BUDGET_KEYS.index(AdmitKey(int(reply[2])))]
+        budget = self.budgets[SCOPES.index(scope)]
+        forever = scope == "run" or (scope == "tenant" and policy.budget_mode is BudgetMode.PREPAID)
         refusal = DowngradeDeclined if reply[1] == b"declined" else BudgetExceeded
         return refusal(
-            scope=SCOPES[number],
+            scope=scope,
             spend_usd=to_usd(int(reply[3])),
-            budget_usd=to_usd(self.budgets[number] or 0),
+            budget_usd=to_usd(budget or 0),
             resets_at=None if forever else self.prepared.period.ends_at,
         )
 
@@ -246,7 +267,7 @@ def short(text: str) -> str:
 
 
 def _conversation(metadata: RequestMetadata, offers: Sequence[PricedCandidate]) -> str:
-    """The conversation's name: its session, else how it began; anew where the choice is another one."""
+    """The conversation's name: its session, else how it began; another one where the choice is another."""
     if not (metadata.session or metadata.opening):
         return ""
     begun = metadata.session or f"{metadata.end_user}\n{metadata.opening}"

@@ -10,7 +10,7 @@ from billing.models import DailyUsage
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tenant_key
+from gateway_project.ground.redis_keys import PREPAID_COUNTER, budget_counter, named_key
 from tenants.models import Tenant
 from tenants.periods import period_of
 
@@ -18,7 +18,7 @@ from tenants.periods import period_of
 def counter_of(tenant: Tenant, *, at: float | None = None) -> tuple[str, str]:
     """The name of the tenant's budget counter, and the period's first day, at epoch second `at` (now)."""
     period = period_of(time.time() if at is None else at, tenant.timezone, tenant.billing_day).name
-    return ("b:prepaid" if tenant.budget_mode == "prepaid" else f"b:{period}"), period
+    return (PREPAID_COUNTER if tenant.budget_mode == "prepaid" else budget_counter(period)), period
 
 
 def budget_of(tenant: Tenant) -> Decimal | None:
@@ -32,7 +32,7 @@ def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:
     try:
         with store().pipeline(transaction=False) as pipeline:
             for tenant, counter, _ in counters:
-                pipeline.hget(f"{tenant_key(tenant.pk)}:{counter}", "spent")
+                pipeline.hget(named_key(tenant.pk, counter), "spent")
             answers = pipeline.execute() if counters else []
     except STORE_ERRORS:
         answers = [None] * len(counters)
@@ -44,5 +44,5 @@ def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:
 
 def _booked(tenant: Tenant, counter: str, period: str) -> Decimal:
     rows = DailyUsage.objects.filter(tenant=tenant)
-    rows = rows if counter == "b:prepaid" else rows.filter(period_start=period)
+    rows = rows if counter == PREPAID_COUNTER else rows.filter(period_start=period)
     return rows.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)

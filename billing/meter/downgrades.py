@@ -12,7 +12,7 @@ from billing.models import DailyUsage
 from gateway_project.ground.money import spend_at
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import tenant_key
+from gateway_project.ground.redis_keys import named_key
 from tenants.models import Tenant
 from tenants.policy import BudgetMode, Policy
 from tenants.snapshots import policy_of, read_version
@@ -84,7 +84,7 @@ def state_of(tenant: Tenant) -> DowngradeState:
     try:
         policy = policy_of(tenant, version=read_version(tenant.pk))
         counter, _ = counter_of(tenant)
-        spent, latched = store().hmget(f"{tenant_key(tenant.pk)}:{counter}", "spent", "saving")
+        spent, latched = store().hmget(named_key(tenant.pk, counter), "spent", "saving")
     except STORE_ERRORS:
         return DowngradeState(from_percent=0, until_percent=0, targets={}, active=False)
     return DowngradeState(

@@ -55,7 +55,7 @@ class DailyTokensExceeded(TenantryError):
         self.limit = limit
         self.seconds = seconds
         super().__init__(
-            f"The daily limit of {limit} tokens is used up; it starts anew in {seconds} s.",
+            f"The daily limit of {limit} tokens is used up; it resets in {seconds} s.",
             details={"retry_after": seconds},
             headers={"retry-after": str(seconds), "x-should-retry": "false"},
         )

@@ -17,14 +17,32 @@ from django.db import DatabaseError, close_old_connections
 from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.journal import Settlement, entry_id
-from billing.meter.lease import Lease
-from billing.meter.redis_pipe import RedisPipe, Script
+from billing.meter.lease import Lease, LeaseState
+from billing.meter.redis_pipe import RedisPipe
+from billing.meter.scripts import (
+    BEAT,
+    RESTORE,
+    VOID,
+    BeatArguments,
+    BeatKeys,
+    RestoreArguments,
+    RestoreKeys,
+)
 from billing.models import UsageRecord, UsageStatus
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import (
+    busy_key,
+    leases_key,
+    named_keys,
+    shard_key,
+    shard_of,
+    tenant_key,
+    tombstone_key,
+    usage_stream,
+    workers_key,
+)
 from tenants.authentication import forget_policies
 
 logger = logging.getLogger("tenantry.billing")
-_BEAT, _RESTORE, _VOID = Script("beat"), Script("restore"), Script("void")
 UNCONFIRMED_BEATS = 10
 _threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
 # The epoch and the connection's number as they were at the last beat.
@@ -40,10 +58,9 @@ async def beat(worker: str) -> None:
 
 
 async def _beat(worker: str, shard: int) -> None:
-    pipe, hash_tag = meter.pipe(), tag(shard)
-    epoch, oldest = await pipe.run(
-        _BEAT, [f"{hash_tag}:shard", f"{hash_tag}:workers", f"{hash_tag}:usage"], [worker]
-    )
+    pipe = meter.pipe()
+    keys = BeatKeys(shard=shard_key(shard), workers=workers_key(shard), usage=usage_stream(shard))
+    epoch, oldest = await pipe.run(BEAT, keys, BeatArguments(worker=worker))
     if not epoch:
         # The next beat sees the new epoch; it opens late enough for every process to have had one.
         await meter.open_epoch(shard)
@@ -64,11 +81,11 @@ async def _take_back(shard: int) -> None:
     """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
     the old connection's commands still before it, so they are looked for over several beats.
     """
-    for unconfirmed_admission in [each for each in meter.recovery.unconfirmed if each.shard == shard]:
-        found = await meter.pipe().run(_VOID, unconfirmed_admission.keys, unconfirmed_admission.arguments)
-        unconfirmed_admission.beats += 1
-        if found or unconfirmed_admission.beats >= UNCONFIRMED_BEATS:
-            meter.recovery.unconfirmed.remove(unconfirmed_admission)
+    for unconfirmed in [each for each in meter.recovery.unconfirmed if each.shard == shard]:
+        found = await meter.pipe().run(VOID, unconfirmed.keys, unconfirmed.arguments)
+        unconfirmed.beats += 1
+        if found or unconfirmed.beats >= UNCONFIRMED_BEATS:
+            meter.recovery.unconfirmed.remove(unconfirmed)
 
 
 async def put_back(shard: int) -> None:
@@ -94,7 +111,11 @@ async def put_back(shard: int) -> None:
     for lease in leases:
         if status := booked.get(lease.request_id):
             # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
-            await _bury(shard, lease.request_id, "reaped" if status == UsageStatus.ORPHANED else "settled")
+            await _bury(
+                shard,
+                lease.request_id,
+                LeaseState.REAPED if status == UsageStatus.ORPHANED else LeaseState.SETTLED,
+            )
         else:
             restored += await _restore(lease)
     if restored:
@@ -117,7 +138,7 @@ async def deliver(settles: list[Settlement]) -> int:
             status = booked.get(settlement.request_id)
             if status == UsageStatus.ORPHANED:
                 # Reaped, perhaps longer ago than its tombstone lasts: what it really cost becomes an adjustment.
-                await _bury(shard, settlement.request_id, "reaped")
+                await _bury(shard, settlement.request_id, LeaseState.REAPED)
             elif status and not await _is_open(settlement):
                 continue
             await meter.repeat(settlement)
@@ -125,44 +146,42 @@ async def deliver(settles: list[Settlement]) -> int:
     return delivered
 
 
-async def _bury(shard: int, request_id: str, tombstone: str) -> None:
+async def _bury(shard: int, request_id: str, state: LeaseState) -> None:
     """Give a call back the tombstone that says how it is booked already."""
-    await meter.pipe().call(
-        "SET", f"{tag(shard)}:done:{request_id}", tombstone, "NX", "EX", meter.REAPED_SECONDS
-    )
+    tombstone = tombstone_key(shard, request_id)
+    await meter.pipe().call("SET", tombstone, state, "NX", "EX", meter.REAPED_SECONDS)
 
 
 async def _restore(lease: Lease) -> int:
-    key_prefix, hash_tag = tenant_key(lease.tenant_id), tag(shard_of(lease.tenant_id))
-    keys = [
-        f"{key_prefix}:leases",
-        *(f"{key_prefix}:{name}" if name else key_prefix for name in lease.counters),
-        f"{key_prefix}:{lease.day_counter}",
-        f"{hash_tag}:busy",
-        f"{hash_tag}:done:{lease.request_id}",
-    ]
-    restored = await meter.pipe().run(
-        _RESTORE,
-        keys,
-        [
-            lease.request_id,
-            lease.tenant_id,
-            lease.hold_nano,
-            lease.held_tokens,
-            lease.kept,
-            lease.text(),
-        ],
+    shard, key_prefix = shard_of(lease.tenant_id), tenant_key(lease.tenant_id)
+    tenant_budget, key_budget, user_budget, run_budget, day = named_keys(
+        key_prefix, (*lease.counters, lease.day_counter)
     )
+    keys = RestoreKeys(
+        leases=leases_key(lease.tenant_id),
+        tenant_budget=tenant_budget,
+        key_budget=key_budget,
+        user_budget=user_budget,
+        run_budget=run_budget,
+        day=day,
+        busy=busy_key(shard),
+        tombstone=tombstone_key(shard, lease.request_id),
+    )
+    arguments = RestoreArguments(
+        request_id=lease.request_id,
+        tenant_id=lease.tenant_id,
+        hold=lease.hold_nano,
+        held_tokens=lease.held_tokens,
+        kept=lease.kept,
+        lease=lease.text(),
+    )
+    restored = await meter.pipe().run(RESTORE, keys, arguments)
     return int(restored)
 
 
 async def _is_open(settlement: Settlement) -> bool:
     """Whether Redis has the lease again: it lost the settle, which the ledger had already taken from its stream."""
-    return bool(
-        await meter.pipe().call(
-            "HEXISTS", f"{tenant_key(settlement.tenant_id)}:leases", settlement.request_id
-        )
-    )
+    return bool(await meter.pipe().call("HEXISTS", leases_key(settlement.tenant_id), settlement.request_id))
 
 
 async def _in_stream(shard: int, settles: list[Settlement], *, since_ever: bool = False) -> set[str]:
@@ -176,7 +195,7 @@ async def _in_stream(shard: int, settles: list[Settlement], *, since_ever: bool 
     after, last = ("-", "+") if since_ever else (f"{a}-{b}" for a, b in (min(entries), max(entries)))
     found = set()
     while True:
-        page = await meter.pipe().call("XRANGE", f"{tag(shard)}:usage", after, last, "COUNT", 1000)
+        page = await meter.pipe().call("XRANGE", usage_stream(shard), after, last, "COUNT", 1000)
         found |= {events[fields[1]] for _, fields in page if fields[1] in events}
         if len(page) < 1000:
             return found

@@ -6,16 +6,14 @@ from typing import Literal
 import msgspec
 
 from billing import meter
-from billing.meter.redis_pipe import Script
-from gateway_project.ground.redis_keys import tenant_key
+from billing.meter.scripts import REMEMBER, RememberArguments, RememberKeys
+from gateway_project.ground.redis_keys import idempotency_bytes, idempotency_index, idempotency_key
 
 KEPT_MS = 24 * 3600 * 1000
 # While a call runs its claim is renewed; that of a process that died is free after this.
 CLAIM_MS = 15_000
 LARGEST_ANSWER = 256 * 1024
 MOST_BYTES_A_TENANT = 32 * 1024 * 1024
-
-_REMEMBER = Script("remember")
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -37,9 +35,9 @@ class Claim:
     """One tenant's idempotency key for one request."""
 
     def __init__(self, tenant_id: int, key: str, digest: bytes) -> None:
-        self._key_prefix = tenant_key(tenant_id)
+        self._tenant_id = tenant_id
         self._name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        self._redis_key = f"{self._key_prefix}:idem:{self._name}"
+        self._redis_key = idempotency_key(tenant_id, self._name)
         self.digest = digest
 
     async def take(self, request_id: str) -> Kept | None:
@@ -61,9 +59,19 @@ class Claim:
         if answer.body is not None and len(answer.body) > LARGEST_ANSWER:
             answer = msgspec.structs.replace(answer, body=None, headers=[])
         await meter.pipe().run(
-            _REMEMBER,
-            [self._redis_key, f"{self._key_prefix}:idem", f"{self._key_prefix}:idem-bytes"],
-            [_encode(answer), KEPT_MS, MOST_BYTES_A_TENANT, self._name, f"{self._key_prefix}:idem:"],
+            REMEMBER,
+            RememberKeys(
+                answer=self._redis_key,
+                kept_index=idempotency_index(self._tenant_id),
+                kept_bytes=idempotency_bytes(self._tenant_id),
+            ),
+            RememberArguments(
+                value=_encode(answer),
+                keep_ms=KEPT_MS,
+                most_bytes=MOST_BYTES_A_TENANT,
+                name=self._name,
+                key_prefix=idempotency_key(self._tenant_id),
+            ),
         )
 
     async def give_up(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import ScriptCall
+from billing.meter.scripts import VoidArguments, VoidKeys
 from gateway_project.ground.redis_keys import shard_of
 
 # This process, as leases and heartbeats name it.
@@ -41,8 +42,8 @@ class UnconfirmedAdmission(msgspec.Struct):
     """
 
     shard: int
-    keys: list[str]
-    arguments: list[str | int]
+    keys: VoidKeys
+    arguments: VoidArguments
     beats: int = 0
 
 

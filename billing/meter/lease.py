@@ -1,14 +1,29 @@
 """What is reserved for one call, and how it is written into Redis so that anyone may settle it."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
 from billing.events import UsageEvent
+from gateway_project.ground.money import NanoUSD
 from routing.choice import REQUESTED, Candidate, CatalogueModel
 
-TENANT, KEY, USER, RUN = range(4)
 UNLIMITED = (None, None, None, None)
+
+
+class LeaseState(StrEnum):
+    """Where a lease stands; docs/architecture.md has the picture.
+
+    An open one is in Redis, among the tenant's leases. When it ends it leaves a tombstone with its state. `LATE` marks
+    a usage event: the lease was reaped before its own process settled it; the tombstone then says settled.
+    """
+
+    OPEN = "open"
+    SETTLED = "settled"
+    REAPED = "reaped"
+    LATE = "late"
 
 
 class PricedCandidate(msgspec.Struct, frozen=True):
@@ -40,7 +55,7 @@ class Run(msgspec.Struct, frozen=True):
     """A run the caller named, with the most it may spend (nano-USD; `None`: only named)."""
 
     id: str
-    budget_nano: int | None = None
+    budget_nano: NanoUSD | None = None
 
 
 class RequestMetadata(msgspec.Struct, frozen=True):
@@ -77,7 +92,7 @@ class Lease(msgspec.Struct):
     event: UsageEvent
     alert_lines: str = ""
     worker: str = ""
-    budgets: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
+    budgets: tuple[NanoUSD | None, NanoUSD | None, NanoUSD | None, NanoUSD | None] = UNLIMITED
     resets_at: datetime | None = None
     output_tokens: int = 0
     index: int = 1
@@ -119,6 +134,11 @@ _decode = msgspec.msgpack.Decoder(_Stored).decode
 def head(counters: tuple[str, str, str, str], day_counter: str) -> str:
     """The counters' names as `admit.lua` writes and `seed.lua` reads them."""
     return "|".join((*counters, day_counter))
+
+
+def flags(names: Iterable[str]) -> str:
+    """Which of `names` there are, as the scripts want it: '1001' for the first and the last of four."""
+    return "".join("1" if name else "0" for name in names)
 
 
 def stored(worker: str, events: list[UsageEvent], alert_lines: str) -> bytes:

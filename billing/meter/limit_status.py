@@ -1,15 +1,16 @@
 """How close a tenant is to each of its limits: read only, for `/v1/budget`, `/v1/route` and the console."""
 
 import asyncio
-from typing import Any
 
 import msgspec
 
 from billing.meter import pipe, rebuild_counters
-from billing.meter.admission import SCOPES, AdmissionRequest
+from billing.meter.admission import AdmissionRequest
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
 from billing.meter.prepared_policy import prepared_policy_of
+from billing.meter.scripts import BUDGET_KEYS, SCOPES, AdmitKey
+from gateway_project.ground.money import NanoUSD
 from tenants.periods import Span
 from tenants.policy import Principal
 
@@ -20,9 +21,9 @@ class BudgetStatus(msgspec.Struct, frozen=True):
     """One budget of the tree. `budget_nano` `None`: nothing is limited, spend is known all the same."""
 
     scope: str
-    budget_nano: int | None
-    spent_nano: int
-    held_nano: int
+    budget_nano: NanoUSD | None
+    spent_nano: NanoUSD
+    held_nano: NanoUSD
 
 
 class LimitStatus(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ class LimitStatus(msgspec.Struct, frozen=True):
 
 
 async def limit_status(principal: Principal, *, end_user: str = "", run: Run | None = None) -> LimitStatus:
-    """The standing of the caller, for one of its end users or runs if named. Raises MeteringUnavailable."""
+    """How close the caller is to its limits, for one of its end users or runs if named. Raises MeteringUnavailable."""
     metadata = RequestMetadata(wire="", model_requested="", stream=False, end_user=end_user)
     request = AdmissionRequest(principal, [], "", metadata, run, prepared_policy_of(principal))
     for _ in range(3):
@@ -52,21 +53,25 @@ async def limit_status(principal: Principal, *, end_user: str = "", run: Run | N
     raise MeteringUnavailable
 
 
-async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[int]]:
-    """What is there, and the numbers of the counters that are missing."""
+async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[AdmitKey]]:
+    """What is there, and the counters that are missing."""
     keys = request.keys
+    budget_keys = (keys.tenant_budget, keys.key_budget, keys.user_budget, keys.run_budget)
     kept = [number for number in range(4) if number == 0 or request.budgets[number] is not None]
     clock, open_calls, day, *budgets = await asyncio.gather(
         pipe().call("TIME"),
-        pipe().call("HLEN", keys[2]),
-        pipe().call("HMGET", keys[10], "tokens", "held"),
-        *(pipe().call("HMGET", keys[6 + number], "spent", "held", "saving") for number in kept),
+        pipe().call("HLEN", keys.leases),
+        pipe().call("HMGET", keys.day, "tokens", "held"),
+        *(pipe().call("HMGET", budget_keys[number], "spent", "held", "saving") for number in kept),
     )
     since = int(clock[0]) * 1_000_000 + int(clock[1]) - WINDOW_US
-    windows = [await _used(key, since, tenant=keys[1]) for key in keys[3:6]]
-    cold = [number + 7 for number, found in zip(kept, budgets, strict=True) if found[0] is None]
+    windows = [
+        await _used(key, since, tenant=keys.tenant)
+        for key in (keys.tenant_window, keys.user_window, keys.key_window)
+    ]
+    cold = [BUDGET_KEYS[number] for number, found in zip(kept, budgets, strict=True) if found[0] is None]
     if day[0] is None:
-        cold.append(11)
+        cold.append(AdmitKey.DAY)
     limit_status = LimitStatus(
         period=request.prepared.period,
         day=request.prepared.day,
@@ -80,8 +85,8 @@ async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[int]]:
             BudgetStatus(
                 scope=SCOPES[number],
                 budget_nano=request.budgets[number],
-                spent_nano=int(found[0] or 0),
-                held_nano=int(found[1] or 0),
+                spent_nano=NanoUSD(int(found[0] or 0)),
+                held_nano=NanoUSD(int(found[1] or 0)),
             )
             for number, found in zip(kept, budgets, strict=True)
         ],
@@ -90,6 +95,9 @@ async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[int]]:
     return limit_status, cold
 
 
-async def _used(key: Any, since_us: int, *, tenant: Any) -> int:
-    """Requests in the window, 0 where none is kept (its place is then the tenant's own hash)."""
-    return 0 if key == tenant else await pipe().call("ZCOUNT", key, f"({since_us}", "+inf")
+async def _used(key: str, since_us: int, *, tenant: str) -> int:
+    """Requests in the window, 0 where none is kept (the tenant's own hash then stands for it)."""
+    if key == tenant:
+        return 0
+    used: int = await pipe().call("ZCOUNT", key, f"({since_us}", "+inf")
+    return used

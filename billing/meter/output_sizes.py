@@ -12,21 +12,21 @@ _BUCKETS = 18
 
 
 class OutputSizes:
-    """Histograms by powers of two, for the tenants and models used last. Each process has its own: a first guess."""
+    """Histograms by powers of two, for the `most_pairs` of tenant and model used last. Each process has its own."""
 
-    def __init__(self, most: int = MOST_PAIRS) -> None:
-        self._most = most
+    def __init__(self, most_pairs: int = MOST_PAIRS) -> None:
+        self._most_pairs = most_pairs
         self._counts: OrderedDict[tuple[int, str], list[float]] = OrderedDict()
 
     def learn(self, tenant_id: int, model: str, tokens: int) -> None:
         """Count one complete answer of `tokens`."""
-        pair = (tenant_id, model)
-        counts = self._counts.get(pair)
+        key = (tenant_id, model)
+        counts = self._counts.get(key)
         if counts is None:
-            counts = self._counts[pair] = [0.0] * _BUCKETS
-            if len(self._counts) > self._most:
+            counts = self._counts[key] = [0.0] * _BUCKETS
+            if len(self._counts) > self._most_pairs:
                 self._counts.popitem(last=False)
-        self._counts.move_to_end(pair)
+        self._counts.move_to_end(key)
         counts[min(_BUCKETS - 1, max(0, tokens - 1).bit_length())] += 1
         if sum(counts) > 2 * HALF_LIFE:
             counts[:] = [each / 2 for each in counts]

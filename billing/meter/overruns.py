@@ -12,7 +12,7 @@ from billing.meter.lease import Lease
 from billing.meter.redis_pipe import RedisPipe
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import every_tag, shard_of, tag
+from gateway_project.ground.redis_keys import every_shard, overruns_key, shard_of
 
 logger = logging.getLogger("tenantry.billing")
 
@@ -24,7 +24,7 @@ class Overruns(msgspec.Struct, frozen=True):
 
 async def count_overrun(pipe: RedisPipe, lease: Lease, nano: int) -> None:
     """One more, by `nano`. Two fields a day are kept; where Redis is away a count is lost and no money."""
-    board, day = f"{tag(shard_of(lease.tenant_id))}:overruns", datetime.now(UTC).date().isoformat()
+    board, day = overruns_key(shard_of(lease.tenant_id)), datetime.now(UTC).date().isoformat()
     try:
         await pipe.call("HINCRBY", board, f"{day}:calls", 1)
         await pipe.call("HINCRBY", board, f"{day}:nano", nano)
@@ -40,9 +40,9 @@ def recent_overruns() -> Overruns:
     days = (today.isoformat(), (today - timedelta(days=1)).isoformat())
     calls = nano = 0
     try:
-        for hash_tag in every_tag():
+        for shard in every_shard():
             found = store().hmget(
-                f"{hash_tag}:overruns", [f"{day}:{kind}" for kind in ("calls", "nano") for day in days]
+                overruns_key(shard), [f"{day}:{kind}" for kind in ("calls", "nano") for day in days]
             )
             calls += sum(int(each or 0) for each in found[:2])
             nano += sum(int(each or 0) for each in found[2:])

@@ -5,15 +5,31 @@ from weakref import WeakKeyDictionary
 
 from billing.meter.downgrades import lines_of
 from billing.meter.lease import head
-from billing.meter.redis_pipe import Argument, bulk
-from billing.meter.settlement import settle_keys
+from billing.meter.redis_pipe import bulk
+from billing.meter.scripts import AdmitKeys, AdmitPolicy
+from billing.meter.settlement import packed_settle_keys
 from gateway_project.ground.money import spend_at
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import (
+    PREPAID_COUNTER,
+    SHADOW_WINDOW,
+    TENANT_WINDOW,
+    budget_counter,
+    busy_key,
+    conversation_name,
+    day_counter,
+    key_counter,
+    key_window,
+    leases_key,
+    named_keys,
+    run_counter,
+    shard_key,
+    shard_of,
+    tenant_key,
+    user_counter,
+    user_window,
+)
 from tenants.periods import Span, day_of, period_of
 from tenants.policy import BudgetMode, Policy, Principal
-
-# Of `admit.lua`.
-KEYS = 14
 
 
 class PreparedPolicy:
@@ -25,74 +41,95 @@ class PreparedPolicy:
     def __init__(self, principal: Principal, period: Span, day: Span) -> None:
         policy, key = principal.policy, principal.key
         self.period, self.day = period, day
-        self.hash_tag, self.key_prefix = tag(shard_of(policy.tenant_id)), tenant_key(policy.tenant_id)
-        self.day_counter = f"d:{day.name}"
-        self._tenant_counter = "b:prepaid" if policy.budget_mode is BudgetMode.PREPAID else f"b:{period.name}"
-        self._key_counter = f"k:{key.id}:b:{period.name}"
-        self._key_window = f"k:{key.id}:rpm" if key.requests_per_minute is not None else ""
+        shard = shard_of(policy.tenant_id)
+        self.key_prefix, self._leases_key = tenant_key(policy.tenant_id), leases_key(policy.tenant_id)
+        self._shard_key, self._busy_key = shard_key(shard), busy_key(shard)
+        self.day_counter = day_counter(day.name)
+        prepaid = policy.budget_mode is BudgetMode.PREPAID
+        self._tenant_counter = PREPAID_COUNTER if prepaid else budget_counter(period.name)
+        self._key_counter = key_counter(key.id, period.name)
+        self._key_window = key_window(key.id) if key.requests_per_minute is not None else ""
         self._limits_users = policy.user_requests_per_minute is not None
         shadow_limit = policy.shadow.requests_per_minute if policy.shadow else None
-        self._shadow_window = "shadow:rpm" if shadow_limit is not None else ""
+        self._shadow_window = SHADOW_WINDOW if shadow_limit is not None else ""
         self.budgets = (
             None if policy.budget_mode is BudgetMode.SOFT else policy.monthly_budget_nano,
             key.monthly_budget_nano,
         )
         self.alert_lines = _alert_lines(policy)
         self.lines = lines_of(policy)
-        arguments: list[Argument] = [
-            policy.tenant_id,
-            policy.version.everyone,
-            policy.version.tenant,
-            period.start,
-            period.end,
-            day.start,
-            day.end,
-            limit_of(policy.requests_per_minute),
-            limit_of(policy.user_requests_per_minute),
-            limit_of(key.requests_per_minute),
-            limit_of(policy.concurrency),
-            limit_of(policy.tokens_per_day),
-            *(limit_of(budget) for budget in (*self.budgets, policy.user_monthly_budget_nano)),
-            self.lines.start,
-            self.lines.end,
-            limit_of(shadow_limit),
-        ]
-        self.constants = len(arguments)
+        arguments = AdmitPolicy(
+            tenant_id=policy.tenant_id,
+            everyones_token=policy.version.everyone,
+            tenants_token=policy.version.tenant,
+            period_start=period.start,
+            period_end=period.end,
+            day_start=day.start,
+            day_end=day.end,
+            tenant_rate=limit_of(policy.requests_per_minute),
+            user_rate=limit_of(policy.user_requests_per_minute),
+            key_rate=limit_of(key.requests_per_minute),
+            concurrency=limit_of(policy.concurrency),
+            daily_tokens=limit_of(policy.tokens_per_day),
+            tenant_limit=limit_of(self.budgets[0]),
+            key_limit=limit_of(self.budgets[1]),
+            user_limit=limit_of(policy.user_monthly_budget_nano),
+            saving_from=self.lines.start,
+            saving_until=self.lines.end,
+            shadow_rate=limit_of(shadow_limit),
+        )
         self.packed_arguments = bulk(*arguments)
         # Of a call that names no end user and no run, and belongs to no conversation.
         self.plain_counters = self.counters("", "")
         self.plain_head = head(self.plain_counters, self.day_counter)
-        self.packed_keys = bulk(KEYS, *self.keys("", "", ""))
-        self.plain_settle_keys = bulk(*settle_keys(policy.tenant_id, self.plain_counters, self.day_counter))
+        self.packed_keys = pack_keys(self.keys("", "", ""))
+        self.plain_settle_keys = packed_settle_keys(policy.tenant_id, self.plain_counters, self.day_counter)
 
     def counters(self, user: str, run: str) -> tuple[str, str, str, str]:
         """Without a limit too: one that is set later has to count the calls that are open by then."""
         return (
             self._tenant_counter,
             self._key_counter,
-            f"u:{user}:b:{self.period.name}" if user else "",
-            f"r:{run}:b" if run else "",
+            user_counter(user, self.period.name) if user else "",
+            run_counter(run) if run else "",
         )
 
-    def keys(self, user: str, run: str, conversation: str) -> list[str]:
-        """In the order of `admit.lua`; what there is none of is the tenant's own hash."""
-        names = (
-            "leases",
-            "rpm",
-            f"u:{user}:rpm" if user and self._limits_users else "",
-            self._key_window,
-            *self.counters(user, run),
-            self.day_counter,
+    def keys(self, user: str, run: str, conversation: str) -> AdmitKeys:
+        """The keys of `admit.lua`; what there is none of is the tenant's own hash."""
+        tenant_budget, key_budget, user_budget, run_budget, day = named_keys(
+            self.key_prefix, (*self.counters(user, run), self.day_counter)
         )
-        key_prefix = self.key_prefix
-        return [
-            f"{self.hash_tag}:shard",
-            key_prefix,
-            *(f"{key_prefix}:{name}" if name else key_prefix for name in names),
-            f"{self.hash_tag}:busy",
-            f"{key_prefix}:c:{conversation}" if conversation else key_prefix,
-            f"{key_prefix}:{self._shadow_window}" if self._shadow_window else key_prefix,
-        ]
+        tenant_window, user_window_key, key_window_key, shadow_window, kept = named_keys(
+            self.key_prefix,
+            (
+                TENANT_WINDOW,
+                user_window(user) if user and self._limits_users else "",
+                self._key_window,
+                self._shadow_window,
+                conversation_name(conversation) if conversation else "",
+            ),
+        )
+        return AdmitKeys(
+            shard=self._shard_key,
+            tenant=self.key_prefix,
+            leases=self._leases_key,
+            tenant_window=tenant_window,
+            user_window=user_window_key,
+            key_window=key_window_key,
+            tenant_budget=tenant_budget,
+            key_budget=key_budget,
+            user_budget=user_budget,
+            run_budget=run_budget,
+            day=day,
+            busy=self._busy_key,
+            conversation=kept,
+            shadow_window=shadow_window,
+        )
+
+
+def pack_keys(keys: AdmitKeys) -> bytes:
+    """As a part of the command, with their number in front."""
+    return bulk(len(keys), *keys)
 
 
 _prepared: WeakKeyDictionary[Principal, PreparedPolicy] = WeakKeyDictionary()
@@ -100,7 +137,7 @@ _spans: dict[tuple[str, int], tuple[Span, Span]] = {}
 
 
 def prepared_policy_of(principal: Principal, *, at: float | None = None) -> PreparedPolicy:
-    """The terms at epoch second `at`, or now by this process's clock."""
+    """The policy as prepared for epoch second `at`, or for now by this process's clock."""
     now = time.time() if at is None else at
     prepared = _prepared.get(principal)
     if prepared is None or at is not None or not prepared.day.start <= now < prepared.day.end:
@@ -110,12 +147,12 @@ def prepared_policy_of(principal: Principal, *, at: float | None = None) -> Prep
 
 def spans(policy: Policy, at: float | None = None) -> tuple[Span, Span]:
     """The tenant's period and day, at epoch second `at` or as last known."""
-    key_prefix = (policy.timezone, policy.billing_day)
-    known = _spans.get(key_prefix)
+    calendar = (policy.timezone, policy.billing_day)
+    known = _spans.get(calendar)
     now = time.time() if at is None else at
     if known is None or at is not None or not known[1].start <= now < known[1].end:
-        known = (period_of(now, *key_prefix), day_of(now, policy.timezone))
-        _spans[key_prefix] = known
+        known = (period_of(now, *calendar), day_of(now, policy.timezone))
+        _spans[calendar] = known
     return known
 
 

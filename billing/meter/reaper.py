@@ -6,11 +6,12 @@ import time
 import msgspec
 
 from billing.meter import pipe, settle
-from billing.meter.lease import NO_OFFER, Lease, OrphanedLease, read
+from billing.meter.lease import NO_OFFER, Lease, LeaseState, OrphanedLease, read
 from billing.meter.settlement import CallOutcome
 from billing.models import UsageStatus
 from billing.usage import Usage
-from gateway_project.ground.redis_keys import every_tag, tenant_key
+from gateway_project.ground.money import NanoUSD
+from gateway_project.ground.redis_keys import busy_key, every_shard, leases_key, workers_key
 
 logger = logging.getLogger(__name__)
 DEAD_AFTER_SECONDS = 10
@@ -37,24 +38,24 @@ class Reaper:
 async def reap(*, dead_after: float = DEAD_AFTER_SECONDS) -> int:
     """Settle the leases of processes that have not been heard of for `dead_after` seconds; how many."""
     reaped = 0
-    for tag in every_tag():
+    for shard in every_shard():
         seconds, microseconds = map(int, await pipe().call("TIME"))
         now = seconds + microseconds / 1_000_000
-        alive = await _alive(tag, since=now - dead_after, now=now)
-        for tenant_id in await pipe().call("SMEMBERS", f"{tag}:busy"):
+        alive = await _alive(shard, since=now - dead_after, now=now)
+        for tenant_id in await pipe().call("SMEMBERS", busy_key(shard)):
             reaped += await _reap_tenant(int(tenant_id), alive, since=now - dead_after)
     return reaped
 
 
-async def _alive(tag: str, *, since: float, now: float) -> set[str]:
+async def _alive(shard: int, *, since: float, now: float) -> set[str]:
     """Workers heard of since. Those silent for an hour are forgotten."""
-    await pipe().call("ZREMRANGEBYSCORE", f"{tag}:workers", "-inf", int((now - 3600) * 1000))
-    names = await pipe().call("ZRANGEBYSCORE", f"{tag}:workers", int(since * 1000), "+inf")
+    await pipe().call("ZREMRANGEBYSCORE", workers_key(shard), "-inf", int((now - 3600) * 1000))
+    names = await pipe().call("ZRANGEBYSCORE", workers_key(shard), int(since * 1000), "+inf")
     return {name.decode() for name in names}
 
 
 async def _reap_tenant(tenant_id: int, alive: set[str], *, since: float) -> int:
-    leases = await pipe().call("HGETALL", f"{tenant_key(tenant_id)}:leases")
+    leases = await pipe().call("HGETALL", leases_key(tenant_id))
     reaped = 0
     for request_id, text in zip(leases[::2], leases[1::2], strict=True):
         orphan = _read(request_id.decode(), tenant_id, text)
@@ -64,7 +65,7 @@ async def _reap_tenant(tenant_id: int, alive: set[str], *, since: float) -> int:
         young = orphan.admitted_us / 1_000_000 > since
         if orphan.worker in alive or young:
             continue
-        reaped += (await settle(_lease(orphan), _worst(orphan), by="reaped")).first
+        reaped += (await settle(_lease(orphan), _worst(orphan), state=LeaseState.REAPED)).first
     return reaped
 
 
@@ -99,8 +100,8 @@ def _worst(orphan: OrphanedLease) -> CallOutcome:
     """Nobody knows what the call used: it is charged what was reserved for it."""
     return CallOutcome(
         usage=Usage(output_tokens=orphan.output_tokens),
-        cost_nano=orphan.hold_nano,
-        upstream_cost_nano=orphan.hold_nano,
+        cost_nano=NanoUSD(orphan.hold_nano),
+        upstream_cost_nano=NanoUSD(orphan.hold_nano),
         status=UsageStatus.ORPHANED,
         estimated=True,
         note="The process that made this call died; charged at its reservation.",

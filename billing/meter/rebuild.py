@@ -21,12 +21,20 @@ from django.db.models import F, Sum
 
 from billing.events import UsageEvent, decode
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.redis_pipe import RedisPipe, Script
+from billing.meter.redis_pipe import RedisPipe
+from billing.meter.scripts import (
+    BEGIN_REBUILD,
+    SEED,
+    BeginRebuildArguments,
+    BeginRebuildKeys,
+    SeedArguments,
+    SeedKeys,
+)
 from billing.models import DailyUsage, UsageRecord
+from billing.models.usage_record import TOTAL_TOKENS
 from gateway_project.ground.money import to_nano
-from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
+from gateway_project.ground.redis_keys import leases_key, named_key, shard_of, usage_stream
 
-_BEGIN, _SEED = Script("begin_rebuild"), Script("seed")
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")
 # Calls that find their counters cold within this time are served by one round.
 GATHER_SECONDS = 0.003
@@ -34,14 +42,6 @@ GATHER_SECONDS = 0.003
 BUILDER_MS = 5000
 PAUSE_SECONDS = 0.02
 PATIENCE_SECONDS = 10.0
-
-TOKENS = (
-    F("input_tokens")
-    + F("output_tokens")
-    + F("cache_read_tokens")
-    + F("cache_write_5m_tokens")
-    + F("cache_write_1h_tokens")
-)
 
 
 class MissingCounter(msgspec.Struct, frozen=True):
@@ -151,7 +151,14 @@ async def _round(pipe: RedisPipe, crew: _Crew) -> None:
 async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter]) -> set[MissingCounter]:
     """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
     answers = await asyncio.gather(
-        *(pipe.run(_BEGIN, [_key(cold)], [cold.field, builder, BUILDER_MS]) for cold in colds)
+        *(
+            pipe.run(
+                BEGIN_REBUILD,
+                BeginRebuildKeys(counter=_key(cold)),
+                BeginRebuildArguments(field=cold.field, builder=builder, builder_ms=BUILDER_MS),
+            )
+            for cold in colds
+        )
     )
     done = {cold for cold, answer in zip(colds, answers, strict=True) if answer == b"WARM"}
     mine = [cold for cold, answer in zip(colds, answers, strict=True) if answer == b"YOURS"]
@@ -165,9 +172,15 @@ async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter
     answers = await asyncio.gather(
         *(
             pipe.run(
-                _SEED,
-                [f"{tenant_key(cold.tenant_id)}:leases", _key(cold)],
-                [builder, cold.field, totals[cold], cold.counter, cold.expires_at],
+                SEED,
+                SeedKeys(leases=leases_key(cold.tenant_id), counter=_key(cold)),
+                SeedArguments(
+                    builder=builder,
+                    field=cold.field,
+                    value=totals[cold],
+                    name=cold.counter,
+                    expires_at=cold.expires_at,
+                ),
             )
             for cold in mine
         )
@@ -176,7 +189,7 @@ async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter
 
 
 def _key(cold: MissingCounter) -> str:
-    return f"{tenant_key(cold.tenant_id)}:{cold.counter}"
+    return named_key(cold.tenant_id, cold.counter)
 
 
 async def _totals(pipe: RedisPipe, colds: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
@@ -200,7 +213,7 @@ async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
     """Every event of the shard's stream; late ones, which change no counter, are left out."""
     events, after = [], "-"
     while True:
-        page = await pipe.call("XRANGE", f"{tag(shard)}:usage", after, "+", "COUNT", 1000)
+        page = await pipe.call("XRANGE", usage_stream(shard), after, "+", "COUNT", 1000)
         for _, fields in page:
             entry = dict(zip(fields[::2], fields[1::2], strict=True))
             if b"late" not in entry:
@@ -248,18 +261,16 @@ def _booked(colds: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
         columns = cold.columns()
         kinds[cold.scope, *columns][tuple(columns.values())].append(cold)
     totals: dict[MissingCounter, int] = {}
-    for (scope, *names), places in kinds.items():
+    for (scope, *names), groups in kinds.items():
         # Roll-ups where they are enough (tenant, key, day), ledger rows for end users and runs.
         rows: Any = (UsageRecord if scope in ("user", "run") else DailyUsage).objects
-        for name, values in zip(names, zip(*places, strict=True), strict=True):
+        for name, values in zip(names, zip(*groups, strict=True), strict=True):
             rows = rows.filter(**{f"{name}__in": set(values)})
         if scope in ("user", "run"):
             rows = rows.exclude(**{names[1]: ""})  # the partial index is then known to hold them all
-        total = Sum(TOKENS if scope == "day" else F("cost_usd"))
-        found = {
-            tuple(place): sum_ for *place, sum_ in rows.order_by().values_list(*names).annotate(total=total)
-        }
-        for place, group in places.items():
-            value = found.get(place) or Decimal(0)
+        total = Sum(TOTAL_TOKENS if scope == "day" else F("cost_usd"))
+        found = {tuple(key): sum_ for *key, sum_ in rows.order_by().values_list(*names).annotate(total=total)}
+        for key, group in groups.items():
+            value = found.get(key) or Decimal(0)
             totals |= dict.fromkeys(group, int(value) if scope == "day" else to_nano(value))
     return totals

@@ -47,8 +47,8 @@ class ClusterPipe(RedisPipe):
         node = self._slots[slot] or await self._find(slot)
         try:
             return await node.send(command, key)
-        except Elsewhere as told:
-            return await self._follow(told, slot, command)
+        except Elsewhere as elsewhere:
+            return await self._follow(elsewhere, slot, command)
         except MeteringUnavailable:
             self._refresh()  # its replica may have taken over
             raise
@@ -60,27 +60,29 @@ class ClusterPipe(RedisPipe):
         for node in self._nodes.values():
             await node.close()
 
-    async def _follow(self, told: Elsewhere, slot: int, command: bytes) -> Any:
+    async def _follow(self, elsewhere: Elsewhere, slot: int, command: bytes) -> Any:
         """Ask where, or when, a node said to ask. Raises the last refusal once the time is up."""
         loop = asyncio.get_running_loop()
         deadline, (pause, longest) = loop.time() + self._timeout, _PAUSES
         while True:
-            if told.kind in ("MOVED", "ASK"):
-                host, _, port = told.place.rpartition(":")
+            if elsewhere.kind in ("MOVED", "ASK"):
+                host, _, port = elsewhere.target.rpartition(":")
                 node = self._node(host or self._address.nodes[0][0], int(port))
             else:
                 # A slot on its way has keys on both sides, or nobody serves it: both pass.
                 await asyncio.sleep(pause)
                 pause = min(longest, pause * 2)
                 node = self._slots[slot] or await self._find(slot)
-            if told.kind != "ASK":
+            if elsewhere.kind != "ASK":
                 self._refresh()
             try:
-                return await (node.send_asking(command) if told.kind == "ASK" else node.send(command, None))
+                return await (
+                    node.send_asking(command) if elsewhere.kind == "ASK" else node.send(command, None)
+                )
             except Elsewhere as again:
                 if loop.time() > deadline:
                     raise
-                told = again
+                elsewhere = again
 
     def _node(self, host: str, port: int) -> NodePipe:
         found = self._nodes.get((host, port))
@@ -90,8 +92,8 @@ class ClusterPipe(RedisPipe):
             if cluster.password is not None:
                 login = f"{quote(cluster.username or '', safe='')}:{quote(cluster.password, safe='')}@"
             scheme = "rediss" if cluster.secure else "redis"
-            place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            found = self._nodes[(host, port)] = NodePipe(f"{scheme}://{login}{place}", timeout=self._timeout)
+            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            found = self._nodes[(host, port)] = NodePipe(f"{scheme}://{login}{target}", timeout=self._timeout)
         return found
 
     async def _find(self, slot: int) -> NodePipe:

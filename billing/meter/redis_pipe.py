@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import hiredis
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -33,6 +33,8 @@ _AWAY = {
 }
 _ELSEWHERE = {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}
 Argument = str | int | float | bytes | memoryview
+Keys = TypeVar("Keys", bound=Sequence[Argument])
+Arguments = TypeVar("Arguments", bound=Sequence[Argument])
 
 
 def _pack(command: tuple[Argument, ...]) -> bytes:
@@ -46,12 +48,12 @@ class AnswerLost(MeteringUnavailable):
 class Elsewhere(MeteringUnavailable):
     """The command was not carried out: a cluster's node says which other one to ask, or to ask again.
 
-    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN; `place` of the first two is `host:port`.
+    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN; `target` of the first two is `host:port`.
     """
 
-    def __init__(self, kind: str, place: str) -> None:
+    def __init__(self, kind: str, target: str) -> None:
         super().__init__(f"The metering store is a cluster that is not ready or not named as one ({kind}).")
-        self.kind, self.place = kind, place
+        self.kind, self.target = kind, target
 
 
 def _failure(reply: hiredis.ReplyError) -> Exception:
@@ -70,8 +72,8 @@ def bulk(*arguments: Argument) -> bytes:
     return packed[packed.index(b"\n") + 1 :]
 
 
-class Script:
-    """A Lua file beside this module, known to Redis by its SHA-1."""
+class Script(Generic[Keys, Arguments]):
+    """A Lua file beside this module, known to Redis by its SHA-1. `scripts.py` has them all."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -80,7 +82,7 @@ class Script:
         self.by_sha = bulk("EVALSHA", self.sha)
         self.by_source = bulk("EVAL", self.source)
 
-    def call(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> "ScriptCall":
+    def call(self, keys: Keys, arguments: Arguments) -> "ScriptCall":
         return ScriptCall(self, keys[0], bulk(len(keys), *keys, *arguments), 1 + len(keys) + len(arguments))
 
 
@@ -92,7 +94,7 @@ class ScriptCall:
 
     __slots__ = ("_body", "_count", "key", "script")
 
-    def __init__(self, script: Script, key: Argument, body: bytes, count: int) -> None:
+    def __init__(self, script: Script[Any, Any], key: Argument, body: bytes, count: int) -> None:
         self.script = script
         self.key = key
         self._body = body
@@ -210,7 +212,7 @@ class RedisPipe(ABC):
         """The reply to one command, as hiredis reads it (bytes, int, list or None)."""
         return await self.send(_pack(command), command[1] if len(command) > 1 else None)
 
-    async def run(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
+    async def run(self, script: Script[Keys, Arguments], keys: Keys, arguments: Arguments) -> Any:
         """The reply of `script`."""
         return await self.make(script.call(keys, arguments))
 

@@ -1,5 +1,8 @@
 """The ledger: one row for each upstream call, appended and never changed."""
 
+from functools import reduce
+from operator import add
+
 from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -7,7 +10,11 @@ from django.db.models.functions import Now
 
 from billing.events import OVERRAN
 from billing.models.model_price import ModelPrice
+from billing.usage import TOKENS
 from tenants.models import ApiKey, Tenant
+
+# Tokens of every kind, of a ledger row or a day's.
+TOTAL_TOKENS = reduce(add, map(models.F, TOKENS))
 
 
 class UsageStatus(models.TextChoices):

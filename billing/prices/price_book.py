@@ -8,13 +8,13 @@ from functools import lru_cache
 import msgspec
 
 from billing.models import ModelPrice
+from billing.prices.rates import Rates
 from billing.usage import Usage
 from gateway_project.ground.by_token import ByToken
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import NanoUSD
 
 MILLION = 1_000_000
-NANO = 1_000_000_000
 
 
 class ModelNotPriced(TenantryError):
@@ -39,16 +39,16 @@ class Price(msgspec.Struct, frozen=True):
     id: int
     effective_from: datetime
     context_over_tokens: int
-    input: int
-    output: int
-    cache_read: int
-    cache_write_5m: int
-    cache_write_1h: int
-    web_search: int
+    input: NanoUSD
+    output: NanoUSD
+    cache_read: NanoUSD
+    cache_write_5m: NanoUSD
+    cache_write_1h: NanoUSD
+    web_search: NanoUSD
     default: bool = False
 
     @property
-    def dearest_input(self) -> int:
+    def dearest_input(self) -> NanoUSD:
         """The most one prompt token can cost: it may be read, or written to a cache."""
         return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
@@ -138,19 +138,11 @@ def read_prices(token: str = "") -> PriceBook:
 
 
 def _price(row: ModelPrice) -> Price:
-    def nano(usd: Decimal) -> int:
-        return int(usd * NANO)
-
     return Price(
         id=row.pk,
         effective_from=row.effective_from,
         context_over_tokens=row.context_over_tokens or 0,
-        input=nano(row.input_usd),
-        output=nano(row.output_usd),
-        cache_read=nano(row.cache_read_usd),
-        cache_write_5m=nano(row.cache_write_5m_usd),
-        cache_write_1h=nano(row.cache_write_1h_usd),
-        web_search=nano(row.web_search_usd) // 1000,
+        **Rates.of(row).nano(),
         default=row.model_id is None,
     )
 

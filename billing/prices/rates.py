@@ -7,6 +7,8 @@ from typing import Any, Self
 import msgspec
 
 from billing.models import ModelPrice
+from billing.usage import PRICE_OF
+from gateway_project.ground.money import NanoUSD, to_nano
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -23,12 +25,18 @@ class Rates(msgspec.Struct, frozen=True):
     def of(cls, row: ModelPrice) -> Self:
         return cls(**{name: getattr(row, f"{name}_usd") for name in cls.__struct_fields__})
 
+    def nano(self) -> dict[str, NanoUSD]:
+        """As `price_book.Price` has them: in nano-USD, and for one web search."""
+        prices = {name: to_nano(getattr(self, name)) for name in self.__struct_fields__}
+        return prices | {"web_search": NanoUSD(prices["web_search"] // 1000)}
+
     def columns(self) -> dict[str, Decimal]:
         """As `ModelPrice` names them."""
         return {f"{name}_usd": getattr(self, name) for name in self.__struct_fields__}
 
 
-CACHED = ("cache_read_usd", "cache_write_5m_usd", "cache_write_1h_usd")
+PRICE_COLUMNS = tuple(f"{name}_usd" for name in PRICE_OF.values())
+CACHED = tuple(name for name in PRICE_COLUMNS if name.startswith("cache_"))
 # What the explicit default row for unpriced models costs unless staff say otherwise.
 DEFAULT_RATES = Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"), Decimal(6), Decimal(10))
 

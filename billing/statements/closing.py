@@ -16,6 +16,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from billing.ledger.books import undrained
 from billing.meter.current_spend import budget_of
 from billing.models import Adjustment, BudgetAlert, Statement, UsageRecord
+from billing.usage import COUNTS
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
 from gateway_project.ground.one_by_one import one_by_one
@@ -33,14 +34,6 @@ LOOK_BACK = timedelta(days=400)
 # The task runs every ten minutes and waits for the drain: what is open this long after GRACE is stuck.
 OVERDUE_AFTER = timedelta(hours=1)
 _LONG = ("lines", "late_lines", "adjustment_lines", "alerts")
-TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
-)
 
 
 def close_due(now: datetime | None = None) -> int:
@@ -144,7 +137,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         usd=Sum("cost_usd"),
         upstream=Sum("upstream_cost_usd"),
         requests=Count("request_id"),
-        **{name: Sum(name) for name in TOKENS},
+        **{name: Sum(name) for name in COUNTS},
     )
     late_usd = late.aggregate(usd=Sum("cost_usd"))["usd"] or Decimal(0)
     adjustments = list(
@@ -165,7 +158,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
         budget_mode=tenant.budget_mode,
         budget_usd=budget_of(tenant),
         requests=totals["requests"],
-        **{name: totals[name] or 0 for name in TOKENS},
+        **{name: totals[name] or 0 for name in COUNTS},
         usage_usd=usage,
         upstream_cost_usd=totals["upstream"] or Decimal(0),
         late_usd=late_usd,
@@ -185,7 +178,7 @@ def _lines(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
     """Sums by model and key, the dearest first."""
     grouped: Any = (
         rows.values("model", "api_key_id", "api_key__name", "period_start")
-        .annotate(usd=Sum("cost_usd"), requests=Count("request_id"), **{f"n_{n}": Sum(n) for n in TOKENS})
+        .annotate(usd=Sum("cost_usd"), requests=Count("request_id"), **{f"n_{n}": Sum(n) for n in COUNTS})
         .order_by("-usd", "model", "api_key_id")
     )
     return [
@@ -195,7 +188,7 @@ def _lines(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
             "key_name": row["api_key__name"] or "",
             "period_start": row["period_start"].isoformat(),
             "requests": row["requests"],
-            **{name: row[f"n_{name}"] for name in TOKENS},
+            **{name: row[f"n_{name}"] for name in COUNTS},
             "cost_usd": str(row["usd"]),
         }
         for row in grouped

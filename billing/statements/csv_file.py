@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.models import Statement
+from billing.usage import COUNTS
 
 COLUMNS = (
     "kind",
@@ -14,17 +15,12 @@ COLUMNS = (
     "key",
     "key_name",
     "requests",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
+    *COUNTS,
     "cost_usd",
     "reason",
     "reference",
 )
-_SUMMED = ("requests", *COLUMNS[6:12])
+_SUMMED = ("requests", *COUNTS)
 
 
 def statement_csv(statement: Statement) -> str:

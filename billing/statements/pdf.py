@@ -13,12 +13,12 @@ from fpdf import FPDF
 from fpdf.fonts import FontFace, TTFFont
 
 from billing.models import Statement
+from billing.usage import CACHE_WRITES
 
 FONT = "Inter"  # the theme's, whole: Latin, Greek and Cyrillic
 _FONTS = Path(unfold.__file__).parent / "static" / "unfold" / "fonts" / "inter"
 INK, SOFT, RULE, SHADE = (24, 24, 27), (113, 113, 122), (212, 212, 216), (244, 244, 245)
 _BOLD = FontFace(emphasis="BOLD", fill_color=SHADE)
-_TOKENS_WRITTEN = ("cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 class _Page(FPDF):
@@ -171,7 +171,7 @@ def _usage(page: _Page, title: str, lines: list[dict[str, Any]], *, late: bool =
     for line in lines:
         names = [line["model"], line["key_name"] or "–"]
         counts = [line["requests"], line["input_tokens"], line["cache_read_tokens"]]
-        counts += [sum(line[name] or 0 for name in _TOKENS_WRITTEN), line["output_tokens"]]
+        counts += [sum(line[name] or 0 for name in CACHE_WRITES), line["output_tokens"]]
         row = [*names, *(f"{count or 0:,}" for count in counts), _usd(Decimal(line["cost_usd"]), places=4)]
         rows.append([line["period_start"], *row] if late else row)
     widths = [38, 25, 16, 21, 21, 21, 20, 18]

@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import reduce
+from operator import add
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from django.utils import timezone
 
 from billing.models import Adjustment, AdjustmentKind, BillCheck, UpstreamUsage, UsageRecord
 from billing.upstream_bill.parsing import COUNTS, BillLine
+from billing.usage import CACHE_WRITES
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
 from routing.models import Model
@@ -124,7 +127,7 @@ def _booked(days: list[date]) -> dict[DayAndModel, Sums]:
         n_input_tokens=Sum("input_tokens"),
         n_output_tokens=Sum("output_tokens"),
         n_cache_read_tokens=Sum("cache_read_tokens"),
-        n_cache_write_tokens=Sum(F("cache_write_5m_tokens") + F("cache_write_1h_tokens")),
+        n_cache_write_tokens=Sum(reduce(add, map(F, CACHE_WRITES))),
     ):
         sums = found[row["utc_day"], names.get(row["model"], row["model"])]
         sums["usd"] += row["usd"]

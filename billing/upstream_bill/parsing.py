@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway_project.ground.errors import TenantryError
+from gateway_project.ground.money import nine_places
 
 # What a field may be called; `UPSTREAM_BILL_FIELDS` adds to it.
 NAMES = {
@@ -108,7 +109,7 @@ def _amount(value: Any, number: int) -> Decimal:
         amount = None
     if amount is None or abs(amount) >= Decimal(10**11):
         raise BadBill(f"Row {number}: {str(value)[:40]!r} is no amount of USD such as 12.34.")
-    return amount.quantize(Decimal("1e-9"))
+    return nine_places(amount)
 
 
 def _count(value: Any, name: str, number: int) -> int:

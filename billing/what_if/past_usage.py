@@ -66,17 +66,8 @@ def _price(name: str, columns: Mapping[str, Any]) -> Price:
         rates = msgspec.convert(named, Rates, strict=False)
     except (msgspec.ValidationError, AttributeError) as error:
         raise BadTerms(f"The price of {name!r} cannot be read: {error}.") from error
-    return Price(
-        id=0,
-        effective_from=datetime(1970, 1, 1, tzinfo=UTC),
-        context_over_tokens=0,
-        input=to_nano(rates.input),
-        output=to_nano(rates.output),
-        cache_read=to_nano(rates.cache_read),
-        cache_write_5m=to_nano(rates.cache_write_5m),
-        cache_write_1h=to_nano(rates.cache_write_1h),
-        web_search=to_nano(rates.web_search) // 1000,
-    )
+    always = datetime(1970, 1, 1, tzinfo=UTC)
+    return Price(id=0, effective_from=always, context_over_tokens=0, default=False, **rates.nano())
 
 
 def what_if(

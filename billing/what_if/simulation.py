@@ -1,21 +1,26 @@
 """Limits and routes while recorded calls are played in the order of time: the meter's rules without Redis."""
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from heapq import heappop, heappush
+from operator import attrgetter
 
 import msgspec
 
+from billing.meter.downgrades import Lines, lines_of
 from billing.models.usage_record import UsageStatus
 from billing.prices.price_book import ModelNotPriced, PriceBook, cost, with_margin
-from billing.usage import Usage
-from gateway_project.ground.money import spend_at, to_nano
+from billing.usage import COUNTS, Usage
+from gateway_project.ground.money import NanoUSD, to_nano
+from routing.candidates import ladder_from
 from routing.choice import Ask, Change, Chosen, Complexity, ComplexityRules, read_route
 from routing.complexity import why_complex
 from tenants.policy import BudgetMode, Policy
 
 MINUTE = 60.0
+_counts = attrgetter(*COUNTS)
 
 
 class SimulatedPolicy(msgspec.Struct, frozen=True):
@@ -95,36 +100,35 @@ class PastCall(msgspec.Struct, frozen=True):
 
     @property
     def usage(self) -> Usage:
-        return Usage(
-            self.input_tokens,
-            self.output_tokens,
-            self.cache_read_tokens,
-            self.cache_write_5m_tokens,
-            self.cache_write_1h_tokens,
-            self.web_searches,
-        )
+        return Usage(*_counts(self))
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """The model that would serve, and whether in place of a dearer one."""
+class Rung(msgspec.Struct, frozen=True):
+    """A candidate: its model, what the call costs there, and whether it serves in place of a more expensive one."""
 
     model: str
-    downgraded: bool = False
+    nano: NanoUSD
+    downgraded: bool
 
 
 class Simulation:
-    """Windows and counters; `play` takes one call after the other. `spent_nano`: in the first call's period."""
+    """Windows and counters; `play` takes one call after the other. `spent_nano`: in the first call's period.
+
+    As in the meter, an open call is held against the budgets and is spent when it ends. Downgrades go by what is spent.
+    """
 
     def __init__(self, simulated: SimulatedPolicy, found: SimulationOutcome, *, spent_nano: int) -> None:
         self.simulated, self.policy, self.found = simulated, simulated.policy, found
         self.minute: deque[float] = deque()
         self.minutes: dict[str, deque[float]] = {}
-        self.open_until: list[float] = []
+        self.open_calls: list[tuple[float, date, int]] = []  # when each ends, its period and cost
         self.day, self.tokens = date.min, 0
-        self.period, self.spent = date.min, spent_nano
-        self.spent_by: Counter[str] = Counter()
+        self.period, self.spent, self.held = date.min, spent_nano, 0
+        self.taken_by: Counter[str] = Counter()  # spent or held, by end user
         hard = self.policy.budget_mode is BudgetMode.HARD
         self.budget = self.policy.monthly_budget_nano if hard else None
+        self.lines = lines_of(self.policy) if hard else Lines()
+        self.saving = False
 
     def play(self, row: PastCall) -> None:
         found = self.found
@@ -133,30 +137,39 @@ class Simulation:
         found.recorded_nano += recorded
         found.downgraded += Change.DOWNGRADED in row.route
         self._turn(row)
-        choice = self._choice(row)
-        would = self._cost(row, choice.model) if choice else recorded
-        refusal = self._refusal(row, would) if choice else "model_not_allowed"
-        if choice is None or refusal:
+        rungs = self._rungs(row)
+        refusal = self._limit_reached(row) if rungs else "model_not_allowed"
+        saving = self.lines.saves(self.spent, latched=self.saving)
+        choice = None if refusal else self._first_that_fits(row, rungs, saving=saving)
+        if choice is None:
+            refusal = refusal or "budget_exceeded"
             found.refused[refusal] = found.refused.get(refusal, 0) + 1
             found.refused_nano += recorded
             return
-        self._admitted(row, would)
-        found.would_nano += would
+        self.saving = saving
+        self._admitted(row, choice.nano)
+        found.would_nano += choice.nano
         found.would_downgrade += choice.downgraded
-        if choice.model != row.model or would != recorded:
+        if choice.model != row.model or choice.nano != recorded:
             move = found.moves.setdefault((row.model, choice.model), Move(row.model, choice.model))
             move.calls += 1
             move.recorded_nano += recorded
-            move.would_nano += would
+            move.would_nano += choice.nano
 
     def _turn(self, row: PastCall) -> None:
-        """Another day, another period: counters start anew."""
+        """Another day, another period: counters start at zero. Calls that have ended are spent."""
         if row.day != self.day:
             self.day, self.tokens = row.day, 0
         if row.period_start != self.period:
             self.spent = self.spent if self.period == date.min else 0
-            self.period = row.period_start
-            self.spent_by.clear()
+            self.period, self.held, self.saving = row.period_start, 0, False
+            self.taken_by.clear()
+        now = row.created_at.timestamp()
+        while self.open_calls and self.open_calls[0][0] <= now:
+            _, period, nano = heappop(self.open_calls)
+            if period == self.period:
+                self.held -= nano
+                self.spent += nano
 
     def _first_choice(self, row: PastCall) -> str | None:
         """What the request would be routed to; None where the tier names no model for it."""
@@ -191,25 +204,35 @@ class Simulation:
         )
         return Complexity.COMPLEX if why_complex(ask, rules) else Complexity.SIMPLE
 
-    def _choice(self, row: PastCall) -> Choice | None:
-        """The model that serves; None where the tenant may not use the first choice."""
+    def _rungs(self, row: PastCall) -> list[Rung]:
+        """The ladder, with what the call costs on each rung; empty where the tenant may not use the first choice."""
         models, first = self.policy.models, self._first_choice(row)
         as_recorded = first == (row.model_preferred or row.model)
         if first is None or (first not in models and not as_recorded):
-            return None
-        if self.budget is not None and self.spent >= spend_at(self.policy.downgrade_percent, self.budget):
-            cheapest, seen = first, {first}
-            while cheapest in models and (cheaper := models[cheapest].downgrade_to) in models:
-                if cheaper in seen or cheaper is None:
-                    break
-                seen.add(cheaper)
-                cheapest = cheaper
-            if cheapest != first:
-                return Choice(cheapest, downgraded=True)
-        # Who else served it then, as a fallback say, would again.
-        return Choice(row.model if as_recorded and Change.DOWNGRADED not in row.route else first)
+            return []
+        ladder = [model.name for model in ladder_from(models[first], models)] if first in models else [first]
+        if as_recorded and Change.DOWNGRADED not in row.route:
+            ladder[0] = row.model  # who else served it then, as a fallback say, would again
+        return [Rung(name, self._cost(row, name), number > 0) for number, name in enumerate(ladder)]
 
-    def _cost(self, row: PastCall, served: str) -> int:
+    def _first_that_fits(self, row: PastCall, rungs: Sequence[Rung], *, saving: bool) -> Rung | None:
+        """The rung that serves: while cheaper ones are preferred the last, else the first there is room for."""
+        room = self._room(row)
+        for rung in rungs[-1:] if saving else rungs:
+            if room is None or rung.nano <= max(room, 0):
+                return rung
+        return None
+
+    def _room(self, row: PastCall) -> int | None:
+        """What the tightest budget has left; None: nothing limits the call."""
+        rooms = []
+        if self.budget is not None:
+            rooms.append(self.budget - self.spent - self.held)
+        if row.end_user and self.policy.user_monthly_budget_nano is not None:
+            rooms.append(self.policy.user_monthly_budget_nano - self.taken_by[row.end_user])
+        return min(rooms, default=None)
+
+    def _cost(self, row: PastCall, served: str) -> NanoUSD:
         if row.status == UsageStatus.ORPHANED and served == row.model:
             return to_nano(row.cost_usd)  # it was charged what it held; what it used nobody knows
         usage = row.usage
@@ -223,36 +246,30 @@ class Simulation:
             return to_nano(row.cost_usd)
         return with_margin(cost(usage, price), self.policy.margin_percent)
 
-    def _refusal(self, row: PastCall, would: int) -> str:
-        """The code of the first limit that is reached, in the meter's order; empty: none."""
+    def _limit_reached(self, row: PastCall) -> str:
+        """The code of the first limit that is reached beside the budgets, in the meter's order; empty: none."""
         policy, now = self.policy, row.created_at.timestamp()
         if _full(self.minute, policy.requests_per_minute, now):
             return "rate_limited"
         user = self.minutes.setdefault(row.end_user, deque()) if row.end_user else deque()
-        if _full(user, policy.user_requests_per_minute, now):
+        if row.end_user and _full(user, policy.user_requests_per_minute, now):
             return "user_rate_limited"
-        while self.open_until and self.open_until[0] <= now:
-            heappop(self.open_until)
-        if policy.concurrency is not None and len(self.open_until) >= policy.concurrency:
+        if policy.concurrency is not None and len(self.open_calls) >= policy.concurrency:
             return "concurrency_limited"
         if policy.tokens_per_day is not None and self.tokens >= policy.tokens_per_day:
             return "daily_tokens_exceeded"
-        own = policy.user_monthly_budget_nano if row.end_user else None
-        over = (self.budget is not None and self.spent + would > self.budget) or (
-            own is not None and self.spent_by[row.end_user] + would > own
-        )
-        return "budget_exceeded" if over else ""
+        return ""
 
-    def _admitted(self, row: PastCall, would: int) -> None:
+    def _admitted(self, row: PastCall, nano: int) -> None:
         now = row.created_at.timestamp()
         self.minute.append(now)
         if row.end_user:
-            self.spent_by[row.end_user] += would
+            self.taken_by[row.end_user] += nano
             if self.policy.user_requests_per_minute is not None:
                 self.minutes[row.end_user].append(now)
-        heappush(self.open_until, now + (row.latency_ms or 0) / 1000)
+        heappush(self.open_calls, (now + (row.latency_ms or 0) / 1000, row.period_start, nano))
         self.tokens += row.usage.total_tokens
-        self.spent += would
+        self.held += nano
 
 
 def _full(window: deque[float], limit: int | None, now: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from rest_framework import mixins, serializers, viewsets
 
 from billing.models import ModelPrice
-from billing.prices.rates import CACHED, Rates, with_cached_as_input
+from billing.prices.rates import CACHED, PRICE_COLUMNS, Rates, with_cached_as_input
 from billing.prices.unit_check import slips
 from gateway_project.api.serializers import Pages, Strict
 from routing.models import Model
@@ -66,12 +66,7 @@ class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
             "model",
             "effective_from",
             "context_over_tokens",
-            "input_usd",
-            "output_usd",
-            "cache_read_usd",
-            "cache_write_5m_usd",
-            "cache_write_1h_usd",
-            "web_search_usd",
+            *PRICE_COLUMNS,
             "source",
             "created_at",
             "confirmed",

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from billing.exports import export as exports
 from billing.ledger.tag_usage import tagged
 from billing.models import UsageExport, UsageRecord
+from billing.usage import COUNTS
 from gateway_project.api.serializers import Pages, UsagePages
 from gateway_project.ground.streamed import streamed
 from tenants.models import Tenant
@@ -34,12 +35,7 @@ FIELDS = (
     "stream",
     "status",
     "http_status",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
+    *COUNTS,
     "cost_usd",
     "estimated",
     "tags",

@@ -4,8 +4,7 @@ import json
 
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-
-BREAKER_BOARD = "tenantry:breakers"
+from gateway_project.ground.redis_keys import BREAKER_BOARD
 
 
 def breaker_states() -> dict[str, str]:
@@ -15,7 +14,7 @@ def breaker_states() -> dict[str, str]:
     except STORE_ERRORS:
         return {}
     open_ones = {}
-    for place, told in board.items():
-        upstream_and_model, _, _ = place.decode().rpartition(" ")
-        open_ones[upstream_and_model] = str(json.loads(told)["state"])
+    for name, breaker in board.items():
+        upstream_and_model, _, _ = name.decode().rpartition(" ")
+        open_ones[upstream_and_model] = str(json.loads(breaker)["state"])
     return open_ones

@@ -1,7 +1,7 @@
 """What is read from PostgreSQL for every tenant alike, kept under the token it was read under.
 
 Each shard of the meter has a token of its own for "all policies", so twice as many copies are kept as there are shards:
-those in force, and those that callers still ask by until the meter calls theirs stale. With one alone,
+those in force, and those that callers still ask by until they are told that theirs is out of date. With one alone,
 tenants of two shards that call by turns would have it read again for each call.
 """
 
@@ -41,12 +41,12 @@ class ByToken(Generic[T]):
             return found
 
     def forget(self) -> None:
-        """Have everything read again."""
+        """Read it again at the next question."""
         with self._lock:
             self._known.clear()
 
 
 def forget_all() -> None:
-    """Have everything read again: a Redis that has lost its last second may say an old token again."""
+    """Read everything again: a Redis that has lost its last second may say an old token again."""
     for each in list(_all):
         each.forget()

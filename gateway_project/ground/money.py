@@ -1,4 +1,9 @@
-"""Money: integer nano-USD where it is counted, `Decimal` USD where it is shown or stored."""
+"""Money: integer nano-USD where it is counted, `Decimal` USD where it is shown or stored.
+
+Both are exact to the nano-dollar, and only here one becomes the other. There is one rounding: up. It meets what has
+more than nine places (a price list or a bill from elsewhere), never a column of ours; a price is then not charged too
+low, and a reservation not made too small.
+"""
 
 from decimal import ROUND_CEILING, Decimal
 from typing import NewType
@@ -14,6 +19,11 @@ LARGEST_BUDGET_USD = Decimal("9000000")
 def to_nano(usd: Decimal) -> NanoUSD:
     """`usd` in nano-USD, rounded up."""
     return NanoUSD(int((usd * NANO).to_integral_value(rounding=ROUND_CEILING)))
+
+
+def nine_places(usd: Decimal) -> Decimal:
+    """`usd` as it is stored: with nine places, rounded up."""
+    return to_usd(to_nano(usd))
 
 
 def spend_at(percent: int, budget: int, counted: int | None = None) -> int:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import every_tag, tenant_key
+from gateway_project.ground.redis_keys import every_shard, shard_key, tenant_key
 
 logger = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=models.Model)
@@ -37,8 +37,8 @@ def put_tokens(tenant_ids: set[int] | None) -> None:
     """New tokens: random, so that no flush or restart can ever bring an old one back."""
     with store().pipeline(transaction=False) as pipeline:
         if tenant_ids is None:
-            for tag in every_tag():
-                pipeline.hset(f"{tag}:shard", "policy", uuid.uuid4().hex)
+            for shard in every_shard():
+                pipeline.hset(shard_key(shard), "policy", uuid.uuid4().hex)
         else:
             for tenant_id in sorted(tenant_ids):
                 pipeline.hset(tenant_key(tenant_id), "policy", uuid.uuid4().hex)

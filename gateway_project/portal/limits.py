@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from billing.ledger.refusal_counts import sums
-from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord
+from billing.models.usage_record import TOTAL_TOKENS
 from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
 from tenants.activity import activity
@@ -90,7 +90,7 @@ def _peaks(tenant: Tenant) -> dict[str, str]:
     busiest_user = of_users.annotate(calls=Count("request_id")).aggregate(most=Max("calls"))["most"]
     since: date = timezone.localdate() - timedelta(days=DAYS - 1)
     days = DailyUsage.objects.filter(tenant=tenant, day__gte=since).values("day").order_by()
-    largest = days.annotate(tokens=Sum(TOKENS)).order_by("-tokens").first()
+    largest = days.annotate(tokens=Sum(TOTAL_TOKENS)).order_by("-tokens").first()
     found = {}
     if busiest:
         found["max_requests_per_minute"] = (

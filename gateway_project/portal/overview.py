@@ -9,14 +9,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from billing.meter.current_spend import budget_of, current_spend
-from billing.meter.rebuild import TOKENS
 from billing.models import BudgetAlert, DailyUsage
+from billing.models.usage_record import TOTAL_TOKENS
 from gateway_project.console_kit import formatters
 from gateway_project.portal.access import member, page
 from gateway_project.portal.decisions import decisions
 from tenants.models import Membership, Tenant
-from tenants.periods import period_of
-from tenants.spend import forecast, next_period
+from tenants.periods import next_period, period_of
+from tenants.spend import forecast
 
 LISTED = 5
 
@@ -79,7 +79,7 @@ def _period(tenant: Tenant) -> date:
 
 def _days(tenant: Tenant, *, since: date) -> dict[date, dict[str, Any]]:
     rows = DailyUsage.objects.filter(tenant=tenant, day__gte=since).values("day").order_by()
-    sums = {"cost": Sum("cost_usd"), "calls": Sum("requests"), "tokens": Sum(TOKENS)}
+    sums = {"cost": Sum("cost_usd"), "calls": Sum("requests"), "tokens": Sum(TOTAL_TOKENS)}
     return {row["day"]: dict(row) for row in rows.annotate(**sums)}
 
 

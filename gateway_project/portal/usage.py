@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from billing.exports import export as exports
 from billing.ledger import tag_usage
-from billing.meter.rebuild import TOKENS
 from billing.models import DailyUsage, UsageRecord, UsageStatus
+from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at
 from gateway_project.ground.streamed import streamed
 from gateway_project.portal.access import member, page
@@ -43,7 +43,7 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     rows = UsageRecord.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
     tag = asked.tag("tag")
     name, equals, value = tag.partition("=")
-    days, tokens = _days(tenant, since=since, until=until), cast("Any", TOKENS)
+    days, tokens = _days(tenant, since=since, until=until), cast("Any", TOTAL_TOKENS)
     if equals:  # the calls with this tag alone
         days, tokens = tag_usage.rows_of(tenant.pk, since=since, until=until), F("tokens")
         days = days.filter(name=name, value=value)
@@ -203,7 +203,7 @@ def _grouped(days: QuerySet[Any], field: str, tokens: Any, *, newest: bool = Fal
 
 def _counted(rows: QuerySet[UsageRecord], field: str) -> list[dict[str, Any]]:
     totals = rows.values(field).order_by()
-    totals = totals.annotate(cost=Sum("cost_usd"), calls=Count("request_id"), tokens=Sum(TOKENS))
+    totals = totals.annotate(cost=Sum("cost_usd"), calls=Count("request_id"), tokens=Sum(TOTAL_TOKENS))
     return _rows(totals.order_by("-cost"), field)
 
 

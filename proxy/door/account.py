@@ -16,9 +16,11 @@ from billing.ledger import refusal_counts, tag_usage
 from billing.ledger.tag_usage import TagSum
 from billing.meter.downgrades import saved_between
 from billing.meter.limit_status import BudgetStatus, limit_status
-from billing.meter.rebuild import TOKENS, undrained_events
+from billing.meter.rebuild import undrained_events
 from billing.models import DailyUsage, UsageRecord
+from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at
+from billing.usage import COUNTS
 from gateway_project.ground.database import Reader
 from gateway_project.ground.money import to_usd
 from gateway_project.ground.redis_keys import shard_of
@@ -37,7 +39,7 @@ _TAG_TOTALS = {
     "output_tokens": Coalesce(Sum("output_tokens"), 0),
     "cost_usd": Coalesce(Sum("cost_usd"), Decimal(0)),
 }
-_TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOKENS), 0)}
+_TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOTAL_TOKENS), 0)}
 
 
 async def budget_of(principal: Principal) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _by(rollups: QuerySet[Any], field: str, totals: Mapping[str, Any]) -> list[d
 def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
     """The end users that cost most. They are not rolled up: a tenant may have more of them than calls."""
     named = rows.exclude(end_user="").values("end_user").order_by()
-    totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOKENS))
+    totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOTAL_TOKENS))
     return [dict(row) for row in totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS]]
 
 
@@ -158,17 +160,13 @@ _SAID_ALIKE = (
     "end_user", "session", "run_id", "wire", "model_requested", "model_preferred", "model", "route", "stream", "status",
     "http_status", "estimated", "latency_ms", "ttft_ms", "upstream_request_id", "tags",
 )  # fmt: skip
-_TOKEN_KINDS = (
-    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens",
-    "web_searches",
-)  # fmt: skip
 
 
 def _receipt_of_row(row: UsageRecord) -> dict[str, Any]:
     return {
         "request_id": str(row.request_id),
         "created_at": row.created_at,
-        **{name: getattr(row, name) for name in (*_SAID_ALIKE, *_TOKEN_KINDS)},
+        **{name: getattr(row, name) for name in (*_SAID_ALIKE, *COUNTS)},
         "cost_usd": row.cost_usd,
         "saved_usd": row.saved_usd,
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from billing import meter
 from billing.meter.errors import MeteringUnavailable
-from gateway_project.ground.breaker_board import BREAKER_BOARD as BOARD
+from gateway_project.ground.redis_keys import BREAKER_BOARD as BOARD
 from proxy.background import Background
 
 logger = logging.getLogger("tenantry.proxy")

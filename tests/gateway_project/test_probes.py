@@ -11,8 +11,8 @@ import pytest
 
 from gateway_project import probes
 from gateway_project.asgi import application
-from gateway_project.ground.breaker_board import BREAKER_BOARD
 from gateway_project.ground.redis_client import store
+from gateway_project.ground.redis_keys import BREAKER_BOARD
 from tests.sandbox import free_port
 from tests.security.test_settings import GOOD, HOME
 

@@ -1,10 +1,12 @@
 -- Says that a worker lives, and what it may forget.
 --
--- KEYS  1 shard hash  2 workers zset  3 usage stream
+-- KEYS  1 shard (hash)  2 workers (zset)  3 usage (stream)
 -- ARGV  1 worker
 -- Reply epoch ('' if the shard has none)  oldest entry still in the stream, or now: what is older was drained
+local shard, workers, usage = unpack(KEYS)
+local worker = unpack(ARGV)
 local time = redis.call('TIME')
 local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('ZADD', KEYS[2], now_ms, ARGV[1])
-local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
-return {redis.call('HGET', KEYS[1], 'epoch') or '', oldest and oldest[1] or now_ms .. '-0'}
+redis.call('ZADD', workers, now_ms, worker)
+local oldest = redis.call('XRANGE', usage, '-', '+', 'COUNT', 1)[1]
+return {redis.call('HGET', shard, 'epoch') or '', oldest and oldest[1] or now_ms .. '-0'}

@@ -1,12 +1,14 @@
 -- Says who rebuilds a cold counter: the first to ask, for a while; everyone else, in any process, waits for it.
 --
--- KEYS  1 the counter
--- ARGV  1 field ('spent' or 'tokens')  2 builder (a nonce)  3 ms it has
+-- KEYS  1 counter
+-- ARGV  1 field ('spent' or 'tokens')  2 builder (a nonce)  3 builder_ms it has
 -- Reply WARM | YOURS | WAIT
 -- Invariants: while there is a builder, `settle.lua` counts in `missed` the settles the counter could not take.
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 'WARM' end
-local builder = redis.call('HGET', KEYS[1], 'builder')
-if builder and builder ~= ARGV[2] then return 'WAIT' end
-redis.call('HSET', KEYS[1], 'builder', ARGV[2], 'missed', 0)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local counter = unpack(KEYS)
+local field, builder, builder_ms = unpack(ARGV)
+if redis.call('HEXISTS', counter, field) == 1 then return 'WARM' end
+local other = redis.call('HGET', counter, 'builder')
+if other and other ~= builder then return 'WAIT' end
+redis.call('HSET', counter, 'builder', builder, 'missed', 0)
+redis.call('PEXPIRE', counter, builder_ms)
 return 'YOURS'

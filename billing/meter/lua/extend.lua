@@ -1,23 +1,25 @@
 -- Holds more for a lease that is open: as many tokens as every budget has room for, at most those asked for.
 --
--- KEYS  1 leases hash  2 tenant budget  3 key budget  4 end user budget  5 run budget
--- ARGV  1 request id  2 tokens asked for  3 nano-USD per token  4 kept budgets, e.g. '1001'
---       5 tenant budget  6 key's  7 end user's  8 run's  (nano-USD; -1: no limit)
---       9 whether what is asked for is tokens of output ('1') or money, a nano-USD each ('0')
+-- KEYS  1 leases  2 tenant_budget  3 key_budget  4 user_budget  5 run_budget
+-- ARGV  1 request_id  2 tokens asked for  3 price (nano-USD per token)  4 kept (budgets, e.g. '1001')
+--       5 tenant_limit  6 key_limit  7 user_limit  8 run_limit      (nano-USD; -1: no limit)
+--       9 of_output (whether what is asked for is tokens of output, 1, or money, a nano-USD each, 0)
 -- Reply OK tokens | REFUSED budget_number spent held | GONE (no such lease) | COLD budget_number (it is limited and not there)
 -- Invariants: spent + held <= budget for every budget kept; the lease says what it holds, for whoever settles it.
-local lease = redis.call('HGET', KEYS[1], ARGV[1])
+local leases, tenant_budget, key_budget, user_budget, run_budget = unpack(KEYS)
+local request_id, tokens, price, kept, tenant_limit, key_limit, user_limit, run_limit, of_output = unpack(ARGV)
+local lease = redis.call('HGET', leases, request_id)
 if not lease then return {'GONE'} end
-local hold, tokens, index, paid, rest = string.match(lease, '^(%d+)|(%d+)|(%d+)|(%d+)(|.*)$')
-local granted, price = tonumber(ARGV[2]), tonumber(ARGV[3])
-local tightest
-local warm = {}
-for number = 1, 4 do
-  local limit = tonumber(ARGV[number + 4])
-  if string.sub(ARGV[4], number, number) == '1' then
-    local counter = redis.call('HMGET', KEYS[number + 1], 'spent', 'held')
+local hold, day_tokens, index, paid_tokens, rest = string.match(lease, '^(%d+)|(%d+)|(%d+)|(%d+)(|.*)$')
+local granted, tightest, warm = tonumber(tokens), nil, {}
+price = tonumber(price)
+local budgets = {{tenant_budget, tenant_limit}, {key_budget, key_limit}, {user_budget, user_limit}, {run_budget, run_limit}}
+for number, budget in ipairs(budgets) do
+  local key, limit = budget[1], tonumber(budget[2])
+  if string.sub(kept, number, number) == '1' then
+    local counter = redis.call('HMGET', key, 'spent', 'held')
     if counter[1] then
-      warm[#warm + 1] = KEYS[number + 1]
+      warm[#warm + 1] = key
     elseif limit >= 0 then
       return {'COLD', number}
     end
@@ -29,7 +31,7 @@ for number = 1, 4 do
   end
 end
 if granted < 1 then return tightest end
-for _, counter in ipairs(warm) do redis.call('HINCRBY', counter, 'held', granted * price) end
-local head = table.concat({string.format('%.0f', hold + granted * price), tokens, index, paid + granted * ARGV[9]}, '|')
-redis.call('HSET', KEYS[1], ARGV[1], head .. rest)
+for _, key in ipairs(warm) do redis.call('HINCRBY', key, 'held', granted * price) end
+local head = {string.format('%.0f', hold + granted * price), day_tokens, index, paid_tokens + granted * of_output}
+redis.call('HSET', leases, request_id, table.concat(head, '|') .. rest)
 return {'OK', granted}

@@ -1,12 +1,14 @@
 -- Opens a shard's meter after a flush or on its first start: a new epoch, admitting only after a quarantine
 -- in which every worker puts back the leases and settles it still remembers.
 --
--- KEYS  1 shard hash
--- ARGV  1 epoch  2 quarantine ms  3 policy token
+-- KEYS  1 shard (hash)
+-- ARGV  1 epoch  2 quarantine_ms  3 policy_token
 -- Reply the epoch in force
-local epoch = redis.call('HGET', KEYS[1], 'epoch')
-if epoch then return epoch end
+local shard = unpack(KEYS)
+local epoch, quarantine_ms, policy_token = unpack(ARGV)
+local current = redis.call('HGET', shard, 'epoch')
+if current then return current end
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'opens_ms', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2])
-redis.call('HSETNX', KEYS[1], 'policy', ARGV[3])
-return ARGV[1]
+redis.call('HSET', shard, 'epoch', epoch, 'opens_ms', time[1] * 1000 + math.floor(time[2] / 1000) + quarantine_ms)
+redis.call('HSETNX', shard, 'policy', policy_token)
+return epoch

@@ -1,23 +1,25 @@
 -- Keeps the answer to an idempotent call, and lets the tenant's oldest go when there is no room.
 --
--- KEYS  1 the answer  2 index zset (member: name:size, score: ms)  3 bytes kept
--- ARGV  1 value  2 ms to keep it  3 bytes a tenant may have kept  4 name of the answer's key
---       5 prefix of the tenant's answers
+-- KEYS  1 answer  2 kept_index (zset: member name:size, score ms)  3 kept_bytes
+-- ARGV  1 value  2 keep_ms  3 most_bytes a tenant may have kept  4 name of the answer  5 key_prefix of the tenant's answers
+-- Reply the bytes kept
+local answer, kept_index, kept_bytes = unpack(KEYS)
+local value, keep_ms, most_bytes, name, key_prefix = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local size = string.len(ARGV[1])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('ZADD', KEYS[2], now, ARGV[4] .. ':' .. size)
-local kept = redis.call('INCRBY', KEYS[3], size)
+local size = string.len(value)
+redis.call('SET', answer, value, 'PX', keep_ms)
+redis.call('ZADD', kept_index, now, name .. ':' .. size)
+local kept = redis.call('INCRBY', kept_bytes, size)
 while true do
-  local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+  local oldest = redis.call('ZRANGE', kept_index, 0, 0, 'WITHSCORES')
   if not oldest[1] then break end
-  if kept <= tonumber(ARGV[3]) and tonumber(oldest[2]) > now - ARGV[2] then break end
-  local name, bytes = string.match(oldest[1], '^(%x+):(%d+)$')
-  redis.call('ZREM', KEYS[2], oldest[1])
-  kept = redis.call('DECRBY', KEYS[3], bytes)
-  if name ~= ARGV[4] then redis.call('DEL', ARGV[5] .. name) end
+  if kept <= tonumber(most_bytes) and tonumber(oldest[2]) > now - keep_ms then break end
+  local oldest_name, oldest_size = string.match(oldest[1], '^(%x+):(%d+)$')
+  redis.call('ZREM', kept_index, oldest[1])
+  kept = redis.call('DECRBY', kept_bytes, oldest_size)
+  if oldest_name ~= name then redis.call('DEL', key_prefix .. oldest_name) end
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-redis.call('PEXPIRE', KEYS[3], ARGV[2])
+redis.call('PEXPIRE', kept_index, keep_ms)
+redis.call('PEXPIRE', kept_bytes, keep_ms)
 return kept

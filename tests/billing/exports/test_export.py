@@ -167,7 +167,7 @@ def test_parquet_keeps_the_types():
 def test_parquet_is_written_in_row_groups_and_words_are_as_they_are(monkeypatch):
     from pyarrow import BufferReader, parquet
 
-    monkeypatch.setattr("billing.exports.exports.PIECE_BYTES", 100)
+    monkeypatch.setattr("billing.exports.export.PIECE_BYTES", 100)
     monkeypatch.setattr("billing.exports.parquet.GROUP_BYTES", 1000)
     for number in range(20):
         UsageRecordFactory(end_user=f'=1+{number}\n"', tags={"team": "a"} if number else {})

@@ -13,7 +13,8 @@ from billing.meter import heartbeat
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.journal import RecoveryJournal, Settlement
 from billing.meter.lease import RequestMetadata
-from billing.meter.redis_pipe import AnswerLost, Script
+from billing.meter.redis_pipe import AnswerLost
+from billing.meter.scripts import BEAT, BeatArguments, BeatKeys
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -233,7 +234,7 @@ async def test_what_was_drained_is_forgotten(tenant, redis_server):
 def test_memory_keeps_what_is_younger_than_the_oldest_entry():
     memory = RecoveryJournal()
     for number in range(4):
-        call = Script("beat").call(["shard"], [])
+        call = BEAT.call(BeatKeys("shard", "workers", "usage"), BeatArguments("w"))
         memory.settled(Settlement(str(number), 0, b"", call, call, entry=(1000, number)))
 
     memory.drained(0, (1000, 2))

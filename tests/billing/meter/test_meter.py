@@ -16,6 +16,7 @@ from billing.meter.errors import (
 from billing.meter.lease import PricedCandidate, RequestMetadata, Run
 from billing.request_ids import new_request_id
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD
 from routing.choice import REQUESTED, Candidate, CatalogueModel, ComplexityRules
 from tenants.policy import BudgetMode, DisconnectPolicy, KeyPolicy, Policy, PolicyVersion, Principal
 
@@ -211,8 +212,8 @@ async def test_an_end_user_has_a_window_of_its_own(ready):
     ("scope", "limits", "arguments"),
     [
         ("user", {"user_monthly_budget_nano": 10}, {"user": "ann"}),
-        ("key", {"key": KeyPolicy(3, "main", "tn_x", None, None, None, 10)}, {}),
-        ("run", {}, {"run": Run("nightly", 10)}),
+        ("key", {"key": KeyPolicy(3, "main", "tn_x", None, None, None, NanoUSD(10))}, {}),
+        ("run", {}, {"run": Run("nightly", NanoUSD(10))}),
         ("tenant", {"monthly_budget_nano": 10}, {}),
     ],
 )

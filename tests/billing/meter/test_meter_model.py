@@ -24,6 +24,7 @@ from billing.meter.lease import RequestMetadata, Run
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD
 from gateway_project.ground.policy_changes import put_tokens
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
@@ -126,7 +127,7 @@ class Meter(RuleBasedStateMachine):
     @rule(
         target=open_calls,
         user=st.sampled_from(["", "ann", "bob"]),
-        run=st.sampled_from([None, Run("nightly", 500), Run("weekly", 1_000)]),
+        run=st.sampled_from([None, Run("nightly", NanoUSD(500)), Run("weekly", NanoUSD(1_000))]),
         sizes=st.lists(
             st.tuples(st.integers(0, 200), st.integers(1, 9), st.integers(1, 100), st.integers(1, 40)),
             min_size=1,

@@ -20,7 +20,7 @@ def test_the_size_that_95_of_100_answers_stay_below_is_expected():
 
 
 def test_what_is_learned_is_bounded_and_forgets_the_oldest():
-    sizes = OutputSizes(most=2)
+    sizes = OutputSizes(most_pairs=2)
     for tenant in (1, 2, 3):
         sizes.learn(tenant, "sonnet", 1)
 

@@ -19,9 +19,11 @@ from billing.ledger.drain import Drain
 from billing.meter import rebuild
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
+from billing.meter.scripts import BEGIN_REBUILD, BeginRebuildArguments, BeginRebuildKeys
 from billing.meter.settlement import TOMBSTONE_SECONDS
 from billing.models import DailyUsage
 from billing.request_ids import new_request_id
+from gateway_project.ground.money import NanoUSD
 from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tenants.models import Tenant
 from tenants.policy import KeyPolicy
@@ -152,7 +154,8 @@ async def test_a_builder_that_died_is_followed_by_the_next(tenant, redis_server,
     monkeypatch.setattr(rebuild, "BUILDER_MS", 60)
     [cold, _] = colds([tenant.pk], DAY)
     counter = f"{tenant_key(tenant.pk)}:{cold.counter}"
-    await meter.pipe().run(rebuild._BEGIN, [counter], ["spent", "the dead", 60])
+    dead = BeginRebuildArguments(field="spent", builder="the dead", builder_ms=60)
+    await meter.pipe().run(BEGIN_REBUILD, BeginRebuildKeys(counter=counter), dead)
 
     await rebuild.rebuild_missing(meter.pipe(), cold)
 
@@ -207,7 +210,7 @@ async def test_the_calls_of_other_end_users_do_not_make_a_sum_start_again(tenant
     [
         ({"user": "ann"}, {"user_monthly_budget_nano": 2 * DOLLAR}),
         ({"user": "a\0nn"}, {"user_monthly_budget_nano": 2 * DOLLAR}),
-        ({"run": Run("nightly", 2 * DOLLAR)}, {}),
+        ({"run": Run("nightly", NanoUSD(2 * DOLLAR))}, {}),
     ],
 )
 async def test_an_end_user_or_a_run_that_was_idle_finds_what_it_spent(
@@ -244,7 +247,7 @@ async def test_end_users_who_left_leave_nothing_in_redis(tenant, redis_server):
     await spent(tenant, **limits)
     before = set(redis_server.scan_iter())
     for number in range(40):
-        await spent(tenant, user=f"user-{number}", run=Run(f"run-{number}", DOLLAR * 10), **limits)
+        await spent(tenant, user=f"user-{number}", run=Run(f"run-{number}", NanoUSD(DOLLAR * 10)), **limits)
     after = set(redis_server.scan_iter()) - before
     place = tenant_key(tenant.pk)
 
@@ -312,12 +315,12 @@ async def test_a_budget_that_was_off_for_a_while_counts_what_was_spent_meanwhile
 
 
 async def test_calls_of_a_run_that_name_no_maximum_count_in_it(tenant):
-    await spent(tenant, hold=DOLLAR, run=Run("nightly", 3 * DOLLAR))
+    await spent(tenant, hold=DOLLAR, run=Run("nightly", NanoUSD(3 * DOLLAR)))
     await spent(tenant, hold=DOLLAR, run=Run("nightly"))
 
     with pytest.raises(BudgetExceeded):
-        await admitted(tenant, hold=DOLLAR + 1, run=Run("nightly", 3 * DOLLAR))
-    await admitted(tenant, hold=DOLLAR, run=Run("nightly", 3 * DOLLAR))
+        await admitted(tenant, hold=DOLLAR + 1, run=Run("nightly", NanoUSD(3 * DOLLAR)))
+    await admitted(tenant, hold=DOLLAR, run=Run("nightly", NanoUSD(3 * DOLLAR)))
 
 
 async def test_a_hold_grows_although_its_budget_has_left_redis(tenant, redis_server):

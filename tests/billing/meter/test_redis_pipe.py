@@ -8,7 +8,8 @@ import pytest
 
 from billing import meter
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.redis_pipe import Script, _failure
+from billing.meter.redis_pipe import _failure
+from billing.meter.scripts import BEAT, BeatArguments, BeatKeys
 
 
 @pytest.mark.parametrize(
@@ -29,12 +30,12 @@ def test_a_fault_of_ours_is_none_of_the_servers():
 
 @pytest.mark.skipif(os.environ.get("TEST_REDIS") == "cluster", reason="it counts one server's commands")
 async def test_a_script_that_redis_forgot_is_sent_once_however_many_ask_for_it(redis_server):
-    pipe, script = meter.pipe(), Script("beat")
+    pipe = meter.pipe()
     redis_server.script_flush()
     before = redis_server.info("commandstats").get("cmdstat_eval", {}).get("calls", 0)
 
-    keys = ["{s0}:shard", "{s0}:workers", "{s0}:usage"]
-    replies = await asyncio.gather(*(pipe.run(script, keys, ["w"]) for _ in range(50)))
+    keys = BeatKeys(shard="{s0}:shard", workers="{s0}:workers", usage="{s0}:usage")
+    replies = await asyncio.gather(*(pipe.run(BEAT, keys, BeatArguments("w")) for _ in range(50)))
 
     assert len(replies) == 50
     assert redis_server.info("commandstats")["cmdstat_eval"]["calls"] - before == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from billing.prices.price_book import ModelNotPriced, Price, cost, price_book, with_margin
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD
 from tests.factories import ModelFactory, ModelPriceFactory
 
 NANO = 1_000_000_000
@@ -18,12 +19,12 @@ SONNET = Price(
     id=1,
     effective_from=timezone.now(),
     context_over_tokens=0,
-    input=3 * NANO,
-    output=15 * NANO,
-    cache_read=3 * NANO // 10,
-    cache_write_5m=375 * NANO // 100,
-    cache_write_1h=6 * NANO,
-    web_search=NANO // 100,
+    input=NanoUSD(3 * NANO),
+    output=NanoUSD(15 * NANO),
+    cache_read=NanoUSD(3 * NANO // 10),
+    cache_write_5m=NanoUSD(375 * NANO // 100),
+    cache_write_1h=NanoUSD(6 * NANO),
+    web_search=NanoUSD(NANO // 100),
 )
 counts = st.integers(0, 10_000_000)
 

@@ -16,9 +16,10 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from billing.models import Adjustment, Statement, WebhookDelivery
 from billing.models.adjustment import AdjustmentKind
 from billing.statements import closing
-from billing.statements.closing import TOKENS, close_due, periods_overdue
+from billing.statements.closing import close_due, periods_overdue
 from billing.statements.csv_file import statement_csv
 from billing.statements.pdf import _Page, statement_pdf
+from billing.usage import COUNTS
 from gateway_project.ground.one_by_one import SomeFailed
 from tests.factories import (
     ApiKeyFactory,
@@ -235,7 +236,7 @@ def test_the_pdf_is_the_same_file_every_time(tenant):
 
 def test_a_pdf_takes_names_of_europes_alphabets_and_as_many_pages_as_it_needs(caplog):
     line = {
-        **dict.fromkeys(TOKENS, 10**9),
+        **dict.fromkeys(COUNTS, 10**9),
         "requests": 10**6,
         "cost_usd": "12345.678",
         "period_start": "2026-01-01",
@@ -357,7 +358,7 @@ def test_a_deleted_tenants_last_period_is_its_last_statement(tenant):
 _KILLED_WHILE_CLOSING = """
 import os, signal
 from datetime import UTC, datetime
-from billing import closing
+from billing.statements import closing
 told = []
 def publish(*args, **named):
     told.append(args)

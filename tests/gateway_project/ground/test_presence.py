@@ -6,9 +6,8 @@ import pytest
 from django.test import Client
 
 from gateway_project.ground import presence
-from gateway_project.ground.breaker_board import BREAKER_BOARD
 from gateway_project.ground.presence import KINDS, PROCESSES, Presence, process_states
-from gateway_project.ground.redis_keys import every_tag
+from gateway_project.ground.redis_keys import BREAKER_BOARD, every_tag
 from gateway_project.health import readiness
 
 

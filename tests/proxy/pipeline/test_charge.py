@@ -10,6 +10,7 @@ from billing.events import OVERRAN, UsageEvent
 from billing.meter.lease import Lease, PricedCandidate
 from billing.prices.price_book import ModelNotPriced, Price, PriceBook
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD
 from proxy.dialects.base import ParsedRequest, UsageReading
 from proxy.pipeline.charge import (
     Judgement,
@@ -22,7 +23,10 @@ from proxy.pipeline.charge import (
 from routing.choice import REQUESTED, Ask, Candidate, CatalogueModel, Change
 
 SONNET = CatalogueModel(1, "sonnet", "claude-sonnet-4", "claude", 1_000, 500, None, None, True)
-PRICE = Price(7, datetime(2026, 1, 1, tzinfo=UTC), 0, 3_000_000, 15_000_000, 0, 0, 0, 0)
+FREE = NanoUSD(0)
+PRICE = Price(
+    7, datetime(2026, 1, 1, tzinfo=UTC), 0, NanoUSD(3_000_000), NanoUSD(15_000_000), FREE, FREE, FREE, FREE
+)
 CHEAP = msgspec.structs.replace(PRICE, id=8, input=1_000_000, output=5_000_000)
 PRICES = PriceBook(
     "t", {"sonnet": [PRICE], "haiku": [CHEAP]}, [msgspec.structs.replace(PRICE, id=9, default=True)]
