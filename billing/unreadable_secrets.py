@@ -4,11 +4,14 @@ It happens where a key was taken away before `rotate_secrets` ran, or where SECR
 never set, which is then SECRET_KEY.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from django.core.checks import CheckMessage, Warning
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, models
+from django.db.models import Expression, QuerySet, Value
+from django.db.models.functions import Cast
 
 from billing.management.commands.rotate_secrets import PLACES
 from gateway_project.ground.secrets import UnreadableSecret, decrypt
@@ -16,17 +19,27 @@ from gateway_project.ground.secrets import UnreadableSecret, decrypt
 _LIBPQ = {"dbname", "host", "port", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey"}
 # Of a kind; the oldest first, which a new key is most likely not to open. Some 20 µs each.
 LOOKED_AT = 1000
+MOST_FIELDS = max(len(fields) for _, fields in PLACES)
 
 
 def unreadable_secrets() -> list[str]:
-    """The rows, as `webhook endpoint 3`."""
-    found = []
-    for model, fields in PLACES:
-        for row in model.objects.order_by("pk").values_list("pk", *fields)[:LOOKED_AT]:
-            pk, *secrets = row
-            if not all(_opens(secret) for secret in secrets if secret):
-                found.append(f"{model._meta.verbose_name} {pk}")
-    return found
+    """The rows, as `webhook endpoint 3`. One query for all kinds."""
+    kinds = [_secrets_of(model, fields) for model, fields in PLACES]
+    return [
+        f"{kind} {pk}"
+        for kind, pk, *secrets in kinds[0].union(*kinds[1:], all=True)
+        if not all(_opens(secret) for secret in secrets if secret)
+    ]
+
+
+def _secrets_of(model: type[models.Model], fields: Sequence[str]) -> QuerySet[Any, tuple[Any, ...]]:
+    """Kind, key and secrets of the model's rows, in as many columns as the kind with most secrets has."""
+    columns: list[Expression] = [Cast(name, models.TextField()) for name in fields]
+    columns += [Value("", output_field=models.TextField())] * (MOST_FIELDS - len(fields))
+    kind = Value(str(model._meta.verbose_name), output_field=models.TextField())
+    named = {f"secret_{number}": column for number, column in enumerate(columns)}
+    rows = model._default_manager.annotate(kind=kind, **named).order_by("pk")
+    return rows.values_list("kind", "pk", *named)[:LOOKED_AT]
 
 
 def _opens(secret: str) -> bool:

@@ -9,7 +9,6 @@ class TenantsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import gateway_project.ground.checks  # noqa: F401  # registers them
-        from tenants.audit_changes import compare_values  # the trail's library reads models as it is imported
+        from tenants.audit_changes import compare_values  # the library reads models as it is imported
 
         compare_values()

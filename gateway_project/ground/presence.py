@@ -44,7 +44,7 @@ class Presence:
     """One process's: `beat` whenever it has done a turn of its work, `leave` when it ends orderly."""
 
     def __init__(self, kind: str) -> None:
-        self._member = f"{kind} {socket.gethostname()} {os.getpid()} {int(time.time())} {_run()}"
+        self._member = f"{kind} {socket.gethostname()} {os.getpid()} {time.time_ns()} {_run()}"
         self._due = 0.0
 
     def beat(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -186,7 +187,7 @@ class TenantAdmin(TenantActions, ConsolePage):
             kwargs["extra_context"] = {
                 "refuses_all": tenant.deleted_at is None and not tenant.has_models,
                 "next_steps": next_steps(tenant, request),
-                "first_call": first_call(tenant, request.build_absolute_uri("/").rstrip("/")),
+                "first_call": first_call(tenant, settings.PUBLIC_URL),
                 "insight": self._insight(request, tenant),
             }
         return super().change_view(request, object_id, *args, **kwargs)

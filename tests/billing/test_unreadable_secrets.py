@@ -49,6 +49,7 @@ def test_it_is_on_the_dashboard_and_in_the_metrics(client, settings, redis_serve
     client.force_login(StaffFactory())
     healthy = client.get(reverse("admin:index")).content.decode()
     secrets_of_old(settings, now=["new-passphrase"])
+    client.force_login(StaffFactory())  # the session was encrypted with the old one as well
 
     page = client.get(reverse("admin:index")).content.decode()
     text = scrape()[0].decode()

@@ -14,7 +14,7 @@ from tests.deploy.deployments import COMPOSE, DEPLOY, HOME, MANIFESTS, PROCFILE,
 def metric_names() -> set[str]:
     """Every series that `/metrics` can have."""
     rooms = [HOME / name for name in ("gateway_project", "proxy", "billing")]
-    source = "".join(path.read_text() for room in rooms for path in room.glob("*.py"))
+    source = "".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
     names = set(re.findall(r'"(tenantry_[a-z0-9_]+)"', source))
     return names | {f"{name}{end}" for name in names for end in ("_total", "_bucket", "_sum", "_count")}
 
@@ -73,11 +73,12 @@ def test_every_command_is_one_the_procfile_or_django_knows(command):
         assert f" {kind} " in PROCFILE[kind]
     else:
         name = command.split("manage.py ")[1].split()[0]
-        assert name == "migrate" or (HOME / "billing" / "management" / "commands" / f"{name}.py").exists()
+        assert name == "migrate" or any(HOME.glob(f"*/management/commands/{name}.py"))
 
 
 # Set by the product itself or by the image, or for a machine of one's own: no deployment passes them on.
 OWN = {
+    "BEGAN",
     "DATA_DIR",
     "DEBUG",
     "DEMO",
@@ -86,10 +87,13 @@ OWN = {
     "LISTEN_FD",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "PATH",
     "PORT",
     "READY_FD",
     "SANDBOX",
     "STATIC_FROM_APPS",
+    "UP_RUN",
+    "XDG_RUNTIME_DIR",
 }
 
 
@@ -97,7 +101,7 @@ def variables() -> set[str]:
     """Every name that is read from the environment."""
     rooms = ("billing", "gateway_project", "proxy", "routing", "tenants")
     source = "".join(path.read_text() for room in rooms for path in (HOME / room).rglob("*.py"))
-    reader = r"(?:\b(?:text|integer|flag|words|folder)|environ\.get|environ\.setdefault)"
+    reader = r"(?:\b(?:text|integer|number|flag|words|folder|origin|choice)|environ\.get|environ\.setdefault)"
     read = rf"""{reader}\(\s*"([A-Z][A-Z_]+)"|environ\["([A-Z][A-Z_]+)"\]"""
     return {first or second for first, second in re.findall(read, source)}
 
@@ -121,7 +125,10 @@ def test_the_variables_of_the_config_map_are_read_by_someone():
 def test_every_variable_is_documented():
     documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (HOME / "docs" / "settings.md").read_text()))
 
-    assert variables() - documented - {"DJANGO_SETTINGS_MODULE"} == set()
+    assert (
+        variables() - documented - {"BEGAN", "DJANGO_SETTINGS_MODULE", "PATH", "UP_RUN", "XDG_RUNTIME_DIR"}
+        == set()
+    )
 
 
 @pytest.mark.parametrize("deployment", ["compose", "kubernetes"])

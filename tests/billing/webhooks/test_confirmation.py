@@ -253,7 +253,7 @@ def test_the_api_asks_and_says_who_has_not_confirmed(redis_server):
 
 def test_the_console_asks_and_shows_who_has_not_confirmed(client):
     client.force_login(StaffFactory())
-    form = {"url": STRANGER, "tenant": TenantFactory().pk, "events": "", "enabled": "on"}
+    form = {"url": STRANGER, "tenant": TenantFactory().pk, "events": [], "enabled": "on"}
 
     page = client.post(reverse("admin:billing_webhookendpoint_add"), form, follow=True).content.decode()
 

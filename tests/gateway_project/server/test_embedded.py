@@ -174,7 +174,7 @@ def killed_keeper(data: Path, kind: str) -> int:
     """Start a server in a process of its own, kill that, and answer the server's process id."""
     module = {"EmbeddedRedis": "embedded", "EmbeddedPostgres": "embedded_postgres"}[kind]
     code = (
-        f"import sys, time, pathlib\nfrom gateway_project.{module} import {kind} as Server\n"
+        f"import sys, time, pathlib\nfrom gateway_project.server.{module} import {kind} as Server\n"
         "server = Server(pathlib.Path(sys.argv[1]))\nserver.launch()\nserver.wait_until_ready()\n"
         "print(server._process.pid, flush=True)\ntime.sleep(600)"
     )
