@@ -130,7 +130,7 @@ class Telemetry:
             ESTIMATED.labels(model).inc()
         if overrun := lease.overrun_nano(outcome.cost_nano):
             OVERRUNS.labels(model).inc()
-            OVERRUN_USD.labels(model).inc(overrun / 1e9)
+            OVERRUN_USD.labels(model).inc(overrun / NANO)
         if _sampled():
             self._lines.append(
                 {
@@ -145,7 +145,7 @@ class Telemetry:
                     "http_status": outcome.http_status,
                     "input_tokens": usage.input_tokens,
                     "output_tokens": usage.output_tokens,
-                    "cost_usd": f"{outcome.cost_nano / 1e9:.9f}",
+                    "cost_usd": f"{outcome.cost_nano / NANO:.9f}",
                     "latency_ms": outcome.latency_ms,
                     "ttft_ms": outcome.ttft_ms,
                     "estimated": outcome.estimated,

@@ -31,7 +31,8 @@ class Days(RangeDateFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for end, lookup in (("from", "gte"), ("to", "lte")):
-            if text := self.used_parameters.get(f"{self.parameter_name}_{end}"):
+            name = f"{self.parameter_name}_{end}"
+            if text := self.used_parameters.get(name):
                 queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": _day(request, text)})
         return queryset
 
@@ -52,7 +53,8 @@ class Moments(RangeDateTimeFilter):
         return queryset
 
     def _asked(self, end: str) -> tuple[str, str]:
-        day, at = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in (0, 1))
+        names = (f"{self.parameter_name}_{end}_{part}" for part in (0, 1))
+        day, at = map(self.used_parameters.get, names)
         return day or "", at or ""
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from django.conf import settings
 
 from gateway_project.ground.redis_address import STORE_ERRORS, connect
+from gateway_project.ground.redis_keys import PROCESSES as PROCESSES
 
 KINDS = ("web", "ledger", "worker", "beat")
-PROCESSES = "tenantry:processes"
 EVERY_SECONDS = 5.0
 # A process that has been silent for so long is missing.
 SILENT_SECONDS = 15

@@ -13,6 +13,9 @@ SHARDS: int = settings.METER_SHARDS
 
 # Hash: the circuit breakers that are not closed, of all processes.
 BREAKER_BOARD = "tenantry:breakers"
+# Which processes run, and which periodic tasks failed last.
+PROCESSES = "tenantry:processes"
+TASK_BOARD = "tenantry:failing-tasks"
 
 
 def shard_of(tenant_id: int) -> int:

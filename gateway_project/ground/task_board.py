@@ -6,9 +6,9 @@ from typing import Any
 
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
+from gateway_project.ground.redis_keys import TASK_BOARD as TASK_BOARD
 
 logger = logging.getLogger(__name__)
-TASK_BOARD = "tenantry:failing-tasks"
 _LONGEST = 300
 
 

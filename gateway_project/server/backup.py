@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from gateway_project.ground import env
 from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_client import store
-from gateway_project.ground.redis_keys import every_tag
+from gateway_project.ground.redis_keys import every_shard, shard_key
 from gateway_project.server.embedded import EmbeddedServiceError
 from gateway_project.server.embedded_postgres import EmbeddedPostgres
 
@@ -183,7 +183,7 @@ def _require_fresh_redis() -> None:
     else:
         cure = "Stop every process and empty it (FLUSHALL)"
         try:
-            holds = any(store().exists(f"{tag}:shard") for tag in every_tag())
+            holds = any(store().exists(shard_key(shard)) for shard in every_shard())
         except STORE_ERRORS as error:
             raise BackupError(f"Redis does not answer, and must be known to be empty: {error}") from error
     if holds:

@@ -47,12 +47,12 @@ def _open_meter() -> None:
     """Where nothing was ever booked nothing can have been lost: no worker has to be waited for."""
     from billing.models import UsageRecord
     from gateway_project.ground.redis_client import store
-    from gateway_project.ground.redis_keys import every_tag
+    from gateway_project.ground.redis_keys import every_shard, shard_key
 
     if not UsageRecord.objects.exists():
-        for tag in every_tag():
-            store().hsetnx(f"{tag}:shard", "opens_ms", 0)
-            store().hsetnx(f"{tag}:shard", "epoch", secrets.token_hex(16))
+        for shard in every_shard():
+            store().hsetnx(shard_key(shard), "opens_ms", 0)
+            store().hsetnx(shard_key(shard), "epoch", secrets.token_hex(16))
 
 
 def _seed_demo(demo: dict[str, Any]) -> None:
