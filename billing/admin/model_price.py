@@ -22,7 +22,7 @@ from billing.prices.unit_check import slips
 from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
 
 
-class StateFilter(DropdownFilter):
+class PriceStateFilter(DropdownFilter):
     title = "state"
     parameter_name = "state"
 
@@ -91,7 +91,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         "heading", "shown_state", "effective_from", "input", "output", "cache_read", "cache_write_5m",
         "cache_write_1h", "web_search", "source",
     )  # fmt: skip
-    list_filter = (StateFilter, ("model", AutocompleteSelectFilter))
+    list_filter = (PriceStateFilter, ("model", AutocompleteSelectFilter))
     list_select_related = ("model",)
     search_fields = ("model__name", "source")
     autocomplete_fields = ("model",)

@@ -113,7 +113,7 @@ def _moment(parameters: Any, name: str) -> datetime | None:
 
 
 @extend_schema(parameters=FILTERS)
-class UsageView(generics.ListAPIView[UsageRecord]):
+class UsageListView(generics.ListAPIView[UsageRecord]):
     """The ledger, newest first, in cursor pages."""
 
     queryset = UsageRecord.objects.none()

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 TEMPLATE = "portal/form.html"
 
 
-class Change(auth.PasswordChangeView):
+class PasswordChange(auth.PasswordChangeView):
     template_name = TEMPLATE
     success_url = reverse_lazy("portal:home")
     extra_context = {"title": "Change your password", "verb": "Change"}
