@@ -129,7 +129,8 @@ class ModelPriceAdmin(InsertOnlyPage):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Superseding starts from the row it supersedes."""
         initial = super().get_changeform_initial_data(request)
-        if (old := initial.pop("supersedes", None)) and str(old).isdigit():
+        old = str(initial.pop("supersedes", ""))
+        if old.isdecimal() and len(old) < 19:
             fields = ("model", "context_over_tokens", *PRICE_COLUMNS)
             initial |= ModelPrice.objects.filter(pk=old).values(*fields).first() or {}
         return initial

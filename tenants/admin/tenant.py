@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -181,12 +182,13 @@ class TenantAdmin(TenantActions, ConsolePage):
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
         tenants = with_steps(self.get_queryset(request))
-        tenant = tenants.filter(pk=object_id).first() if object_id.isdecimal() else None
+        readable = object_id.isdecimal() and len(object_id) < 19
+        tenant = tenants.filter(pk=object_id).first() if readable else None
         if tenant and request.method == "GET":
             kwargs["extra_context"] = {
                 "refuses_all": tenant.deleted_at is None and not tenant.has_models,
                 "next_steps": next_steps(tenant, request),
-                "first_call": first_call(tenant, request.build_absolute_uri("/").rstrip("/")),
+                "first_call": first_call(tenant, settings.PUBLIC_URL),
                 "insight": self._insight(request, tenant),
             }
         return super().change_view(request, object_id, *args, **kwargs)
