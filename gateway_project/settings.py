@@ -73,6 +73,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "gateway_project.content_security.content_security",
+    "gateway_project.unreadable_addresses.refuse_null_characters",
     "gateway_project.ground.statement_timeout.StatementTimeout",
     "gateway_project.compression.PageCompression",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -18,20 +18,23 @@ from routing.choice import (
 from routing.complexity import complexity_of
 
 AUTO = "auto"
+_NO_MODELS = "No models are enabled for your account. Ask your provider to enable one."
 
 
 class ModelNotAllowed(TenantryError):
-    """The tenant may not use this model, or there is none such: the answer is the same, by intent."""
+    """The tenant may not use this model, or there is none such: the answer is the same, by intent.
+
+    404, as both vendors answer: clients take a 403 for a wrong key.
+    """
 
     code = "model_not_allowed"
-    status = 403
-    type = "permission_error"
+    status = 404
+    type = "not_found_error"
 
     def __init__(self, model: str, allowed: list[str]) -> None:
-        names = ", ".join(allowed) or "none"
-        super().__init__(
-            f"Model {model!r} is not available to you. Use: {names}.", details={"allowed": allowed}
-        )
+        message = f"Model {model[:100]!r} is not available to you. Use: {', '.join(allowed)}."
+        super().__init__(message if allowed else _NO_MODELS, details={"allowed": allowed})
+        self.model = model
 
 
 def candidates_for(

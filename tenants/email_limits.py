@@ -29,7 +29,7 @@ DELETE FROM tenants_emailcount WHERE id IN (
 """
 
 
-class Limit(msgspec.Struct, frozen=True):
+class EmailLimit(msgspec.Struct, frozen=True):
     """At most `most` emails of one kind in a window. `about` names the kind, as in “invitations to this address”."""
 
     about: str
@@ -41,7 +41,7 @@ class Limit(msgspec.Struct, frozen=True):
 class TooManyEmails(Exception):
     """A limit is reached, in a sentence for whoever met it. `retry_after`: seconds until its window ends."""
 
-    def __init__(self, limit: Limit, ends_at: datetime) -> None:
+    def __init__(self, limit: EmailLimit, ends_at: datetime) -> None:
         self.retry_after = max(1, int((ends_at - timezone.now()).total_seconds()))
         wait = (
             f"in {-(-self.retry_after // 60)} minutes"
@@ -54,14 +54,14 @@ class TooManyEmails(Exception):
 
 
 @transaction.atomic
-def count(limits: Iterable[Limit]) -> None:
+def count(limits: Iterable[EmailLimit]) -> None:
     """Count one email against each of `limits`. Raises TooManyEmails, and then counts against none."""
     # In one order everywhere, so that two processes do not wait for each other.
     for limit in sorted(limits, key=lambda each: each.scope):
         _count_one(limit)
 
 
-def _count_one(limit: Limit) -> None:
+def _count_one(limit: EmailLimit) -> None:
     now = int(timezone.now().timestamp())
     ends_at = datetime.fromtimestamp(now - now % limit.seconds + limit.seconds, UTC)
     scope = hashlib.sha256(limit.scope.encode()).hexdigest()

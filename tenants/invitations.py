@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from gateway_project.outgoing_email import one_line, public_link, send
-from tenants.email_limits import DAY, Limit, count
+from tenants.email_limits import DAY, EmailLimit, count
 from tenants.models import Invitation, Membership, Role, Tenant
 from tenants.verified_emails import mark_verified
 
@@ -229,13 +229,13 @@ def _open_ones(tenant: Tenant) -> QuerySet[Invitation]:
     return Invitation.objects.filter(tenant=tenant, accepted_at=None)
 
 
-def _limits(tenant: Tenant, email: str) -> list[Limit]:
+def _limits(tenant: Tenant, email: str) -> list[EmailLimit]:
     to_one = "invitations to one address"
     return [
-        Limit("invitations of one organisation", f"invitation:{tenant.pk}", MOST_FOR_A_TENANT),
-        Limit(to_one, f"invitation:{tenant.pk}:{email.lower()}", MOST_FOR_AN_ADDRESS, DAY),
+        EmailLimit("invitations of one organisation", f"invitation:{tenant.pk}", MOST_FOR_A_TENANT),
+        EmailLimit(to_one, f"invitation:{tenant.pk}:{email.lower()}", MOST_FOR_AN_ADDRESS, DAY),
         # Of several tenants: above the one before, so that none of them uses up another's.
-        Limit(to_one, f"invitation:{email.lower()}", MOST_FOR_AN_ADDRESS_BY_ALL, DAY),
+        EmailLimit(to_one, f"invitation:{email.lower()}", MOST_FOR_AN_ADDRESS_BY_ALL, DAY),
     ]
 
 

@@ -9,7 +9,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from gateway_project.outgoing_email import public_link, send
-from tenants.email_limits import Limit, count
+from tenants.email_limits import EmailLimit, count
 
 MOST_FOR_AN_ADDRESS = 3
 MOST_FROM_AN_IP = 20
@@ -17,9 +17,15 @@ MOST_FROM_AN_IP = 20
 
 def count_request(*, email: str, ip: str) -> None:
     """Count it whether there is such an account or not, so that the answer says nothing. Raises TooManyEmails."""
-    count([Limit("new passwords from one network address", f"password from:{ip}", MOST_FROM_AN_IP)])
+    count([EmailLimit("new passwords from one network address", f"password from:{ip}", MOST_FROM_AN_IP)])
     # After the one above: nobody fills the table with addresses they make up.
-    count([Limit("new passwords for one address", f"password:{email.strip().lower()}", MOST_FOR_AN_ADDRESS)])
+    count(
+        [
+            EmailLimit(
+                "new passwords for one address", f"password:{email.strip().lower()}", MOST_FOR_AN_ADDRESS
+            )
+        ]
+    )
 
 
 def mail_links(email: str) -> int:

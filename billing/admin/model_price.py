@@ -22,7 +22,7 @@ from billing.prices.unit_check import slips
 from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
 
 
-class StateFilter(DropdownFilter):
+class PriceStateFilter(DropdownFilter):
     title = "state"
     parameter_name = "state"
 
@@ -91,7 +91,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         "heading", "shown_state", "effective_from", "input", "output", "cache_read", "cache_write_5m",
         "cache_write_1h", "web_search", "source",
     )  # fmt: skip
-    list_filter = (StateFilter, ("model", AutocompleteSelectFilter))
+    list_filter = (PriceStateFilter, ("model", AutocompleteSelectFilter))
     list_select_related = ("model",)
     search_fields = ("model__name", "source")
     autocomplete_fields = ("model",)
@@ -129,7 +129,8 @@ class ModelPriceAdmin(InsertOnlyPage):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Superseding starts from the row it supersedes."""
         initial = super().get_changeform_initial_data(request)
-        if (old := initial.pop("supersedes", None)) and str(old).isdigit():
+        old = str(initial.pop("supersedes", ""))
+        if old.isdecimal() and len(old) < 19:
             fields = ("model", "context_over_tokens", *PRICE_COLUMNS)
             initial |= ModelPrice.objects.filter(pk=old).values(*fields).first() or {}
         return initial

@@ -9,7 +9,7 @@ from django.utils import timezone
 from billing.models import ModelPrice
 
 
-class Step(msgspec.Struct, frozen=True):
+class PriceStep(msgspec.Struct, frozen=True):
     """One price. `change` is its step in input price from the one before, in per cent."""
 
     price: ModelPrice
@@ -18,7 +18,7 @@ class Step(msgspec.Struct, frozen=True):
     change: Decimal | None
 
 
-def timeline(price: ModelPrice) -> list[Step]:
+def timeline(price: ModelPrice) -> list[PriceStep]:
     """Every price of the model `price` is of, for inputs of its size."""
     rows = ModelPrice.objects.filter(model=price.model, context_over_tokens=price.context_over_tokens)
     ordered = list(rows.select_related("created_by").order_by("effective_from"))
@@ -30,5 +30,5 @@ def timeline(price: ModelPrice) -> list[Step]:
         )
         before = ordered[at - 1].input_usd if at else None
         change = ((row.input_usd - before) * 100 / before).quantize(Decimal("0.1")) if before else None
-        steps.append(Step(price=row, until=until, state=state, change=change))
+        steps.append(PriceStep(price=row, until=until, state=state, change=change))
     return steps[::-1]

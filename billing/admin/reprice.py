@@ -15,7 +15,7 @@ from unfold.widgets import (
 )
 
 from billing.models import ModelPrice
-from billing.prices.repricing import Asked, Repricing, book_repricing, preview
+from billing.prices.repricing import Repricing, RepricingAsked, book_repricing, preview
 from gateway_project.console_kit import formatters
 from gateway_project.console_kit.pages import staff_of
 from gateway_project.ground.errors import TenantryError
@@ -46,9 +46,9 @@ class RepriceForm(forms.Form):
             raise forms.ValidationError(f"There is no tenant {slug!r}.")
         return tenant
 
-    def asked(self, price: ModelPrice) -> Asked:
+    def asked(self, price: ModelPrice) -> RepricingAsked:
         given = self.cleaned_data
-        return Asked(
+        return RepricingAsked(
             model=given["model"],
             since=given["since"],
             until=given["until"],

@@ -21,8 +21,8 @@ class ModelNotPriced(TenantryError):
     """Nothing says what this model costs: it is refused rather than given away."""
 
     code = "model_not_allowed"
-    status = 403
-    type = "permission_error"
+    status = 404
+    type = "not_found_error"
 
     def __init__(self, model: str, *, allowed: Sequence[str] = ()) -> None:
         instead = f" Until then use: {', '.join(allowed)}." if allowed else ""

@@ -37,7 +37,7 @@ class BadRepricing(TenantryError):
     type = "invalid_request_error"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RepricingAsked(msgspec.Struct, frozen=True):
     """What to price again: a model's calls of whole UTC days, `until` included; of one tenant or all.
 
     `price` None: the price list as it stands now, at the time of each call. Else that row with its context tiers.
@@ -87,7 +87,7 @@ class Repricing(msgspec.Struct, frozen=True):
         return sum((line.difference_usd for line in self.lines), Decimal(0))
 
 
-def preview(asked: Asked) -> Repricing:
+def preview(asked: RepricingAsked) -> Repricing:
     """What booking would come to. Raises BadRepricing, ModelNotPriced."""
     _check(asked)
     rows = _rows(asked)
@@ -101,7 +101,7 @@ def preview(asked: Asked) -> Repricing:
     return Repricing(lines=lines, orphaned=rows.filter(status=UsageStatus.ORPHANED).count())
 
 
-def book_repricing(asked: Asked, *, reason: str, by: User | None = None) -> list[Adjustment]:
+def book_repricing(asked: RepricingAsked, *, reason: str, by: User | None = None) -> list[Adjustment]:
     """Book what differs as corrections; none where nothing does any more."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -115,7 +115,7 @@ def corrections(*, model: str) -> QuerySet[Adjustment]:
     return Adjustment.objects.filter(kind=AdjustmentKind.CORRECTION, details__reprice__model=model)
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: RepricingAsked) -> None:
     if asked.until < asked.since:
         raise BadRepricing("The last day is before the first.")
     if asked.until >= datetime.now(UTC).date() + timedelta(days=1):
@@ -124,7 +124,7 @@ def _check(asked: Asked) -> None:
         raise BadRepricing(f"That price is not one of {asked.model.name}.")
 
 
-def _rows(asked: Asked) -> Any:
+def _rows(asked: RepricingAsked) -> Any:
     begin = datetime.combine(asked.since, time.min, UTC)
     rows = UsageRecord.objects.filter(
         model__in=(asked.model.name, *asked.model.aliases),
@@ -134,7 +134,7 @@ def _rows(asked: Asked) -> Any:
     return rows.filter(tenant=asked.tenant) if asked.tenant else rows
 
 
-def _sums(asked: Asked, rows: Any) -> dict[tuple[int, date], dict[date, Day]]:
+def _sums(asked: RepricingAsked, rows: Any) -> dict[tuple[int, date], dict[date, Day]]:
     prices, fixed_at = _prices(asked)
     margins = {
         tenant.pk: tenant.tier.margin_percent if tenant.margin_percent is None else tenant.margin_percent
@@ -154,7 +154,7 @@ def _sums(asked: Asked, rows: Any) -> dict[tuple[int, date], dict[date, Day]]:
     return sums
 
 
-def _prices(asked: Asked) -> tuple[PriceBook, datetime | None]:
+def _prices(asked: RepricingAsked) -> tuple[PriceBook, datetime | None]:
     """The prices to use, and the moment to look them up at (`None`: that of each call)."""
     prices = read_prices()
     if asked.price is None:
@@ -208,7 +208,7 @@ def _earlier(tenant: Tenant, model: Model, period_start: date) -> QuerySet[Adjus
     return corrections(model=model.name).filter(tenant=tenant, details__reprice__period_start=period)
 
 
-def _book(line: RepricedGroup, asked: Asked, reason: str, by: User | None) -> Adjustment:
+def _book(line: RepricedGroup, asked: RepricingAsked, reason: str, by: User | None) -> Adjustment:
     period = line.period_start.isoformat()
     number = _earlier(line.tenant, asked.model, line.period_start).count() + 1
     return book(

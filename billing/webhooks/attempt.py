@@ -156,7 +156,7 @@ def _seconds(text: str | None) -> int | None:
     if not text:
         return None
     if text.isdecimal():
-        return min(int(text), 86_400)
+        return min(int(text[:9]), 86_400)  # Python reads no number of thousands of digits
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from billing.address_guard import MAIL
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from gateway_project.outgoing_email import one_line, public_link, send
-from tenants.email_limits import DAY, WEEK, Limit, count
+from tenants.email_limits import DAY, WEEK, EmailLimit, count
 
 VALID_SECONDS = WEEK
 MOST_FOR_A_TENANT = 20
@@ -42,10 +42,10 @@ def ask(endpoint: WebhookEndpoint, *, by_itself: bool = False) -> None:
         return
     whose = "operator" if endpoint.tenant_id is None else str(endpoint.tenant_id)
     about = "confirmations to one address"
-    limits = [Limit(about, f"confirmation:{whose}:{address.lower()}", MOST_FOR_AN_ADDRESS, DAY)]
-    limits += [Limit("confirmations of one organisation", f"confirmation:{whose}", MOST_FOR_A_TENANT)]
+    limits = [EmailLimit(about, f"confirmation:{whose}:{address.lower()}", MOST_FOR_AN_ADDRESS, DAY)]
+    limits += [EmailLimit("confirmations of one organisation", f"confirmation:{whose}", MOST_FOR_A_TENANT)]
     if by_itself:
-        limits += [Limit(about, f"confirmation by itself:{whose}:{address.lower()}", 1, WEEK)]
+        limits += [EmailLimit(about, f"confirmation by itself:{whose}:{address.lower()}", 1, WEEK)]
     count(limits)
     name = one_line(endpoint.tenant.name if endpoint.tenant else settings.OPERATOR_NAME)
     token = signing.dumps([endpoint.pk, address], salt=_SALT)

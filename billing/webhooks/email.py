@@ -9,7 +9,7 @@ from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.event_types import EventType
 from gateway_project.outgoing_email import EmailNotSent, one_line, send
-from tenants.email_limits import Limit, TooManyEmails, count
+from tenants.email_limits import EmailLimit, TooManyEmails, count
 
 # Customers make events, of every key they issue for instance. What is above this waits for the next hour.
 MOST_FOR_A_TENANT = 200
@@ -56,13 +56,13 @@ def _unconfirmed(endpoint: WebhookEndpoint) -> str:
     return "the address has not confirmed yet by the link that was mailed to it"
 
 
-def _limits(endpoint: WebhookEndpoint) -> list[Limit]:
+def _limits(endpoint: WebhookEndpoint) -> list[EmailLimit]:
     whose = "operator" if endpoint.tenant_id is None else str(endpoint.tenant_id)
     most = MOST_FOR_AN_OPERATOR if endpoint.tenant_id is None else MOST_FOR_AN_ADDRESS
     address = endpoint.url.removeprefix(MAIL).lower()
-    limits = [Limit("emails to one address", f"event:{whose}:{address}", most)]
+    limits = [EmailLimit("emails to one address", f"event:{whose}:{address}", most)]
     if endpoint.tenant_id is not None:
-        limits += [Limit("emails of one organisation", f"event:{whose}", MOST_FOR_A_TENANT)]
+        limits += [EmailLimit("emails of one organisation", f"event:{whose}", MOST_FOR_A_TENANT)]
     return limits
 
 

@@ -13,7 +13,7 @@ from gateway_project.api.catalogue import ModelViewSet, PriceViewSet
 from gateway_project.api.description import DocsView, SchemaView
 from gateway_project.api.reports import RefusalsView, SavingsView, TagUsageView
 from gateway_project.api.tenants import KeyViewSet, TenantViewSet, TierViewSet
-from gateway_project.api.usage import UsageCsvView, UsageExportViewSet, UsageView
+from gateway_project.api.usage import UsageCsvView, UsageExportViewSet, UsageListView
 from gateway_project.api.webhooks import WebhookViewSet
 
 
@@ -46,7 +46,7 @@ keys.register("keys", KeyViewSet, basename="api-key")
 urlpatterns = [
     path("", include(router.urls)),
     path("tenants/<slug:tenant_slug>/", include(keys.urls)),
-    re_path(r"^usage/?$", UsageView.as_view(), name="api-usage"),
+    re_path(r"^usage/?$", UsageListView.as_view(), name="api-usage"),
     re_path(r"^usage/tags/?$", TagUsageView.as_view(), name="api-usage-tags"),
     re_path(r"^usage/refusals/?$", RefusalsView.as_view(), name="api-usage-refusals"),
     re_path(r"^usage/savings/?$", SavingsView.as_view(), name="api-usage-savings"),

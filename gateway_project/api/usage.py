@@ -77,7 +77,7 @@ def filtered(parameters: Any) -> QuerySet[UsageRecord]:
         if value := parameters.get(name):
             rows = rows.filter(**{lookup: value})
     if key := parameters.get("key"):
-        if not key.isdecimal():
+        if not (key.isdecimal() and len(key) < 19):
             raise serializers.ValidationError({"key": ["A key's id is a number."]})
         rows = rows.filter(api_key_id=int(key))
     if tag := _tag(parameters):
@@ -113,7 +113,7 @@ def _moment(parameters: Any, name: str) -> datetime | None:
 
 
 @extend_schema(parameters=FILTERS)
-class UsageView(generics.ListAPIView[UsageRecord]):
+class UsageListView(generics.ListAPIView[UsageRecord]):
     """The ledger, newest first, in cursor pages."""
 
     queryset = UsageRecord.objects.none()
@@ -168,7 +168,7 @@ class UsageCsvView(APIView):
 def export_filter(parameters: Any) -> exports.Filter:
     """The filter in query parameters. Raises ValidationError naming the parameter."""
     key = parameters.get("key") or ""
-    if key and not key.isdecimal():
+    if key and not (key.isdecimal() and len(key) < 19):
         raise serializers.ValidationError({"key": ["A key's id is a number."]})
     return exports.Filter(
         tenant=parameters.get("tenant") or "",

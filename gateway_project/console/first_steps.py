@@ -8,7 +8,7 @@ from billing.models import ModelPrice, PeriodUsage
 from tenants.models import ApiKey, Membership, Tenant, Tier
 
 
-class Step(msgspec.Struct, frozen=True):
+class FirstStep(msgspec.Struct, frozen=True):
     """One thing to do before the first call."""
 
     what: str
@@ -17,7 +17,7 @@ class Step(msgspec.Struct, frozen=True):
     done: bool
 
 
-def first_steps() -> list[Step]:
+def first_steps() -> list[FirstStep]:
     """In order; empty once there was a call."""
     if PeriodUsage.objects.exists():
         return []
@@ -25,37 +25,37 @@ def first_steps() -> list[Step]:
     tenants = reverse("admin:tenants_tenant_add")
     its_page = reverse("admin:tenants_tenant_change", args=[tenant.pk]) if tenant else tenants
     return [
-        Step(
+        FirstStep(
             "Connect EzAI",
             "Start Tenantry with EZAI_API_KEY; until then a sandbox answers and costs nothing.",
             reverse("admin:routing_model_changelist"),
             not settings.SANDBOX,
         ),
-        Step(
+        FirstStep(
             "Check the models and their prices",
             "What a call costs is computed from these; margins come on top.",
             reverse("admin:billing_modelprice_changelist"),
             ModelPrice.objects.exists(),
         ),
-        Step(
+        FirstStep(
             "Look at the tiers",
             "The limits a tenant starts with, and which model answers “auto”.",
             reverse("admin:tenants_tier_changelist"),
             Tier.objects.exists(),
         ),
-        Step(
+        FirstStep(
             "Make your first tenant",
             "One of your customers: its tier, its budget, the models it may use.",
             tenants,
             tenant is not None,
         ),
-        Step(
+        FirstStep(
             "Issue it a key",
             "Shown once, on the tenant's page.",
             its_page,
             ApiKey.objects.exists(),
         ),
-        Step(
+        FirstStep(
             "Invite its owner to the portal",
             "They see their usage, issue keys and set webhooks themselves.",
             reverse("admin:tenants_invitation_add"),

@@ -68,7 +68,7 @@ class RequestForm(forms.Form):
         self.fields["model"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField has them
 
 
-class TierForm(forms.Form):
+class SimulatedTierForm(forms.Form):
     tier = forms.ModelChoiceField(
         Tier.objects.order_by("name"),
         to_field_name="name",
@@ -92,7 +92,7 @@ def decisions_of(tenant: Tenant) -> dict[str, Any]:
         ],
         "saved": _saved(saved) if saved.requests else None,
         "form": RequestForm(tenant=tenant),
-        "tier_form": TierForm(initial={"tier": tenant.tier.name}),
+        "tier_form": SimulatedTierForm(initial={"tier": tenant.tier.name}),
     }
 
 
@@ -134,7 +134,7 @@ def decision_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
 def simulation_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
     """The last thirty days under another tier."""
     tenant = _tenant(request, tenant_id)
-    form = TierForm(request.GET or None, initial={"tier": tenant.tier.name})
+    form = SimulatedTierForm(request.GET or None, initial={"tier": tenant.tier.name})
     context: dict[str, Any] = {"tenant": tenant, "form": form}
     if form.is_valid():
         tier = form.cleaned_data["tier"]

@@ -11,7 +11,7 @@ FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 LONGEST_TAG = 129
 
 
-class Asked:
+class PageQuestion:
     """Each reader answers `None` or an empty text for what is missing, and for what it cannot read."""
 
     def __init__(self, query: QueryDict) -> None:

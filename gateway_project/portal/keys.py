@@ -16,14 +16,14 @@ from tenants.models import ApiKey, Membership, Role
 OVERLAP = timedelta(hours=24)
 
 
-class KeyForm(forms.Form):
+class IssueKeyForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="Where it is used, for instance “web app, production”.")
 
 
 @require_http_methods(["GET", "POST"])
 @member(Role.DEVELOPER)
 def keys(request: HttpRequest, membership: Membership) -> HttpResponse:
-    form = KeyForm(request.POST or None)
+    form = IssueKeyForm(request.POST or None)
     if form.is_valid():
         issued = issue_key(
             tenant=membership.tenant, name=form.cleaned_data["name"], created_by=_user(request)

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 TEMPLATE = "portal/form.html"
 
 
-class Change(auth.PasswordChangeView):
+class PasswordChange(auth.PasswordChangeView):
     template_name = TEMPLATE
     success_url = reverse_lazy("portal:home")
     extra_context = {"title": "Change your password", "verb": "Change"}
@@ -74,9 +74,15 @@ def sent(request: HttpRequest) -> HttpResponse:
 
 
 class Choose(auth.PasswordResetConfirmView):
+    """The link of an account that was deactivated meanwhile is as dead as one that was used."""
+
     template_name = TEMPLATE
     success_url = reverse_lazy("portal:login")
     extra_context = {"verb": "Save and log in"}
+
+    def get_user(self, uidb64: str) -> Any:
+        user = super().get_user(uidb64)
+        return user if user is not None and user.is_active else None
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Your new password works now.")

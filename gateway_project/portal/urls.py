@@ -69,7 +69,7 @@ urlpatterns = [
     ),
     path(
         "password/",
-        login_required(passwords.Change.as_view(), login_url=reverse_lazy("portal:login")),
+        login_required(passwords.PasswordChange.as_view(), login_url=reverse_lazy("portal:login")),
         name="password",
     ),
     path("password/forgotten/", passwords.Forgotten.as_view(), name="password-forgotten"),

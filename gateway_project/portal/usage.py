@@ -21,7 +21,7 @@ from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at
 from gateway_project.ground.streamed import streamed
 from gateway_project.portal.access import member, page
-from gateway_project.portal.asked import Asked
+from gateway_project.portal.asked import PageQuestion
 from tenants.models import Membership, Tenant
 
 LISTED = 50
@@ -35,7 +35,7 @@ COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_co
 
 @member()
 def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
-    tenant, asked = membership.tenant, Asked(request.GET)
+    tenant, asked = membership.tenant, PageQuestion(request.GET)
     since, until = span(asked, tenant)
     if since < (earliest := until - timedelta(days=MOST_DAYS - 1)):
         asked.faults.append(f"At most {MOST_DAYS} days are shown at once. Ask for fewer.")
@@ -108,7 +108,7 @@ def _series(name: str, sums: Iterable[dict[date, Any]], every: list[date]) -> di
 
 @member()
 def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
-    tenant, asked = membership.tenant, Asked(request.GET)
+    tenant, asked = membership.tenant, PageQuestion(request.GET)
     since, until = span(asked, tenant)
     tag = asked.tag("tag")
     if asked.faults:
@@ -138,7 +138,7 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
 @member()
 def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The newest first, page by page without a count; a whole request id finds its own row."""
-    tenant, asked = membership.tenant, Asked(request.GET)
+    tenant, asked = membership.tenant, PageQuestion(request.GET)
     if request_id := asked.request_id("id"):
         if _request(tenant, request_id):
             return redirect("portal:receipt", tenant.slug, request_id)
@@ -186,7 +186,7 @@ def _request(tenant: Tenant, request_id: UUID) -> UsageRecord | None:
     return rows.filter(tenant=tenant).select_related("api_key").first()
 
 
-def span(asked: Asked, tenant: Tenant) -> tuple[date, date]:
+def span(asked: PageQuestion, tenant: Tenant) -> tuple[date, date]:
     """The days asked for, both included; the last thirty where they are missing."""
     today = timezone.now().astimezone(ZoneInfo(tenant.timezone)).date()
     since, until = asked.day("since"), asked.day("until")

@@ -17,13 +17,13 @@ from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.outgoing_email import EmailNotSent, can_send
 from gateway_project.portal.access import member, page
-from tenants.email_limits import Limit, TooManyEmails, count
+from tenants.email_limits import EmailLimit, TooManyEmails, count
 from tenants.models import Membership, Role
 
 MOST_BY_HAND = 60  # tests and repetitions an hour, of all endpoints of a tenant
 
 
-class EndpointForm(forms.Form):
+class NewEndpointForm(forms.Form):
     url = forms.CharField(
         max_length=2000, label="URL", help_text="https://…, or mailto:… to get emails instead."
     )
@@ -46,7 +46,7 @@ class EndpointForm(forms.Form):
 @member()
 def webhooks(request: HttpRequest, membership: Membership) -> HttpResponse:
     tenant = membership.tenant
-    form = EndpointForm(request.POST or None)
+    form = NewEndpointForm(request.POST or None)
     if request.method == "POST" and membership.role != Role.OWNER:
         raise PermissionDenied
     if form.is_valid():
@@ -154,7 +154,7 @@ def _counted(request: HttpRequest, membership: Membership) -> bool:
     """Whether one more event may be sent by hand in this hour."""
     name = f"event by hand:{membership.tenant_id}"
     try:
-        count([Limit("events by hand of one organisation", name, MOST_BY_HAND)])
+        count([EmailLimit("events by hand of one organisation", name, MOST_BY_HAND)])
     except TooManyEmails as error:
         messages.error(request, str(error))
         return False

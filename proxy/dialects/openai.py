@@ -33,6 +33,8 @@ UNSET_OUTPUT = -1
 MOST_OUTPUT = 10_000_000
 # Models that refuse a request with the older `max_tokens`.
 _KNOW_NO_MAX_TOKENS = ("o1", "o3", "o4", "gpt-5")
+# OpenAI's own word for a case, beside ours, for clients that look for it.
+_OPENAI_CODES = {"model_not_allowed": "model_not_found"}
 
 
 class _ChatMessage(msgspec.Struct):
@@ -159,7 +161,10 @@ class OpenAI:
         return b"data: " + self._envelope(error) + b"\n\n"
 
     def _envelope(self, error: TenantryError) -> bytes:
-        return msgspec.json.encode({"error": {"param": None, **error_body(error)}})
+        body: dict[str, Any] = {"param": None, **error_body(error)}
+        if error.code in _OPENAI_CODES:
+            body["openai_code"] = _OPENAI_CODES[error.code]
+        return msgspec.json.encode({"error": body})
 
     def rate_limit_headers(self, limits: Sequence[Limit]) -> RawHeaders:
         fields: RawHeaders = []

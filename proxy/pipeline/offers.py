@@ -49,7 +49,8 @@ def priced_candidates(
             offers.append(priced_candidate(parsed, candidate, policy=policy, prices=prices, sizes=sizes))
         except ModelNotPriced as error:
             if not offers:
-                raise ModelNotPriced(error.model, allowed=prices.priced(policy.models)) from None
+                allowed = usable(parsed, policy=policy, prices=prices)
+                raise ModelNotPriced(error.model, allowed=allowed) from None
             offers[-1] = _never_passed_over(offers[-1])
             break
     if billed:
@@ -58,6 +59,11 @@ def priced_candidates(
         msgspec.structs.replace(offer, input_hold_nano=0, output_nano_per_token=0, max_tokens=0)
         for offer in offers
     ]
+
+
+def usable(parsed: ParsedRequest, *, policy: Policy, prices: PriceBook) -> list[str]:
+    """The models that would serve such a request: the tenant's own, of this kind, with a price."""
+    return prices.priced(name for name, model in policy.models.items() if model.embeds == parsed.embeds)
 
 
 def _never_passed_over(offer: PricedCandidate) -> PricedCandidate:

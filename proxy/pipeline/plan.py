@@ -9,8 +9,8 @@ from gateway_project.ground.errors import TenantryError
 from proxy.dialects import ANTHROPIC
 from proxy.dialects.base import ParsedRequest
 from proxy.pipeline.call import Call
-from proxy.pipeline.offers import priced_candidates
-from routing.candidates import candidates_for
+from proxy.pipeline.offers import priced_candidates, usable
+from routing.candidates import ModelNotAllowed, candidates_for
 from routing.choice import AUTOMATICALLY
 from routing.complexity import keyword_in
 from tenants.policy import Principal
@@ -56,14 +56,17 @@ def plan_by(
 ) -> Plan:
     """`plan_of` a request that did not come over the wire."""
     policy = principal.policy
-    candidates = candidates_for(
-        parsed.ask,
-        models=policy.models,
-        routes=policy.routes,
-        rules=policy.rules,
-        default_model=policy.default_model,
-        downgrade_percent=policy.downgrade_percent,
-    )
+    try:
+        candidates = candidates_for(
+            parsed.ask,
+            models=policy.models,
+            routes=policy.routes,
+            rules=policy.rules,
+            default_model=policy.default_model,
+            downgrade_percent=policy.downgrade_percent,
+        )
+    except ModelNotAllowed as error:
+        raise ModelNotAllowed(error.model, usable(parsed, policy=policy, prices=prices)) from None
     offers = priced_candidates(parsed, candidates, policy=policy, prices=prices, sizes=sizes, billed=billed)
     if not may_downgrade:
         # Refused where others are served by a cheaper model: passed over there, with nothing below.

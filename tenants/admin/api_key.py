@@ -24,7 +24,7 @@ from tenants.models import ApiKey
 STATE_COLOURS = {"live": "success", "expired": "warning", "revoked": "danger"}
 
 
-class StateFilter(DropdownFilter):
+class KeyStateFilter(DropdownFilter):
     title = "state"
     parameter_name = "state"
 
@@ -80,7 +80,7 @@ class ApiKeyAdmin(ConsolePage):
         "heading", "tenant", "shown_state", "max_requests_per_minute", "budget", "used", "expires_at",
         "created_at",
     )  # fmt: skip
-    list_filter = (StateFilter, ("tenant", AutocompleteSelectFilter))
+    list_filter = (KeyStateFilter, ("tenant", AutocompleteSelectFilter))
     list_select_related = ("tenant",)
     search_fields = ("prefix", "name", "tenant__slug")
     search_help_text = "Search by prefix, name or tenant"

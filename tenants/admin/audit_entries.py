@@ -18,7 +18,7 @@ from tenants.audit_changes import EMPTY, real_changes
 from tenants.models import Tenant
 
 
-class Change(msgspec.Struct, frozen=True):
+class FieldChange(msgspec.Struct, frozen=True):
     """One field of an entry, in words."""
 
     column: str
@@ -45,7 +45,7 @@ class Known:
     def tenant_of(self, entry: LogEntry) -> Tenant | None:
         return self._tenants.get(entry.pk)
 
-    def changes(self, entry: LogEntry) -> Iterator[Change]:
+    def changes(self, entry: LogEntry) -> Iterator[FieldChange]:
         """What the entry says changed. What did not, and the row's reverse relations, are left out."""
         model = entry.content_type.model_class()
         if model is None:
@@ -58,10 +58,10 @@ class Known:
             label = str(capfirst(field.verbose_name))
             if isinstance(change, dict):  # many-to-many: {"operation": "add", "objects": [...]}
                 listed = ", ".join(map(str, change.get("objects", ())))
-                yield Change(name, label, str(change.get("operation", "")), listed)
+                yield FieldChange(name, label, str(change.get("operation", "")), listed)
             else:
                 old, new = (self._said(field, value) for value in change)
-                yield Change(name, label, old, new)
+                yield FieldChange(name, label, old, new)
 
     def _said(self, field: "Field[Any, Any]", value: Any) -> str:
         text = str(value)

@@ -182,7 +182,8 @@ class TenantAdmin(TenantActions, ConsolePage):
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
         tenants = with_steps(self.get_queryset(request))
-        tenant = tenants.filter(pk=object_id).first() if object_id.isdecimal() else None
+        readable = object_id.isdecimal() and len(object_id) < 19
+        tenant = tenants.filter(pk=object_id).first() if readable else None
         if tenant and request.method == "GET":
             kwargs["extra_context"] = {
                 "refuses_all": tenant.deleted_at is None and not tenant.has_models,

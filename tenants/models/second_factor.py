@@ -56,7 +56,12 @@ class SecondFactor(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[mis
         totp = TOTP(self.seed, STEP_SECONDS, 0, DIGITS, self.drift)
         totp.time = time.time()
         code = str(token)
-        if code.isascii() and code.isdigit() and totp.verify(int(code), 1, self.last_t + 1):
+        if (
+            len(code) <= DIGITS
+            and code.isascii()
+            and code.isdigit()
+            and totp.verify(int(code), 1, self.last_t + 1)
+        ):
             self.last_t, self.drift = totp.t(), totp.drift
             self.throttle_reset(commit=False)
             self.set_last_used_timestamp(commit=False)

@@ -21,7 +21,7 @@ CONTENT = "[[sandbox input_tokens=1000 output_tokens=1000]]"
 REFUSALS = {
     "revoke": (401, "key_revoked"),
     "suspend": (403, "tenant_suspended"),
-    "take_the_model": (403, "model_not_allowed"),
+    "take_the_model": (404, "model_not_allowed"),
     "lower_a_limit": (429, "rate_limited"),
     "change_the_tier": (429, "rate_limited"),
 }

@@ -110,6 +110,18 @@ def test_a_code_is_taken_once(client, door):
     assert (first.status_code, second.status_code) == (302, 200)
 
 
+@pytest.mark.parametrize("code", ["1" * 5_000, "\u0661" * 6, "-1", "1e5", "\0"])
+@pytest.mark.parametrize("door", DOORS)
+def test_what_is_no_code_is_refused_as_a_wrong_one(client, door, code):
+    user = person(door)
+    SecondFactorFactory(user=user)
+
+    answer = log_in(client, door, user, code=code)
+
+    assert answer.status_code == 200
+    assert not answer.wsgi_request.user.is_authenticated
+
+
 def test_a_seed_is_not_in_the_database_as_it_is():
     device = set_up(UserFactory())
 

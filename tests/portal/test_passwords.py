@@ -5,6 +5,7 @@ import re
 import pytest
 from django.contrib.auth.models import User
 from django.core import mail
+from django.test import Client
 from django.urls import reverse
 
 from tenants.models import VerifiedEmail
@@ -36,6 +37,37 @@ def test_a_forgotten_password_is_chosen_again_by_mail(client, ada):
     assert client.post(reverse("portal:login"), {"username": "ada", "password": PASSWORD}).url == "/portal/"
     assert "was used" in client.get(link[1]).content.decode()
     assert VerifiedEmail.objects.get(user=ada).email == "ada@example.com"
+
+
+def test_a_link_is_dead_once_its_account_is_deactivated(client, ada):
+    ask(client)
+    link = re.search(r"https?://[^/]+(/portal/password/\S+)", str(mail.outbox[0].body))
+    assert link
+    form = client.get(link[1]).url
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+
+    client.post(form, {"new_password1": PASSWORD, "new_password2": PASSWORD})
+
+    ada.refresh_from_db()
+    assert not ada.check_password(PASSWORD)
+    assert "was used" in client.get(link[1]).content.decode()
+
+
+def test_a_changed_password_ends_the_sessions_elsewhere(client):
+    user = MembershipFactory(tenant__slug="acme").user
+    user.set_password("the old one")
+    user.save()
+    elsewhere = Client()
+    for browser in (client, elsewhere):
+        browser.force_login(user)
+
+    client.post(
+        reverse("portal:password"),
+        {"old_password": "the old one", "new_password1": PASSWORD, "new_password2": PASSWORD},
+    )
+
+    assert client.get("/portal/t/acme/").status_code == 200
+    assert elsewhere.get("/portal/t/acme/").status_code == 302
 
 
 def test_nobody_learns_whether_there_is_an_account(client, ada):

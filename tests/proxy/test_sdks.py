@@ -262,7 +262,7 @@ async def test_an_overload_passes_and_is_tried_again_by_both_sides(
             "AuthenticationError",
             401,
         ),
-        ({"extra_body": {"model": "none"}}, "PermissionDeniedError", 403),
+        ({"extra_body": {"model": "none"}}, "NotFoundError", 404),
         ({"extra_body": {"messages": []}}, "BadRequestError", 400),
         ({"extra_headers": {"x-tenantry-tags": "bad tag"}}, "BadRequestError", 400),
     ],

@@ -169,8 +169,8 @@ def test_a_hard_budget_is_never_passed_by_a_burst(stack, operator, tenant_key):
         (b"{", 400, "invalid_request"),
         (b"[]", 400, "invalid_request"),
         (json.dumps({**asking(), "max_tokens": -1}).encode(), 400, "invalid_request"),
-        (json.dumps({**asking(), "model": "claude-opus-4-20250514"}).encode(), 403, "model_not_allowed"),
-        (json.dumps({**asking(), "model": "none"}).encode(), 403, "model_not_allowed"),
+        (json.dumps({**asking(), "model": "claude-opus-4-20250514"}).encode(), 404, "model_not_allowed"),
+        (json.dumps({**asking(), "model": "none"}).encode(), 404, "model_not_allowed"),
         (b'{"x":"' + b"x" * 33 * 1024 * 1024 + b'"}', 413, "request_too_large"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import ModelPrice
-from billing.prices.repricing import Asked, book_repricing, preview
+from billing.prices.repricing import RepricingAsked, book_repricing, preview
 from gateway_project.ground.errors import TenantryError
 from routing.models import Model
 from tenants.models import Tenant
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--apply", action="store_true", help="Book the adjustments.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asked = Asked(
+        asked = RepricingAsked(
             model=self._found(Model.objects.filter(name=options["model"]), f"model {options['model']!r}"),
             since=options["since"],
             until=options["until"],

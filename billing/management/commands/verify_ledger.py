@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from billing.ledger.verify import ChainReport, Head, adopt, verify
 
 
-class _Kept(msgspec.Struct):
+class _KeptChain(msgspec.Struct):
     """What is read of an earlier `--json`."""
 
     heads: dict[str, Head]
@@ -57,6 +57,6 @@ class Command(BaseCommand):
 
 def _read(path: str) -> dict[str, Head]:
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=_Kept).heads
+        return msgspec.json.decode(Path(path).read_bytes(), type=_KeptChain).heads
     except (OSError, msgspec.MsgspecError) as error:
         raise CommandError(f"{path} is no output of verify_ledger --json: {error}") from error

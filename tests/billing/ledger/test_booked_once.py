@@ -11,7 +11,7 @@ from django.db import connection
 from billing.alerts.thresholds import catch_up
 from billing.ledger.adjustments import book
 from billing.models import Adjustment, BudgetAlert
-from billing.prices.repricing import Asked, book_repricing
+from billing.prices.repricing import RepricingAsked, book_repricing
 from tests.factories import (
     DailyUsageFactory,
     ModelFactory,
@@ -56,7 +56,7 @@ def test_a_price_correction_run_several_times_at_once_is_booked_once(redis_serve
     price = ModelPriceFactory(model=model)
     at = datetime.now(UTC) - timedelta(days=1)
     UsageRecordFactory(at=at, model=model.name, input_tokens=1_000_000, output_tokens=0, cost_usd=Decimal(30))
-    asked = Asked(model=model, since=at.date(), until=at.date(), price=price)
+    asked = RepricingAsked(model=model, since=at.date(), until=at.date(), price=price)
 
     booked = at_once(lambda: len(book_repricing(asked, reason="in cents")))
 

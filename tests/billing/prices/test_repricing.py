@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from billing.models import Adjustment, Statement, UsageRecord
-from billing.prices.repricing import Asked, BadRepricing, book_repricing, preview
+from billing.prices.repricing import BadRepricing, RepricingAsked, book_repricing, preview
 from billing.statements.closing import close_due
 from tests.factories import ModelFactory, ModelPriceFactory, TenantFactory, UsageRecordFactory, UserFactory
 
@@ -46,7 +46,7 @@ def called(tenant, day, *, usd=30, model="sonnet", **values):
 
 
 def asked(model, price, **values):
-    return Asked(model=model, price=price, **{"since": FIRST, "until": LAST, **values})
+    return RepricingAsked(model=model, price=price, **{"since": FIRST, "until": LAST, **values})
 
 
 def amounts():

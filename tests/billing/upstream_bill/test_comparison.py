@@ -19,7 +19,7 @@ from django.urls import reverse
 from billing.events import UsageEvent
 from billing.ledger.posting import Entry, post
 from billing.models import BillCheck, UpstreamUsage, WebhookDelivery
-from billing.prices.repricing import Asked, book_repricing
+from billing.prices.repricing import RepricingAsked, book_repricing
 from billing.tasks import check_upstream_bill
 from billing.upstream_bill.comparison import check_recent, import_bill
 from billing.upstream_bill.http_report import import_report
@@ -155,7 +155,7 @@ def test_a_corrected_price_is_taken_into_account(redis_server):
     import_bill([billed(3, model="ez-sonnet")], source="x")
     assert checks() == [(DAY, "ez-sonnet", Decimal(3), Decimal(30), False)]
 
-    book_repricing(Asked(model=sonnet, since=DAY, until=DAY, price=right), reason="in cents")
+    book_repricing(RepricingAsked(model=sonnet, since=DAY, until=DAY, price=right), reason="in cents")
     check_recent()
 
     assert checks() == [(DAY, "ez-sonnet", Decimal(3), Decimal(3), True)]

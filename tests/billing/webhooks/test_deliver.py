@@ -197,6 +197,16 @@ def test_retry_after_is_honoured_for_the_whole_endpoint(receiver, endpoint, stat
     assert 100 < (endpoint.slow_until - timezone.now()).total_seconds() < 140
 
 
+def test_an_endless_retry_after_is_a_day(receiver, endpoint):
+    receiver.answers = [(429, {"retry-after": "1" * 5_000})]
+    WebhookDeliveryFactory(endpoint=endpoint)
+
+    deliver_due()
+
+    endpoint.refresh_from_db()
+    assert 86_000 < (endpoint.slow_until - timezone.now()).total_seconds() <= 86_400
+
+
 def test_without_a_word_of_when_it_is_spared_for_a_minute(receiver, endpoint):
     receiver.answers = [(429, {})]
     WebhookDeliveryFactory(endpoint=endpoint)

@@ -1,6 +1,7 @@
 """What callers and the upstream can get wrong: the error of the table, in the caller's dialect, free."""
 
 import asyncio
+import json
 from decimal import Decimal
 
 import httpx
@@ -11,7 +12,8 @@ from django.db import OperationalError
 from billing import meter
 from gateway_project.asgi import application
 from tenants import authentication
-from tests.factories import ApiKeyFactory
+from tenants.models import AllowedModel
+from tests.factories import ApiKeyFactory, ModelFactory, ModelPriceFactory
 from tests.proxy.gateway import get, post
 from tests.proxy.scripted_upstream import message, raw
 
@@ -63,10 +65,52 @@ async def test_an_unknown_model_and_one_not_allowed_are_refused_alike(world, ups
     async with upstream_answering(raw(message())) as upstream:
         answer = await post(world.key, model=model or "x")
 
-    assert answer.status == 403
-    assert (answer.error["type"], answer.error["code"]) == ("permission_error", "model_not_allowed")
+    assert (answer.status, answer.headers["x-should-retry"]) == (404, "false")
+    assert (answer.error["type"], answer.error["code"]) == ("not_found_error", "model_not_allowed")
     assert answer.error["allowed"] == ["claude-opus-4-20250514", "claude-sonnet-4-20250514"]
     assert upstream.asked == []
+
+
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/embeddings"])
+async def test_in_openais_format_openais_word_for_it_stands_beside_ours(world, route):
+    asked = {"model": "none", "input": "hi", "messages": [{"role": "user", "content": "hi"}]}
+    answer = await post(world.key, json.dumps(asked), path=route, plain=True)
+
+    assert (answer.status, answer.headers["x-should-retry"]) == (404, "false")
+    assert (answer.error["type"], answer.error["code"]) == ("not_found_error", "model_not_allowed")
+    assert answer.error["openai_code"] == "model_not_found"
+
+
+async def test_only_models_that_would_serve_such_a_request_are_named(world):
+    def allow_others():
+        world.tenant.allowances.create(model=ModelFactory(name="unpriced"))
+        embedder = ModelPriceFactory(model=ModelFactory(name="embedder", embeds=True)).model
+        world.tenant.allowances.create(model=embedder)
+
+    await sync_to_async(allow_others)()
+
+    message = await post(world.key, model="none")
+    vector = await post(world.key, json.dumps({"model": "none", "input": "hi"}), path="/v1/embeddings")
+
+    assert message.error["allowed"] == ["claude-opus-4-20250514", "claude-sonnet-4-20250514"]
+    assert vector.error["allowed"] == ["embedder"]
+
+
+@pytest.mark.parametrize("model", ["none", "auto", ...])
+async def test_an_account_without_models_is_told_so(world, model):
+    await sync_to_async(AllowedModel.objects.filter(tenant=world.tenant).delete)()
+
+    answer = await post(world.key, model=model)
+
+    assert (answer.status, answer.error["code"], answer.error["allowed"]) == (404, "model_not_allowed", [])
+    assert "No models are enabled for your account." in answer.error["message"]
+
+
+async def test_an_endless_name_of_a_model_is_not_read_back(world):
+    answer = await post(world.key, model="x" * 100_000)
+
+    assert answer.status == 404
+    assert len(answer.body) < 1_000
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ async def test_a_model_without_a_price_is_refused_before_anything_is_called(worl
         answer = await post(world.key, model="claude-new")
         seen = await books()
 
-    assert answer.status == 403
+    assert (answer.status, answer.headers["x-should-retry"]) == (404, "false")
     assert "no price yet" in answer.error["message"]
     assert (upstream.asked, seen.rows) == ([], [])
 
@@ -34,7 +34,7 @@ async def test_it_names_the_models_that_are_allowed_and_have_a_price(world, upst
     async with upstream_answering(raw(message())):
         answer = await post(world.key, model="claude-new")
 
-    assert (answer.error["type"], answer.error["code"]) == ("permission_error", "model_not_allowed")
+    assert (answer.error["type"], answer.error["code"]) == ("not_found_error", "model_not_allowed")
     assert answer.error["allowed"] == ["claude-opus-4-20250514", "claude-sonnet-4-20250514"]
     assert "claude-opus-4-20250514, claude-sonnet-4-20250514" in answer.error["message"]
 

@@ -188,7 +188,7 @@ async def test_a_policy_edit_holds_on_the_very_next_call(world, upstream_answeri
         await sync_to_async(world.with_limits)(status="suspended")
         suspended = await post(world.key)
 
-    assert [before.status, removed.status, given_back.status, suspended.status] == [200, 403, 200, 403]
+    assert [before.status, removed.status, given_back.status, suspended.status] == [200, 404, 200, 403]
     assert removed.error["allowed"] == ["claude-sonnet-4-20250514"]
     assert suspended.error["code"] == "tenant_suspended"
 
