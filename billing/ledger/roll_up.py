@@ -24,27 +24,27 @@ KEYS = {
 
 
 class Summed(NamedTuple):
-    """A column that is added up: its type, and what one call adds to it."""
+    """A column that is added up: its type, and what one call adds to it (nano-USD where the type is numeric)."""
 
     type: str
-    of: Callable[[UsageEvent], Any]
+    of: Callable[[UsageEvent], int]
 
 
 SUMS = {
     "requests": Summed("bigint", lambda event: 1),
-    "estimated_requests": Summed("bigint", lambda event: int(event.estimated)),
+    "estimated_requests": Summed("bigint", attrgetter("estimated")),
     **{name: Summed("bigint", attrgetter(f"usage.{name}")) for name in COUNTS},
-    "cost_usd": Summed("numeric", lambda event: to_usd(event.cost_nano)),
-    "upstream_cost_usd": Summed("numeric", lambda event: to_usd(event.upstream_cost_nano)),
-    "downgraded_requests": Summed("bigint", lambda event: int("downgraded" in event.route)),
+    "cost_usd": Summed("numeric", attrgetter("cost_nano")),
+    "upstream_cost_usd": Summed("numeric", attrgetter("upstream_cost_nano")),
+    "downgraded_requests": Summed("bigint", lambda event: "downgraded" in event.route),
     "downgraded_cost_usd": Summed(
-        "numeric", lambda event: to_usd(event.cost_nano if "downgraded" in event.route else 0)
+        "numeric", lambda event: event.cost_nano if "downgraded" in event.route else 0
     ),
-    "saved_usd": Summed("numeric", lambda event: to_usd(event.saved_nano)),
+    "saved_usd": Summed("numeric", attrgetter("saved_nano")),
     "latency_ms_sum": Summed("bigint", lambda event: event.latency_ms or 0),
-    "latency_count": Summed("bigint", lambda event: int(event.latency_ms is not None)),
+    "latency_count": Summed("bigint", lambda event: event.latency_ms is not None),
     "ttft_ms_sum": Summed("bigint", lambda event: event.ttft_ms or 0),
-    "ttft_count": Summed("bigint", lambda event: int(event.ttft_ms is not None)),
+    "ttft_count": Summed("bigint", lambda event: event.ttft_ms is not None),
 }
 BUCKETS = ("latency_buckets", "ttft_buckets")
 
@@ -86,11 +86,11 @@ def add_to_roll_up(events: Iterable[UsageEvent]) -> None:
 
 
 def _sums(events: Sequence[UsageEvent]) -> list[Any]:
-    """The columns of `SUMS`, over calls of one roll-up row."""
-    sums = []
+    """The columns of `SUMS`, over calls of one roll-up row: nano-USD are added up, and become USD once."""
+    sums: list[Any] = []
     for column in SUMS.values():
-        first, *others = map(column.of, events)
-        sums.append(sum(others, start=first))
+        total = sum(map(column.of, events))
+        sums.append(to_usd(total) if column.type == "numeric" else total)
     return sums
 
 

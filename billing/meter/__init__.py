@@ -179,7 +179,7 @@ def _settled(settlement: Settlement, reply: list[Any]) -> Settled:
     """Remember what was settled until it is drained."""
     if reply[0] != b"OK":
         return Settled(first=False, spent_nano=NanoUSD(0), held_nano=NanoUSD(0))
-    settled = SettleReply._make(reply[1:])
+    settled = SettleReply(*reply[1:])
     settlement.entry = entry_id(settled.entry)
     recovery.settled(settlement)
     return Settled(first=True, spent_nano=settled.spent, held_nano=settled.held)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from msgspec.structs import astuple
 
 from billing.events import UsageEvent
 from billing.meter.errors import (
@@ -110,19 +111,18 @@ class AdmissionRequest:
     def call(self) -> ScriptCall:
         """The call of `admit.lua`."""
         prepared, plain = self.prepared, self._is_plain
-        arguments: list[Argument] = [
-            *AdmitCall(
-                request_id=self.request_id,
-                run_limit=limit_of(self.budgets[3]),
-                keep_seconds=settings.CONVERSATION_SECONDS if self._conversation else 0,
-                only_asks=int(self.only_asks),
-                held_tokens=self.held_tokens,
-                lease_head=prepared.plain_head if plain else head(self.counters, prepared.day_counter),
-                lease_rest=self.stored,
-            )
-        ]
+        of_call = AdmitCall(
+            request_id=self.request_id,
+            run_limit=limit_of(self.budgets[3]),
+            keep_seconds=settings.CONVERSATION_SECONDS if self._conversation else 0,
+            only_asks=int(self.only_asks),
+            held_tokens=self.held_tokens,
+            lease_head=prepared.plain_head if plain else head(self.counters, prepared.day_counter),
+            lease_rest=self.stored,
+        )
+        arguments: list[Argument] = [*astuple(of_call)]
         for offer in self.offers:
-            arguments += AdmitCandidate(
+            of_candidate = AdmitCandidate(
                 skipped=int(offer.candidate.skip_from_percent is not None),
                 input_hold=offer.input_hold_nano,
                 output_price=offer.output_nano_per_token,
@@ -130,6 +130,7 @@ class AdmissionRequest:
                 min_tokens=offer.min_output_tokens,
                 first_tokens=offer.held_tokens,
             )
+            arguments += astuple(of_candidate)
         keys = prepared.packed_keys if plain else pack_keys(self.keys)
         body = b"%b%b%b" % (keys, prepared.packed_arguments, bulk(*arguments))
         return ScriptCall(ADMIT, prepared.key_prefix, body, _FIXED + len(arguments))
@@ -175,7 +176,7 @@ class AdmissionRequest:
 
     def admission(self, reply: list[Any]) -> Admission:
         """What an OK says."""
-        admitted = AdmitReply._make(reply[1:])
+        admitted = AdmitReply(*reply[1:])
         prepared, offer = self.prepared, self.offers[admitted.candidate - 1]
         event = self.events[admitted.candidate - 1]
         route = offer.candidate.route

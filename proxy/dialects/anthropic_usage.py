@@ -110,6 +110,10 @@ def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
     )
 
 
+# Bytes of a text delta's event that are not its text.
+_USUAL_FRAME = 83
+
+
 class AnthropicStream:
     """Usage off a Messages stream: of each field the last value that was not null, never a sum."""
 
@@ -118,9 +122,8 @@ class AnthropicStream:
         self._usage: dict[str, Any] = {}
         self._model = ""
         self._text_bytes = self._dense_bytes = self._deltas = self._claimed = 0
-        self._written = self._frame = (
-            0  # bytes of text alone; those around it in a delta, 0 until one is seen
-        )
+        # Bytes of text alone; those around it in a delta, 0 until one is seen.
+        self._written = self._frame = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -143,11 +146,14 @@ class AnthropicStream:
         if b'"content_block_delta"' in data[:80]:
             self.first_token_seen = True
             self._deltas += 1
-            size = max(0, len(data) - 83)
-            self._text_bytes += size
-            self._dense_bytes += 0 if data.isascii() else size
-            self._frame = self._frame or _frame_of(data)
-            self._written += max(0, len(data) - self._frame)
+            length = len(data)
+            if not self._frame:
+                self._frame = _frame_of(data)
+            if length > self._frame:
+                self._written += length - self._frame
+            if length > _USUAL_FRAME:
+                self._text_bytes += length - _USUAL_FRAME
+                self._dense_bytes += 0 if data.isascii() else length - _USUAL_FRAME
             return
         try:
             event = msgspec.json.decode(data)
@@ -181,7 +187,9 @@ class AnthropicStream:
     @property
     def output_at_most(self) -> int:
         """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
-        return max((self._text_bytes + self._dense_bytes) // 2, self.output_so_far)
+        at_most = (self._text_bytes + self._dense_bytes) // 2
+        # `output_so_far` spelled out: one function less a delta.
+        return max(at_most, self._written // 3, self._deltas, self._claimed)
 
     def reading(self) -> UsageReading:
         reading = _reading(self._usage or None, self._model, complete=self.finished)
@@ -198,4 +206,4 @@ def _frame_of(delta: bytes) -> int:
         written = json.dumps(text, ensure_ascii=delta.isascii(), separators=(",", ":"))
         return max(1, len(delta) - len(written.encode()) + 2)
     except (*UNREADABLE, KeyError, TypeError, ValueError, AttributeError):
-        return 83
+        return _USUAL_FRAME

@@ -54,7 +54,12 @@ def unpacked(body: str, what: str) -> list[tuple[list[str], str]]:
 
 
 def fields(camel: str, kind: str) -> list[str]:
-    return list(getattr(scripts, f"{camel}{kind}")._fields)
+    return names_of(getattr(scripts, f"{camel}{kind}"))
+
+
+def names_of(made: Any) -> list[str]:
+    """The fields of a named tuple or a struct."""
+    return list(made._fields if issubclass(made, tuple) else made.__struct_fields__)
 
 
 @pytest.fixture(params=sorted(path.stem for path in LUA.glob("*.lua")))
@@ -92,7 +97,7 @@ def test_the_script_names_all_its_keys_at_once(source):
 
 def test_the_script_names_all_its_arguments(source, name):
     statements = unpacked(body_of(source), "ARGV")
-    fixed = len(scripts.AdmitPolicy._fields + scripts.AdmitCall._fields)
+    fixed = len(names_of(scripts.AdmitPolicy) + names_of(scripts.AdmitCall))
 
     if name != "admit":
         assert statements == [(parsed(source).arguments, "")]
@@ -140,7 +145,7 @@ def test_what_follows_an_ok_has_the_headers_names(source, name):
 
     assert len(names.split()) == len(re.split(r",\s*", values))
     if name in REPLIES:
-        assert names.split() == list(REPLIES[name]._fields)
+        assert names.split() == names_of(REPLIES[name])
 
 
 def test_the_settle_script_knows_the_states_that_python_has():
