@@ -107,6 +107,9 @@ TEMPLATES = [
 
 
 # --- PostgreSQL and Redis: given, or the embedded ones below DATA_DIR ---
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 16, least=1, most=10_000)
+
+
 def _database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
@@ -124,7 +127,7 @@ def _database(url: str) -> dict[str, object]:
         "OPTIONS": {
             **query,
             "connect_timeout": 3,
-            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16, least=1), "timeout": 5},
+            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
         },
     }
 
@@ -137,8 +140,8 @@ def _embedded(file: str, otherwise: str) -> str:
 
 # The longest one statement may take, in seconds; 0 is no limit. Of a page or API request; and of a download, which is
 # one statement and waits for whoever reads it, and of re-pricing. No other process has a limit.
-CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30)
-EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600)
+CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30, least=0, most=86_400)
+EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600, least=0, most=86_400)
 
 DATABASE_URL = env.text("DATABASE_URL") or _embedded("postgres.url", "postgresql://127.0.0.1/postgres")
 DATABASES = {"default": _database(DATABASE_URL)}
@@ -171,7 +174,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "gateway_project.beat:PresentScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it at least says that it runs
 # How soon after its end (and 15 minutes for open calls) a period has its statement.
-CLOSE_PERIODS_EVERY = env.integer("CLOSE_PERIODS_EVERY", 600)  # seconds
+CLOSE_PERIODS_EVERY = env.integer("CLOSE_PERIODS_EVERY", 600, least=1, most=86_400)  # seconds
 
 
 def _task(name: str, *, every: int, expires: int | None = None) -> dict[str, object]:
@@ -206,10 +209,11 @@ if (
 ):
     raise ImproperlyConfigured("EZAI_BASE_URL must be https: the company's key goes with every call.")
 SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
-UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
-UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
-UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)  # between two pieces of a stream
-UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800)  # from the request to the last byte
+# Seconds: to connect; without a byte of a JSON answer; between two pieces of a stream; to the last byte.
+UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5, least=1, most=86_400)
+UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600, least=1, most=86_400)
+UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120, least=1, most=86_400)
+UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800, least=1, most=86_400)
 # Header -> template of {tenant} and {request_id}, both opaque: `x-customer={tenant},x-call={request_id}`.
 UPSTREAM_TRACKING_HEADERS = dict(
     pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair
@@ -227,14 +231,14 @@ UPSTREAM_BILL_FIELDS = dict(pair.split("=", 1) for pair in env.words("UPSTREAM_B
 # A day and model agrees with the ledger within the larger of the two.
 BILL_TOLERANCE_USD = env.number("BILL_TOLERANCE_USD", "0.10")
 BILL_TOLERANCE_PERCENT = env.number("BILL_TOLERANCE_PERCENT", "1")
-BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
-BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
+BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024, least=1024, most=1_000_000_000_000)
+BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60, least=1, most=86_400)
 # How long a conversation stays with its model although a cheaper one is due: no prompt cache lives longer.
-CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
+CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600, least=0, most=31_536_000)
 
 # --- Logs and metrics ---
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
-ACCESS_LOG = float(env.number("ACCESS_LOG", "0"))
+ACCESS_LOG = float(env.number("ACCESS_LOG", "0", most=1))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 # Shared by the processes of one machine; prometheus_client wants it there before anything is counted.
 if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
@@ -283,7 +287,7 @@ if STATEMENT_FONT and not Path(STATEMENT_FONT).is_file():
 # Told by email of what concerns the operator; tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
 EMAIL_HOST = env.text("EMAIL_HOST")  # empty: no email is sent, and pages say so
-EMAIL_PORT = env.integer("EMAIL_PORT", 25)
+EMAIL_PORT = env.integer("EMAIL_PORT", 25, least=1, most=65535)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS")

@@ -17,7 +17,7 @@ from types import FrameType
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project.ground import env
-from gateway_project.server.banner import greeting, memory, read_demo, say, who_is_missing
+from gateway_project.server.banner import greeting, memory, open_output, read_demo, say, who_is_missing
 from gateway_project.server.embedded import EmbeddedRedis, EmbeddedServiceError
 from gateway_project.server.embedded_postgres import EmbeddedPostgres
 from gateway_project.server.preflight import (
@@ -38,11 +38,12 @@ PATIENCE_SECONDS = 20.0
 
 
 def main() -> None:
-    began = env.integer("BEGAN", 0) or time.time()  # when `make` was called
+    open_output()
     os.umask(0o077)
     _end_on_signals()
-    data = env.folder("DATA_DIR", HOME / ".data")
     try:
+        began = env.integer("BEGAN", 0) or time.time()  # when `make` was called
+        data = env.folder("DATA_DIR", HOME / ".data")
         check_values()
         port = env.integer("PORT", 8000, least=1, most=65535)
         lock = open_data_folder(data)
@@ -55,8 +56,10 @@ def main() -> None:
         installation.prepare()
         ran = True
         failure = asyncio.run(installation.run(began))
-    except (UpError, EmbeddedServiceError) as error:
+    except (UpError, EmbeddedServiceError, ImproperlyConfigured) as error:
         failure = str(error)
+    except OSError as error:
+        failure = _not_usable(data, error)
     finally:
         installation.stop_services()
         lock.close()
@@ -66,17 +69,30 @@ def main() -> None:
         sys.exit(f"make up: {failure}")
 
 
+def _not_usable(data: Path, error: OSError) -> str:
+    """What the operating system refused, as far as it says on what."""
+    named = f"{error.filename}: " if error.filename else ""
+    why = error.strerror or str(error)
+    return (
+        f"{named}{why}. See that the disk of {data} has room and that everything in there is yours; "
+        "or set DATA_DIR to another folder."
+    )
+
+
 def _end_on_signals() -> None:
     """Until the supervisor listens to them: whatever ends this, what it started ends first."""
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    for number in _SIGNALS:
+    for number in _signals():
         signal.signal(number, end)
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+def _signals() -> list[signal.Signals]:
+    """Those that end it. One started by `nohup` goes on when the terminal is closed."""
+    kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if kept else [signal.SIGHUP])]
 
 
 class Installation:
@@ -108,7 +124,7 @@ class Installation:
         """Keep everything running until it is to end; why it could not start, if it could not."""
         supervisor = Supervisor(self._processes(), logs=self.data / "logs", say=say)
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        for number in _signals():
             loop.add_signal_handler(number, supervisor.stop)
         loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
         others = [
@@ -266,7 +282,7 @@ class Installation:
 @contextlib.contextmanager
 def _step(title: str) -> Iterator[None]:
     began = time.monotonic()
-    print(f"  {title} … ", end="", flush=True)
+    say(f"  {title} … ", end="")
     try:
         yield
     except BaseException:

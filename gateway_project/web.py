@@ -106,8 +106,8 @@ class Server(uvicorn.Server):
             refuse_more(listeners)
         loop = asyncio.get_running_loop()
         ends = loop.time() + ACCEPT_SECONDS
-        while is_waited_at(listeners) and loop.time() < ends:
-            await asyncio.sleep(0)  # one more is accepted
+        while is_waited_at(listeners) and loop.time() < ends:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0)  # each turn of the loop accepts one more
 
     @property
     def _connections(self) -> set[BoundedProtocol]:

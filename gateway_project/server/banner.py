@@ -1,7 +1,10 @@
 """What `make up` prints when everything is ready, and how it knows."""
 
 import contextlib
+import io
 import json
+import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -18,10 +21,29 @@ _CURL = """\
 """
 
 
-def say(line: str) -> None:
+def open_output() -> None:
+    """Have somewhere to write, though descriptors were closed or the terminal does not know our letters."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as this runs
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def say(line: str, *, end: str = "\n") -> None:
     """A terminal that was closed is no reason to end in the middle of something."""
-    with contextlib.suppress(OSError):
-        print(line, flush=True)
+    try:
+        print(line, end=end, flush=True)
+    except OSError:
+        # What could not be written would be tried again at the end, and be the exit code then.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def who_is_missing(base: str) -> list[str]:

@@ -41,6 +41,7 @@ def check_values() -> None:
         if reader in _CHECKED and os.environ.get(str(arguments[0])):
             getattr(env, reader)(*arguments, **bounds)
     env.flag("DEMO")
+    env.shutdown_grace()
 
 
 def _variables(source: str) -> Iterator[tuple[str, list[Any], dict[str, Any]]]:
@@ -69,7 +70,7 @@ def open_data_folder(data: Path) -> IO[str]:
     try:
         if not data.is_dir():
             data.parent.mkdir(parents=True, exist_ok=True)
-            data.mkdir(mode=0o700)
+            data.mkdir(mode=0o700, exist_ok=True)  # another start may have just made it
             if not os.environ.get("DATABASE_URL"):
                 share_with(server_account(), data)
         elif data == SETTINGS.parent.parent / ".data" and data.stat().st_uid == os.geteuid():

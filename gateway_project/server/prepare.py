@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway_project.ground import env
+from gateway_project.server.banner import open_output, say
 from gateway_project.server.embedded import write_private
 
 
 def main() -> None:
     import django
 
+    open_output()
     data = Path(os.environ["DATA_DIR"])
     file = data / "demo.json"
     demo: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
@@ -31,9 +33,9 @@ def main() -> None:
 
 def _step(title: str, work: Callable[[], None]) -> None:
     began = time.monotonic()
-    print(f"  {title} … ", end="", flush=True)
+    say(f"  {title} … ", end="")
     work()
-    print(f"{time.monotonic() - began:.1f} s", flush=True)
+    say(f"{time.monotonic() - began:.1f} s")
 
 
 def _migrate() -> None:
