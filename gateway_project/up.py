@@ -1,7 +1,6 @@
 """`make up`: a whole installation on this machine, from nothing to a curl that works."""
 
 import asyncio
-import contextlib
 import os
 import secrets
 import shutil
@@ -10,14 +9,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project.ground import env
-from gateway_project.server.banner import greeting, memory, open_output, read_demo, say, who_is_missing
+from gateway_project.ground.logs import is_json, line_of
+from gateway_project.server.banner import (
+    addresses,
+    greeting,
+    memory,
+    open_output,
+    read_demo,
+    say,
+    step,
+    who_is_missing,
+    write,
+)
 from gateway_project.server.embedded import EmbeddedRedis, EmbeddedServiceError
 from gateway_project.server.embedded_postgres import EmbeddedPostgres
 from gateway_project.server.preflight import (
@@ -49,7 +58,7 @@ def main() -> None:
         lock = open_data_folder(data)
         installation = Installation(data, port, listen(port))
     except (UpError, EmbeddedServiceError, ImproperlyConfigured) as error:
-        sys.exit(f"make up: {error}")
+        sys.exit(_last_word(str(error)))
     failure: str | None = None
     ran = False
     try:
@@ -66,7 +75,11 @@ def main() -> None:
     if ran:
         say("All processes have ended; the data stays in " + str(data))
     if failure:
-        sys.exit(f"make up: {failure}")
+        sys.exit(_last_word(failure))
+
+
+def _last_word(why: str) -> str:
+    return line_of("tenantry.up", f"make up: {why}", level="CRITICAL")
 
 
 def _not_usable(data: Path, error: OSError) -> str:
@@ -122,7 +135,7 @@ class Installation:
 
     async def run(self, began: float) -> str | None:
         """Keep everything running until it is to end; why it could not start, if it could not."""
-        supervisor = Supervisor(self._processes(), logs=self.data / "logs", say=say)
+        supervisor = Supervisor(self._processes(), logs=self.data / "logs", say=write)
         loop = asyncio.get_running_loop()
         for number in _signals():
             loop.add_signal_handler(number, supervisor.stop)
@@ -183,7 +196,7 @@ class Installation:
         ours = [name for name, service in (("PostgreSQL", self.postgres), ("Redis", self.redis)) if service]
         if not ours:
             return
-        with _step(f"Starting {' and '.join(ours)}"):
+        with step(f"Starting {' and '.join(ours)}"):
             for service in (self.redis, self.postgres):
                 if service is not None:
                     service.launch()
@@ -210,7 +223,8 @@ class Installation:
             child.kill()
             log.close()
         if code:
-            say("")
+            if code < 0:
+                say("")  # it did not end the line it had begun
             raise UpError(f"{reason(fold.last, code)} All it said is in {log.file}")
 
     def _processes(self) -> list[Process]:
@@ -275,20 +289,13 @@ class Installation:
         taken = await asyncio.to_thread(memory, os.getpid())
         say("")
         say(f"  Tenantry is ready after {time.time() - began:.1f} s, with {taken}.")
-        for line in greeting(base=base, demo=read_demo(self.data), sandbox=self.sandbox):
+        demo = read_demo(self.data)
+        for line in (
+            addresses(base=base, demo=demo, file=self.data / "demo.json")
+            if is_json()
+            else greeting(base=base, demo=demo, sandbox=self.sandbox)
+        ):
             say(line)
-
-
-@contextlib.contextmanager
-def _step(title: str) -> Iterator[None]:
-    began = time.monotonic()
-    say(f"  {title} … ", end="")
-    try:
-        yield
-    except BaseException:
-        say("failed")
-        raise
-    say(f"{time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":
