@@ -21,6 +21,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = env.flag("DEBUG")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+if _without_scheme := [each for each in CSRF_TRUSTED_ORIGINS if "://" not in each]:
+    raise ImproperlyConfigured(
+        f"CSRF_TRUSTED_ORIGINS must be like https://gateway.example.com, not {_without_scheme[0]!r}."
+    )
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
 PORT = env.integer("PORT", 8000, least=1, most=65535)
 _secret_file = DATA_DIR / "secret_key"  # written by `make up`
@@ -111,7 +115,11 @@ DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 16, least=1, most=10_000)
 
 
 def _database(url: str) -> dict[str, object]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL is no address: {error}.") from error
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", "") or unquote(parts.hostname or "")
     return {
@@ -120,7 +128,7 @@ def _database(url: str) -> dict[str, object]:
         "USER": unquote(parts.username or "") or query.pop("user", ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
-        "PORT": str(parts.port or query.pop("port", "")),
+        "PORT": str(port or query.pop("port", "")),
         "CONN_MAX_AGE": 0,
         # After a restart of PostgreSQL the pool is full of connections that are none: each would be somebody's error.
         "CONN_HEALTH_CHECKS": True,
@@ -200,7 +208,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # --- The upstream ---
-EZAI_BASE_URL = env.text("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
+EZAI_BASE_URL = env.web_address("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
 EZAI_API_KEY = env.text("EZAI_API_KEY")
 if (
     HTTPS
@@ -215,19 +223,19 @@ UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600, least=1, most=
 UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120, least=1, most=86_400)
 UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800, least=1, most=86_400)
 # Header -> template of {tenant} and {request_id}, both opaque: `x-customer={tenant},x-call={request_id}`.
-UPSTREAM_TRACKING_HEADERS = dict(
-    pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair
-)
+UPSTREAM_TRACKING_HEADERS = {
+    name.lower(): value.lower() for name, value in env.pairs("UPSTREAM_TRACKING_HEADERS")
+}
 # Further headers of the caller that the upstream is given. The sandbox is told by one what to answer.
 UPSTREAM_EXTRA_HEADERS = (*env.words("UPSTREAM_EXTRA_HEADERS"), *(("x-sandbox",) if SANDBOX else ()))
 # The upstream's bill: a report by HTTP, with {since} and {until} in its address; JSON (the list of rows is at
 # UPSTREAM_BILL_ROWS, names joined by dots) or CSV. UPSTREAM_BILL_FIELDS: `day=usage_day,cost_usd=total`.
-UPSTREAM_BILL_URL = env.text("UPSTREAM_BILL_URL")
+UPSTREAM_BILL_URL = env.web_address("UPSTREAM_BILL_URL", "")
 UPSTREAM_BILL_AUTHORIZATION = env.text(
     "UPSTREAM_BILL_AUTHORIZATION", f"Bearer {EZAI_API_KEY}" if EZAI_API_KEY else ""
 )
 UPSTREAM_BILL_ROWS = env.text("UPSTREAM_BILL_ROWS", "data")
-UPSTREAM_BILL_FIELDS = dict(pair.split("=", 1) for pair in env.words("UPSTREAM_BILL_FIELDS") if "=" in pair)
+UPSTREAM_BILL_FIELDS = dict(env.pairs("UPSTREAM_BILL_FIELDS"))
 # A day and model agrees with the ledger within the larger of the two.
 BILL_TOLERANCE_USD = env.number("BILL_TOLERANCE_USD", "0.10")
 BILL_TOLERANCE_PERCENT = env.number("BILL_TOLERANCE_PERCENT", "1")

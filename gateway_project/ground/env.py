@@ -78,6 +78,17 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def pairs(name: str) -> list[tuple[str, str]]:
+    """A comma-separated list of `name=value`."""
+    found = [word.partition("=") for word in words(name)]
+    for left, equals, right in found:
+        if not (left and equals and right):
+            raise ImproperlyConfigured(
+                f"{name} must be like one=this,two=that, and has {_shown(left + equals + right)}."
+            )
+    return [(left.strip(), right.strip()) for left, _, right in found]
+
+
 def shutdown_grace() -> int:
     """Seconds that calls under way have to end when a process is asked to stop (SHUTDOWN_GRACE_SECONDS)."""
     return integer("SHUTDOWN_GRACE_SECONDS", 120, least=0, most=3600)
@@ -102,6 +113,19 @@ def origin(name: str, default: str) -> str:
         valid = False
     if not valid or value != f"{parts.scheme}://{parts.netloc}" or "@" in value or not value.isprintable():
         raise ImproperlyConfigured(f"{name} must be like https://gateway.example.com, not {value!r}.")
+    return value
+
+
+def web_address(name: str, default: str) -> str:
+    """An http or https address with a host, or the default."""
+    value = text(name, default).strip()
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not (valid and value.isprintable()) and value != default:
+        raise ImproperlyConfigured(f"{name} must be like https://api.example.com, not {_shown(value)}.")
     return value
 
 

@@ -18,6 +18,7 @@ from gateway_project.server.preflight import (
     check_values,
     listen,
     open_data_folder,
+    secret_key,
     variable_names,
 )
 
@@ -59,6 +60,23 @@ def mode(path: Path) -> int:
             "SHUTDOWN_GRACE_SECONDS must be a whole number from 0 to 3600, not '-5'.",
         ),
         ("BILL_TOLERANCE_USD", "1e999999", "BILL_TOLERANCE_USD must be a number, 0 or more, not '1e999999'."),
+        ("EZAI_BASE_URL", "rubbish", "EZAI_BASE_URL must be like https://api.example.com, not 'rubbish'."),
+        (
+            "EZAI_BASE_URL",
+            "http://[x",
+            "EZAI_BASE_URL must be like https://api.example.com, not 'http://[x'.",
+        ),
+        ("PUBLIC_URL", "rubbish", "PUBLIC_URL must be like https://gateway.example.com, not 'rubbish'."),
+        (
+            "UPSTREAM_BILL_FIELDS",
+            "a=b,c",
+            "UPSTREAM_BILL_FIELDS must be like one=this,two=that, and has 'c'.",
+        ),
+        (
+            "UPSTREAM_TRACKING_HEADERS",
+            "=x",
+            "UPSTREAM_TRACKING_HEADERS must be like one=this,two=that, and has '=x'.",
+        ),
         ("ACCESS_LOG", "2", "ACCESS_LOG must be a number from 0 to 1, not '2'."),
         ("ACCESS_LOG", "lots", "ACCESS_LOG must be a number from 0 to 1, not 'lots'."),
         ("LOG_FORMAT", "xml", "LOG_FORMAT must be text or json, not 'xml'."),
@@ -83,6 +101,15 @@ def test_a_number_has_bounds_wherever_one_is_read():
     ]
 
     assert unbounded == []
+
+
+def test_an_empty_secret_key_is_said_to_be_so_and_stays(tmp_path):
+    (tmp_path / "secret_key").touch()
+
+    with pytest.raises(UpError, match="secret_key is empty"):
+        secret_key(tmp_path)
+
+    assert (tmp_path / "secret_key").read_text() == ""
 
 
 def test_spaces_alone_are_an_empty_value(monkeypatch):
