@@ -26,7 +26,8 @@ def main() -> None:
     with step("Migrating the database"):
         _migrate()
     with step("Seeding the demo" if with_demo else "Seeding models, prices and tiers"):
-        _seed_demo(demo) if with_demo else _seed_basics(demo)
+        seed = _seed_demo if with_demo else _seed_basics
+        seed(demo)
     write_private(file, json.dumps(demo))
 
 
