@@ -21,6 +21,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = env.flag("DEBUG")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+if _without_scheme := [each for each in CSRF_TRUSTED_ORIGINS if "://" not in each]:
+    raise ImproperlyConfigured(
+        f"CSRF_TRUSTED_ORIGINS must be like https://gateway.example.com, not {_without_scheme[0]!r}."
+    )
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
 PORT = env.integer("PORT", 8000, least=1, most=65535)
 _secret_file = DATA_DIR / "secret_key"  # written by `make up`
@@ -108,8 +112,15 @@ TEMPLATES = [
 
 
 # --- PostgreSQL and Redis: given, or the embedded ones below DATA_DIR ---
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 16, least=1, most=10_000)
+
+
 def _database(url: str) -> dict[str, object]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL is no address: {error}.") from error
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", "") or unquote(parts.hostname or "")
     return {
@@ -118,14 +129,14 @@ def _database(url: str) -> dict[str, object]:
         "USER": unquote(parts.username or "") or query.pop("user", ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
-        "PORT": str(parts.port or query.pop("port", "")),
+        "PORT": str(port or query.pop("port", "")),
         "CONN_MAX_AGE": 0,
         # After a restart of PostgreSQL the pool is full of connections that are none: each would be somebody's error.
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **query,
             "connect_timeout": 3,
-            "pool": {"min_size": 0, "max_size": env.integer("DATABASE_POOL_SIZE", 16, least=1), "timeout": 5},
+            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
         },
     }
 
@@ -138,8 +149,8 @@ def _embedded(file: str, otherwise: str) -> str:
 
 # The longest one statement may take, in seconds; 0 is no limit. Of a page or API request; and of a download, which is
 # one statement and waits for whoever reads it, and of re-pricing. No other process has a limit.
-CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30)
-EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600)
+CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30, least=0, most=86_400)
+EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600, least=0, most=86_400)
 
 DATABASE_URL = env.text("DATABASE_URL") or _embedded("postgres.url", "postgresql://127.0.0.1/postgres")
 DATABASES = {"default": _database(DATABASE_URL)}
@@ -172,7 +183,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "gateway_project.beat:PresentScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it at least says that it runs
 # How soon after its end (and 15 minutes for open calls) a period has its statement.
-CLOSE_PERIODS_EVERY = env.integer("CLOSE_PERIODS_EVERY", 600)  # seconds
+CLOSE_PERIODS_EVERY = env.integer("CLOSE_PERIODS_EVERY", 600, least=1, most=86_400)  # seconds
 
 
 def _task(name: str, *, every: int, expires: int | None = None) -> dict[str, object]:
@@ -198,7 +209,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # --- The upstream ---
-EZAI_BASE_URL = env.text("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
+EZAI_BASE_URL = env.web_address("EZAI_BASE_URL", "https://api.ezaiapi.com").rstrip("/")
 EZAI_API_KEY = env.text("EZAI_API_KEY")
 if (
     HTTPS
@@ -207,35 +218,36 @@ if (
 ):
     raise ImproperlyConfigured("EZAI_BASE_URL must be https: the company's key goes with every call.")
 SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
-UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5)  # seconds, as all below
-UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600)
-UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120)  # between two pieces of a stream
-UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800)  # from the request to the last byte
+# Seconds: to connect; without a byte of a JSON answer; between two pieces of a stream; to the last byte.
+UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5, least=1, most=86_400)
+UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600, least=1, most=86_400)
+UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120, least=1, most=86_400)
+UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800, least=1, most=86_400)
 # Header -> template of {tenant} and {request_id}, both opaque: `x-customer={tenant},x-call={request_id}`.
-UPSTREAM_TRACKING_HEADERS = dict(
-    pair.lower().split("=", 1) for pair in env.words("UPSTREAM_TRACKING_HEADERS") if "=" in pair
-)
+UPSTREAM_TRACKING_HEADERS = {
+    name.lower(): value.lower() for name, value in env.pairs("UPSTREAM_TRACKING_HEADERS")
+}
 # Further headers of the caller that the upstream is given. The sandbox is told by one what to answer.
 UPSTREAM_EXTRA_HEADERS = (*env.words("UPSTREAM_EXTRA_HEADERS"), *(("x-sandbox",) if SANDBOX else ()))
 # The upstream's bill: a report by HTTP, with {since} and {until} in its address; JSON (the list of rows is at
 # UPSTREAM_BILL_ROWS, names joined by dots) or CSV. UPSTREAM_BILL_FIELDS: `day=usage_day,cost_usd=total`.
-UPSTREAM_BILL_URL = env.text("UPSTREAM_BILL_URL")
+UPSTREAM_BILL_URL = env.web_address("UPSTREAM_BILL_URL", "")
 UPSTREAM_BILL_AUTHORIZATION = env.text(
     "UPSTREAM_BILL_AUTHORIZATION", f"Bearer {EZAI_API_KEY}" if EZAI_API_KEY else ""
 )
 UPSTREAM_BILL_ROWS = env.text("UPSTREAM_BILL_ROWS", "data")
-UPSTREAM_BILL_FIELDS = dict(pair.split("=", 1) for pair in env.words("UPSTREAM_BILL_FIELDS") if "=" in pair)
+UPSTREAM_BILL_FIELDS = dict(env.pairs("UPSTREAM_BILL_FIELDS"))
 # A day and model agrees with the ledger within the larger of the two.
 BILL_TOLERANCE_USD = env.number("BILL_TOLERANCE_USD", "0.10")
 BILL_TOLERANCE_PERCENT = env.number("BILL_TOLERANCE_PERCENT", "1")
-BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024)
-BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60)
+BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024, least=1024, most=1_000_000_000_000)
+BODY_TIMEOUT = env.integer("BODY_TIMEOUT", 60, least=1, most=86_400)
 # How long a conversation stays with its model although a cheaper one is due: no prompt cache lives longer.
-CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600)
+CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600, least=0, most=31_536_000)
 
 # --- Logs and metrics ---
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
-ACCESS_LOG = float(env.number("ACCESS_LOG", "0"))
+ACCESS_LOG = float(env.number("ACCESS_LOG", "0", most=1))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 # Shared by the processes of one machine; prometheus_client wants it there before anything is counted.
 if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
@@ -284,7 +296,7 @@ if STATEMENT_FONT and not Path(STATEMENT_FONT).is_file():
 # Told by email of what concerns the operator; tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
 EMAIL_HOST = env.text("EMAIL_HOST")  # empty: no email is sent, and pages say so
-EMAIL_PORT = env.integer("EMAIL_PORT", 25)
+EMAIL_PORT = env.integer("EMAIL_PORT", 25, least=1, most=65535)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS")

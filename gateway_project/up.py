@@ -1,7 +1,6 @@
 """`make up`: a whole installation on this machine, from nothing to a curl that works."""
 
 import asyncio
-import contextlib
 import os
 import secrets
 import shutil
@@ -10,14 +9,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project.ground import env
-from gateway_project.server.banner import greeting, memory, read_demo, say, who_is_missing
+from gateway_project.ground.logs import is_json, line_of
+from gateway_project.server.banner import (
+    addresses,
+    greeting,
+    memory,
+    open_output,
+    read_demo,
+    say,
+    step,
+    who_is_missing,
+    write,
+)
 from gateway_project.server.embedded import EmbeddedRedis, EmbeddedServiceError
 from gateway_project.server.embedded_postgres import EmbeddedPostgres
 from gateway_project.server.preflight import (
@@ -38,32 +47,49 @@ PATIENCE_SECONDS = 20.0
 
 
 def main() -> None:
-    began = env.integer("BEGAN", 0) or time.time()  # when `make` was called
+    open_output()
     os.umask(0o077)
     _end_on_signals()
-    data = env.folder("DATA_DIR", HOME / ".data")
     try:
+        began = env.integer("BEGAN", 0) or time.time()  # when `make` was called
+        data = env.folder("DATA_DIR", HOME / ".data")
         check_values()
         port = env.integer("PORT", 8000, least=1, most=65535)
         lock = open_data_folder(data)
         installation = Installation(data, port, listen(port))
     except (UpError, EmbeddedServiceError, ImproperlyConfigured) as error:
-        sys.exit(f"make up: {error}")
+        sys.exit(_last_word(str(error)))
     failure: str | None = None
     ran = False
     try:
         installation.prepare()
         ran = True
         failure = asyncio.run(installation.run(began))
-    except (UpError, EmbeddedServiceError) as error:
+    except (UpError, EmbeddedServiceError, ImproperlyConfigured) as error:
         failure = str(error)
+    except OSError as error:
+        failure = _not_usable(data, error)
     finally:
         installation.stop_services()
         lock.close()
     if ran:
         say("All processes have ended; the data stays in " + str(data))
     if failure:
-        sys.exit(f"make up: {failure}")
+        sys.exit(_last_word(failure))
+
+
+def _last_word(why: str) -> str:
+    return line_of("tenantry.up", f"make up: {why}", level="CRITICAL")
+
+
+def _not_usable(data: Path, error: OSError) -> str:
+    """What the operating system refused, as far as it says on what."""
+    named = f"{error.filename}: " if error.filename else ""
+    why = error.strerror or str(error)
+    return (
+        f"{named}{why}. See that the disk of {data} has room and that everything in there is yours; "
+        "or set DATA_DIR to another folder."
+    )
 
 
 def _end_on_signals() -> None:
@@ -72,11 +98,14 @@ def _end_on_signals() -> None:
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    for number in _SIGNALS:
+    for number in _signals():
         signal.signal(number, end)
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+def _signals() -> list[signal.Signals]:
+    """Those that end it. One started by `nohup` goes on when the terminal is closed."""
+    kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if kept else [signal.SIGHUP])]
 
 
 class Installation:
@@ -106,9 +135,9 @@ class Installation:
 
     async def run(self, began: float) -> str | None:
         """Keep everything running until it is to end; why it could not start, if it could not."""
-        supervisor = Supervisor(self._processes(), logs=self.data / "logs", say=say)
+        supervisor = Supervisor(self._processes(), logs=self.data / "logs", say=write)
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        for number in _signals():
             loop.add_signal_handler(number, supervisor.stop)
         loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
         others = [
@@ -167,7 +196,7 @@ class Installation:
         ours = [name for name, service in (("PostgreSQL", self.postgres), ("Redis", self.redis)) if service]
         if not ours:
             return
-        with _step(f"Starting {' and '.join(ours)}"):
+        with step(f"Starting {' and '.join(ours)}"):
             for service in (self.redis, self.postgres):
                 if service is not None:
                     service.launch()
@@ -194,7 +223,8 @@ class Installation:
             child.kill()
             log.close()
         if code:
-            say("")
+            if code < 0:
+                say("")  # it did not end the line it had begun
             raise UpError(f"{reason(fold.last, code)} All it said is in {log.file}")
 
     def _processes(self) -> list[Process]:
@@ -259,20 +289,13 @@ class Installation:
         taken = await asyncio.to_thread(memory, os.getpid())
         say("")
         say(f"  Tenantry is ready after {time.time() - began:.1f} s, with {taken}.")
-        for line in greeting(base=base, demo=read_demo(self.data), sandbox=self.sandbox):
+        demo = read_demo(self.data)
+        for line in (
+            addresses(base=base, demo=demo, file=self.data / "demo.json")
+            if is_json()
+            else greeting(base=base, demo=demo, sandbox=self.sandbox)
+        ):
             say(line)
-
-
-@contextlib.contextmanager
-def _step(title: str) -> Iterator[None]:
-    began = time.monotonic()
-    print(f"  {title} … ", end="", flush=True)
-    try:
-        yield
-    except BaseException:
-        say("failed")
-        raise
-    say(f"{time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":

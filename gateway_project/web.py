@@ -5,12 +5,15 @@ PORT. It outlives the processes that serve it, so none of them takes waiting cal
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 import uvicorn
@@ -26,6 +29,8 @@ IDLE_SECONDS = 1.0
 # For what is cut to say so and to be settled.
 CUT_SECONDS = 5.0
 _TICK = 0.05
+# At most so long an ending process goes on to accept who waits for that.
+ACCEPT_SECONDS = 1.0
 _SYSTEMD_FIRST = 3  # descriptors of socket activation begin here
 
 
@@ -51,12 +56,15 @@ class Server(uvicorn.Server):
     """uvicorn's server with an end of its own: what is under way gets its time, then a word and not a broken line.
 
     SIGTERM or SIGINT: no new connections, and answers close theirs. After SHUTDOWN_GRACE_SECONDS, or at a second
-    signal, what is left is cut in the dialect of its caller.
+    signal, what is left is cut in the dialect of its caller. `owned`: nobody else serves its sockets.
     """
 
-    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, ready: Callable[[], None] | None = None, owned: bool = False
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._owned = owned
         self._hurries = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -69,9 +77,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.stopping = True  # type: ignore[attr-defined]  # read by connections that were just accepted
+        await self._accept_waiting(sockets or ())
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
-        self.server_state.stopping = True  # type: ignore[attr-defined]  # read by connections that were just accepted
         for connection in list(self._connections):
             connection.stop()
         loop = asyncio.get_running_loop()
@@ -87,6 +96,18 @@ class Server(uvicorn.Server):
         await self._until_over(ends, close_idle=True)
         await self._cut()
         await self.lifespan.shutdown()
+
+    async def _accept_waiting(self, listeners: Iterable[socket.socket]) -> None:
+        """Take in who is connected and not accepted yet: the end of a socket's last holder resets them.
+
+        Nothing is awaited between the last look and the caller's `close`.
+        """
+        if self._owned:
+            refuse_more(listeners)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + ACCEPT_SECONDS
+        while is_waited_at(listeners) and loop.time() < ends:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0)  # each turn of the loop accepts one more
 
     @property
     def _connections(self) -> set[BoundedProtocol]:
@@ -130,16 +151,20 @@ def main() -> None:
 def _run() -> None:
     workers = env.integer("WEB_WORKERS", 1)
     if given := env.words("LISTEN_FD"):
-        _serve([socket.socket(fileno=int(descriptor)) for descriptor in given])
-    elif workers > 1:
-        asyncio.run(_supervise(_listeners(), workers))
+        _serve([socket.socket(fileno=int(descriptor)) for descriptor in given], owned=False)
+        return
+    shared = _from_systemd()
+    listeners = shared or _opened()
+    if workers > 1:
+        with _counters_in_one_place():
+            asyncio.run(_supervise(listeners, workers, owned=not shared))
     else:
-        _serve(_listeners())
+        _serve(listeners, owned=not shared)
 
 
-def _serve(listeners: list[socket.socket]) -> None:
+def _serve(listeners: list[socket.socket], *, owned: bool) -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # for supervisors; by default it would end the process
-    Server(configured(), ready=_say_ready).run(sockets=listeners)
+    Server(configured(), ready=_say_ready, owned=owned).run(sockets=listeners)
 
 
 def _say_ready() -> None:
@@ -149,7 +174,19 @@ def _say_ready() -> None:
         os.close(descriptor)
 
 
-async def _supervise(listeners: list[socket.socket], workers: int) -> None:
+@contextlib.contextmanager
+def _counters_in_one_place() -> Iterator[None]:
+    """A folder for them where none is given: else /metrics tells what one process counted, another one each time."""
+    name = "PROMETHEUS_MULTIPROC_DIR"
+    if os.environ.get(name):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tenantry-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        yield
+
+
+async def _supervise(listeners: list[socket.socket], workers: int, *, owned: bool) -> None:
     """`workers` processes on the same sockets. SIGUSR2 replaces one after the other, a second SIGTERM hurries."""
     descriptors = tuple(listener.fileno() for listener in listeners)
     given = {"LISTEN_FD": ",".join(map(str, descriptors))}
@@ -161,6 +198,9 @@ async def _supervise(listeners: list[socket.socket], workers: int) -> None:
         ]
     )
     supervisor.take_signals()
+    if owned:
+        # Held here until the last call has ended, they would go on to take callers whom nobody serves.
+        supervisor.on_stop(lambda: refuse_more(listeners, close=True))
     await supervisor.run()
 
 
@@ -168,11 +208,16 @@ def _warnings() -> list[str]:
     return [part for option in sys.warnoptions for part in ("-W", option)]
 
 
-def _listeners() -> list[socket.socket]:
-    """Sockets that systemd opened for this process, else one for each address of HOST. Raises OSError."""
-    if env.integer("LISTEN_PID", 0) == os.getpid():
-        count = env.integer("LISTEN_FDS", 0)
-        return [socket.socket(fileno=number) for number in range(_SYSTEMD_FIRST, _SYSTEMD_FIRST + count)]
+def _from_systemd() -> list[socket.socket]:
+    """Sockets that systemd opened for this process; it holds them when the process has ended."""
+    if env.integer("LISTEN_PID", 0) != os.getpid():
+        return []
+    count = env.integer("LISTEN_FDS", 0)
+    return [socket.socket(fileno=number) for number in range(_SYSTEMD_FIRST, _SYSTEMD_FIRST + count)]
+
+
+def _opened() -> list[socket.socket]:
+    """One for each address of HOST. Raises OSError."""
     host, port = env.text("HOST", "0.0.0.0"), env.integer("PORT", 8000)  # noqa: S104 - a container is reached from outside
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [_listening(family, address) for family, _, _, _, address in found]
@@ -182,6 +227,22 @@ def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
     listener = socket.create_server(address, family=family, backlog=2048)
     listener.setblocking(False)
     return listener
+
+
+def refuse_more(listeners: Iterable[socket.socket], *, close: bool = False) -> None:
+    """Let no queue grow there any more: a caller whom it has no room for tries again, or goes elsewhere."""
+    for listener in listeners:
+        listener.listen(0)
+        if close:
+            listener.close()
+
+
+def is_waited_at(listeners: Iterable[socket.socket]) -> bool:
+    """Whether a connection there waits to be accepted."""
+    poll = select.poll()
+    for listener in listeners:
+        poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 if __name__ == "__main__":

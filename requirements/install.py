@@ -3,12 +3,16 @@
 On a terminal one line that changes; elsewhere a line now and then. All that pip says is kept in the environment.
 """
 
+import contextlib
+import importlib.util
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +40,47 @@ class Progress:
 
     def show(self, line: str, *, last: bool = False) -> None:
         if self._terminal:
-            print(f"\r  {line:<{self._width}}", end="\n" if last else "", flush=True)
+            _say(f"\r  {line:<{self._width}}", end="\n" if last else "")
             self._width = len(line)
         elif last or time.monotonic() - self._said > _QUIET_SECONDS:
             self._said = time.monotonic()
-            print(f"  {line}", flush=True)
+            _say(f"  {line}")
+
+
+def _say(line: str, *, end: str = "\n") -> None:
+    """Whoever reads it may have left: no reason to stop half way."""
+    with contextlib.suppress(OSError):
+        print(line, end=end, flush=True)
+
+
+def _end(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def main(name: str) -> int:
+    try:
+        if importlib.util.find_spec("pip") is None:  # whoever made this environment was stopped half way
+            subprocess.run([sys.executable, "-m", "ensurepip"], check=True, capture_output=True)
+        return _install(name)
+    except SystemExit:
+        _say("\n  Stopped. The next `make up` goes on from here.")
+        raise
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"\n  {error}\n  Remove .venv and run it again.", file=sys.stderr)
+        return 1
+
+
+def _install(name: str) -> int:
     lock = HERE / f"{name}.txt"
     total = len(_PINNED.findall(lock.read_text()))
     progress = Progress()
-    print(f"  Installing {total} packages, once …", flush=True)
+    _say(f"  Installing {total} packages, once …")
     began = time.monotonic()
     log = Path(sys.prefix) / f"install-{name}.log"
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "--require-hashes", "-r", str(lock)]
     options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with log.open("w") as out, subprocess.Popen(command, **options) as pip:  # noqa: S603 - pip
+    with log.open("w") as out, _ended(subprocess.Popen(command, **options)) as pip:  # noqa: S603 - pip
         assert pip.stdout is not None
         done = 0
         unpacked = threading.Event()
@@ -74,6 +101,17 @@ def main(name: str) -> int:
         return 1
     progress.show(f"Installed {total} packages in {time.monotonic() - began:.0f} s", last=True)
     return 0
+
+
+@contextlib.contextmanager
+def _ended(pip: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    """Whatever ends this, pip ends first: two of them would write the same files."""
+    with pip:
+        try:
+            yield pip
+        except BaseException:
+            pip.kill()
+            raise
 
 
 def _count(progress: Progress, wanted: int, ended: threading.Event) -> None:
@@ -100,4 +138,6 @@ def _why(said: str) -> str:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     sys.exit(main(sys.argv[1]))

@@ -2,11 +2,17 @@
 
 import ipaddress
 import os
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+# What is written by hand: `int` would take other scripts' digits and `1_000` as well.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})")
+_MOST_SHOWN = 60
 
 
 def text(name: str, default: str = "") -> str:
@@ -17,13 +23,12 @@ def integer(name: str, default: int, *, least: int | None = None, most: int | No
     value = os.environ.get(name, "").strip()
     if not value:
         return default
-    try:
-        number = int(value)
-    except ValueError:
-        number = None
+    number = int(value) if _WHOLE.fullmatch(value) else None
     too_small = number is None or (least is not None and number < least)
     if number is None or too_small or (most is not None and number > most):
-        raise ImproperlyConfigured(f"{name} must be a whole number{_range(least, most)}, not {value!r}.")
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number{_range(least, most)}, not {_shown(value)}."
+        )
     return number
 
 
@@ -35,24 +40,25 @@ def _range(least: int | None, most: int | None) -> str:
     return f", {most} or less" if most is not None else ""
 
 
-def number(name: str, default: str, *, least: int = 0) -> Decimal:
+def number(name: str, default: str, *, least: int = 0, most: int | None = None) -> Decimal:
     """A decimal number, `least` or more."""
-    value = text(name, default).strip()
-    try:
-        found = Decimal(value)
-    except InvalidOperation:
-        found = None
-    if found is None or not found.is_finite() or found < least:
-        raise ImproperlyConfigured(f"{name} must be a number, {least} or more, not {value!r}.")
+    value = os.environ.get(name, "").strip() or default
+    found = Decimal(value) if _DECIMAL.fullmatch(value) else None
+    if found is None or found < least or (most is not None and found > most):
+        raise ImproperlyConfigured(f"{name} must be a number{_range(least, most)}, not {_shown(value)}.")
     return found
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}…")
 
 
 def choice(name: str, default: str, *others: str) -> str:
     """One of these words."""
-    value = text(name, default).strip()
+    value = os.environ.get(name, "").strip() or default
     if value not in (default, *others):
         allowed = " or ".join((default, *others))
-        raise ImproperlyConfigured(f"{name} must be {allowed}, not {value!r}.")
+        raise ImproperlyConfigured(f"{name} must be {allowed}, not {_shown(value)}.")
     return value
 
 
@@ -64,7 +70,7 @@ def flag(name: str, default: bool = False) -> bool:
         return True
     if value in {"0", "false", "no", "off"}:
         return False
-    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
+    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {_shown(value)}.")
 
 
 def words(name: str, default: str = "") -> list[str]:
@@ -72,16 +78,29 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def pairs(name: str) -> list[tuple[str, str]]:
+    """A comma-separated list of `name=value`."""
+    found = [word.partition("=") for word in words(name)]
+    for left, equals, right in found:
+        if not (left and equals and right):
+            raise ImproperlyConfigured(
+                f"{name} must be like one=this,two=that, and has {_shown(left + equals + right)}."
+            )
+    return [(left.strip(), right.strip()) for left, _, right in found]
+
+
 def shutdown_grace() -> int:
     """Seconds that calls under way have to end when a process is asked to stop (SHUTDOWN_GRACE_SECONDS)."""
-    seconds = integer("SHUTDOWN_GRACE_SECONDS", 120)
-    if not 0 <= seconds <= 3600:
-        raise ImproperlyConfigured(f"SHUTDOWN_GRACE_SECONDS must be 0 to 3600, not {seconds}.")
-    return seconds
+    return integer("SHUTDOWN_GRACE_SECONDS", 120, least=0, most=3600)
 
 
 def folder(name: str, default: Path) -> Path:
-    return Path(text(name, str(default))).expanduser().resolve()
+    """Raises ImproperlyConfigured where the path leads nowhere: `~nobody`, links in a circle."""
+    value = text(name, str(default))
+    try:
+        return Path(value).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name} must name a folder, not {_shown(value)}: {error}.") from error
 
 
 def origin(name: str, default: str) -> str:
@@ -94,6 +113,19 @@ def origin(name: str, default: str) -> str:
         valid = False
     if not valid or value != f"{parts.scheme}://{parts.netloc}" or "@" in value or not value.isprintable():
         raise ImproperlyConfigured(f"{name} must be like https://gateway.example.com, not {value!r}.")
+    return value
+
+
+def web_address(name: str, default: str) -> str:
+    """An http or https address with a host, or the default."""
+    value = text(name, default).strip()
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not (valid and value.isprintable()) and value != default:
+        raise ImproperlyConfigured(f"{name} must be like https://api.example.com, not {_shown(value)}.")
     return value
 
 

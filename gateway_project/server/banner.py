@@ -1,14 +1,20 @@
 """What `make up` prints when everything is ready, and how it knows."""
 
 import contextlib
+import io
 import json
+import os
+import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from gateway_project.ground.logs import is_json, line_of
 
 _CURL = """\
   curl -i {base}/v1/messages \\
@@ -18,10 +24,51 @@ _CURL = """\
 """
 
 
+def open_output() -> None:
+    """Have somewhere to write, though descriptors were closed or the terminal does not know our letters."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as this runs
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def say(line: str) -> None:
+    """A line of `make up` itself; with LOG_FORMAT=json an object, as all the others are."""
+    if not is_json():
+        write(line)
+    elif line.strip():
+        write(line_of("tenantry.up", line.strip()))
+
+
+@contextlib.contextmanager
+def step(title: str) -> Iterator[None]:
+    """What is done now, and how long it took."""
+    began = time.monotonic()
+    if not is_json():
+        write(f"  {title} … ", end="")
+    result = "failed"
+    try:
+        yield
+        result = f"{time.monotonic() - began:.1f} s"
+    finally:
+        say(f"{title}: {result}" if is_json() else result)
+
+
+def write(line: str, *, end: str = "\n") -> None:
     """A terminal that was closed is no reason to end in the middle of something."""
-    with contextlib.suppress(OSError):
-        print(line, flush=True)
+    try:
+        print(line, end=end, flush=True)
+    except OSError:
+        # What could not be written would be tried again at the end, and be the exit code then.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def who_is_missing(base: str) -> list[str]:
@@ -53,6 +100,15 @@ def greeting(*, base: str, demo: dict[str, Any], sandbox: bool) -> Iterable[str]
         yield "  Try it:"
         yield ""
         yield _CURL.format(base=base, key=key)
+
+
+def addresses(*, base: str, demo: dict[str, Any], file: Path) -> Iterable[str]:
+    """Where to go, for a log that is gathered and kept: without what lets anybody in."""
+    yield f"Console: {base}/admin/"
+    if "portal" in demo:
+        yield f"Portal: {base}/portal/"
+    yield f"API: {base}/api/docs/"
+    yield f"The passwords and keys of the first start are in {file}"
 
 
 def memory(pid: int) -> str:

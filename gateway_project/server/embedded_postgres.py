@@ -4,9 +4,11 @@ The wheel's own way to start it is not used: it makes every parent folder readab
 reaches its socket, and keeps a lock in /tmp that belongs to the first user of the machine.
 """
 
+import glob
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -123,6 +125,7 @@ class EmbeddedPostgres:
             text=True,
             check=False,
             env=_ENVIRONMENT,
+            preexec_fn=dying_with_parent(signal.SIGKILL),
             **self._as_server(),
         )
         if done.returncode or "FATAL" in done.stderr:
@@ -159,23 +162,31 @@ class EmbeddedPostgres:
                 "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8",
             ]
-            initdb = str(self._programs / "initdb")
-            # Nobody may come in before `_lock_the_door` has set a password.
-            self._run(
-                initdb,
-                "-D",
-                str(self.folder),
-                "-U",
-                "postgres",
-                "--auth=reject",
-                "--no-instructions",
-                *locale,
-            )
+            self._finish_or_nothing(locale)
         elif (version := file.read_text().strip()) != VERSION:
             raise EmbeddedServiceError(
                 f"{self.folder} was made by PostgreSQL {version}; this is {VERSION}. Set DATABASE_URL to a server of "
                 "that version, dump and restore its database (docs/operations.md), or move the folder away."
             )
+
+    def _finish_or_nothing(self, locale: list[str]) -> None:
+        """Made beside its place and moved there: one that was killed half way is no database, and looks like one."""
+        name = f"{self.folder.name}.unfinished-"
+        for left in self.folder.parent.glob(f"{glob.escape(name)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        unfinished = self.folder.with_name(f"{name}{os.getpid()}")
+        unfinished.mkdir(mode=0o700)
+        if self._account is not None:
+            os.chown(unfinished, self._account.uid, self._account.gid)
+        initdb = [str(self._programs / "initdb"), "-D", str(unfinished), "-U", "postgres"]
+        # Nobody may come in before `_lock_the_door` has set a password.
+        self._run(*initdb, "--auth=reject", "--no-instructions", *locale)
+        try:
+            unfinished.replace(self.folder)
+        except OSError as error:
+            raise self._failure(
+                f"{error.strerror}. It holds files and no database; move them away."
+            ) from error
 
     def _short_folder(self) -> Path:
         """Of its socket: its own folder, or one as private."""

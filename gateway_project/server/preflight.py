@@ -23,7 +23,7 @@ from gateway_project.server.server_account import server_account, share_with
 SETTINGS = Path(__file__).parents[1] / "settings.py"
 _LEAST_FREE = 256 * 1024 * 1024
 _PORT_SECONDS = 3.0
-_CHECKED = ("integer", "number", "flag", "choice")
+_CHECKED = ("integer", "number", "flag", "choice", "pairs", "origin", "web_address")
 # What stands in DATA_DIR and is ours.
 _OURS = (
     "secret_key", "demo.json", "up.lock", "postgres.url", "redis.url", "redis.lock", "prepared.json", "settings.seen",
@@ -38,9 +38,11 @@ class UpError(Exception):
 def check_values() -> None:
     """Every number, switch and choice that the settings read, as they will read it. Raises ImproperlyConfigured."""
     for reader, arguments, bounds in _variables(SETTINGS.read_text()):
+        # A default that is put together is not known here, and not needed: there is a value.
         if reader in _CHECKED and os.environ.get(str(arguments[0])):
             getattr(env, reader)(*arguments, **bounds)
     env.flag("DEMO")
+    env.shutdown_grace()
 
 
 def _variables(source: str) -> Iterator[tuple[str, list[Any], dict[str, Any]]]:
@@ -69,7 +71,7 @@ def open_data_folder(data: Path) -> IO[str]:
     try:
         if not data.is_dir():
             data.parent.mkdir(parents=True, exist_ok=True)
-            data.mkdir(mode=0o700)
+            data.mkdir(mode=0o700, exist_ok=True)  # another start may have just made it
             if not os.environ.get("DATABASE_URL"):
                 share_with(server_account(), data)
         elif data == SETTINGS.parent.parent / ".data" and data.stat().st_uid == os.geteuid():
@@ -187,4 +189,9 @@ def secret_key(data: Path) -> str:
     file = data / "secret_key"
     if not file.exists():
         write_private(file, secrets.token_urlsafe(50))
-    return file.read_text()
+    if not (key := file.read_text().strip()):
+        raise UpError(
+            f"{file} is empty. Put the installation's key back from a back-up; or remove the file, and a new key "
+            "is made: nobody stays logged in then, and what SECRETS_KEYS does not encrypt is lost."
+        )
+    return key

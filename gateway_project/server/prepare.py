@@ -6,34 +6,29 @@ A process of its own: Django would stay in the memory of `make up` for as long a
 import json
 import os
 import secrets
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gateway_project.ground import env
+from gateway_project.server.banner import open_output, step
 from gateway_project.server.embedded import write_private
 
 
 def main() -> None:
     import django
 
+    open_output()
     data = Path(os.environ["DATA_DIR"])
     file = data / "demo.json"
     demo: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     with_demo = env.flag("DEMO", default=True)
     django.setup()
-    _step("Migrating the database", _migrate)
-    title = "Seeding the demo" if with_demo else "Seeding models, prices and tiers"
-    _step(title, lambda: _seed_demo(demo) if with_demo else _seed_basics(demo))
+    with step("Migrating the database"):
+        _migrate()
+    with step("Seeding the demo" if with_demo else "Seeding models, prices and tiers"):
+        seed = _seed_demo if with_demo else _seed_basics
+        seed(demo)
     write_private(file, json.dumps(demo))
-
-
-def _step(title: str, work: Callable[[], None]) -> None:
-    began = time.monotonic()
-    print(f"  {title} … ", end="", flush=True)
-    work()
-    print(f"{time.monotonic() - began:.1f} s", flush=True)
 
 
 def _migrate() -> None:

@@ -80,6 +80,7 @@ class Supervisor:
         self._replaced: dict[str, asyncio.Event] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._rolling: asyncio.Task[None] | None = None
+        self._on_stop: Callable[[], None] = lambda: None
 
     def take_signals(self) -> None:
         """SIGTERM and Ctrl-C stop, a second one hurries; SIGUSR2 replaces what rolls."""
@@ -92,7 +93,13 @@ class Supervisor:
         """End every process; called once more, without waiting for what is under way."""
         if self._stopping.is_set():
             self._hurrying.set()
+        else:
+            self._on_stop()
         self._stopping.set()
+
+    def on_stop(self, act: Callable[[], None]) -> None:
+        """Have `act` called once, before the processes are asked to end."""
+        self._on_stop = act
 
     def settled(self) -> None:
         self._settled = True

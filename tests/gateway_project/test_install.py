@@ -1,8 +1,14 @@
 """Installing says how far it is, and why it failed."""
 
 import importlib.util
+import shutil
+import signal
+import subprocess
+import sys
+import venv
 from pathlib import Path
 
+import psutil
 import pytest
 
 FILE = Path(__file__).resolve().parents[2] / "requirements" / "install.py"
@@ -41,6 +47,51 @@ def test_without_a_way_to_the_index_it_says_where_to_look(install, tmp_path, mon
     assert "Is there a way to the package index from here?" in printed.err
     assert printed.err.count("\n") <= 3
     assert "no-such-package-of-ours" in (tmp_path / "install-base.log").read_text()
+
+
+def environment_without_pip(folder: Path) -> Path:
+    """As one is whose making was stopped half way."""
+    venv.create(folder / ".venv", with_pip=False)
+    return folder / ".venv" / "bin" / "python"
+
+
+def lay_out(folder: Path, lock: str) -> Path:
+    (folder / "requirements").mkdir()
+    (folder / "requirements" / "base.txt").write_text(lock)
+    return Path(shutil.copy(FILE, folder / "requirements"))
+
+
+def test_an_environment_whose_making_was_stopped_is_finished(tmp_path):
+    python, script = environment_without_pip(tmp_path), lay_out(tmp_path, "")
+
+    done = subprocess.run([python, script, "base"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Installed 0 packages" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_in_the_middle_it_ends_pip_and_says_one_line(tmp_path, number):
+    python, script = environment_without_pip(tmp_path), lay_out(tmp_path, "")
+    # A pip that takes its time.
+    slow = tmp_path / ".venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    (slow / "pip").mkdir()
+    (slow / "pip" / "__init__.py").touch()
+    (slow / "pip" / "__main__.py").write_text("print('here', flush=True)\nimport time\ntime.sleep(600)\n")
+    log = tmp_path / ".venv" / "install-base.log"
+    process = subprocess.Popen(
+        [python, script, "base"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (pips := psutil.Process(process.pid).children()) or not log.exists():
+        assert process.poll() is None
+
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + number
+    assert out.splitlines()[-1] == "  Stopped. The next `make up` goes on from here."
+    assert err == ""
+    assert not any(each.is_running() for each in pips)
 
 
 def test_a_line_that_pip_says_of_a_package_is_counted(install):

@@ -32,6 +32,13 @@ class Run:
         self.began = time.monotonic()
         self.current: Installation | None = None
 
+    def remove(self) -> None:
+        """Its folder, and PostgreSQL's files where its user could not enter that."""
+        for data in (self.home / "data", self.folder / "data", self.project / ".data"):
+            if (link := data / "postgres").is_symlink():
+                shutil.rmtree(link.resolve(), ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def door(self, title: str, pass_through: Callable[[], object]) -> None:
         began = time.monotonic()
         name = f"{self.current.name}: {title}" if self.current else title
@@ -143,7 +150,7 @@ def main() -> None:
         end_all(run.folder)
         run.receiver.close()
         if passed and not arguments.keep:
-            shutil.rmtree(run.folder, ignore_errors=True)
+            run.remove()
         else:
             print(f"Kept: {run.folder}")
     print(f"{'Passed' if passed else 'Failed'} after {time.monotonic() - run.began:.0f} s.")

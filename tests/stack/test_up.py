@@ -1,6 +1,7 @@
 """`make up` tells the truth, and leaves nothing behind, however it ends."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from tests.folders import throwaway_folder
 from tests.sandbox import free_port
-from tests.stack.conftest import HOME
+from tests.stack.conftest import HOME, wait_until_ready
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 OURS = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "SECRET_KEY", "EZAI_API_KEY", "EZAI_BASE_URL")
@@ -27,14 +28,14 @@ class Up:
         self.home, self.port = home, free_port()
         self.log = home / "up.log"
 
-    def start(self, **environment: str) -> "subprocess.Popen[bytes]":
+    def start(self, *, stdout=None, preexec_fn=None, **environment: str) -> "subprocess.Popen[bytes]":
         given = {name: value for name, value in os.environ.items() if name not in OURS}
         given["PYTHONDONTWRITEBYTECODE"] = ""  # compiled once, and not by every process of every test
         given |= {"DATA_DIR": str(self.home / "data"), "PORT": str(self.port), "DEMO": "0"} | environment
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "gateway_project.up"],
-                cwd=HOME, env=given, stdout=out, stderr=subprocess.STDOUT,
+                cwd=HOME, env=given, stdout=stdout or out, stderr=subprocess.STDOUT, preexec_fn=preexec_fn,
             )  # fmt: skip
         return self.process
 
@@ -119,6 +120,36 @@ def test_however_it_ends_its_servers_end_too_and_it_starts_again(up, number):
     assert "Migrating" not in said  # the second time there is nothing to prepare
     holders = [each for each in up.left() if "redis-server" in each]
     assert len(holders) == 1
+
+
+def test_with_json_logs_each_line_is_an_object_and_none_lets_anybody_in(up):
+    up.start(LOG_FORMAT="json")
+    up.until_ready()
+
+    up.process.send_signal(signal.SIGTERM)
+    up.process.wait(60)
+
+    said = [json.loads(line) for line in up.log.read_text().splitlines()]
+    assert {"time", "level", "logger", "message"} <= set.intersection(*(set(each) for each in said))
+    assert any("is ready" in each["message"] for each in said)
+    demo = json.loads((up.home / "data" / "demo.json").read_text())
+    assert demo["password"] not in up.log.read_text()
+
+
+def test_one_that_nohup_started_outlives_its_terminal_and_its_reader(up):
+    reader, writer = os.pipe()
+    up.start(stdout=writer, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    os.close(writer)
+    os.close(reader)
+    url = f"http://127.0.0.1:{up.port}/readyz"
+    wait_until_ready(url.removesuffix("/readyz"), up.process, up.log)
+
+    up.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+
+    assert httpx.get(url).status_code == 200
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.3, 1.0, 3.0])

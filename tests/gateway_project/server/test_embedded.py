@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from gateway_project.server import server_account
-from gateway_project.server.embedded import EmbeddedRedis
+from gateway_project.server.embedded import EmbeddedRedis, EmbeddedServiceError
 from gateway_project.server.embedded_postgres import EmbeddedPostgres
 from gateway_project.server.server_account import Account
 from gateway_project.server.sockets import LONGEST, private_folder, socket_below
@@ -104,6 +104,37 @@ def test_a_server_that_trusted_everybody_does_so_no_longer(home):
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(url.replace(str(urlsplit(url).password), ""))
     assert rules == [("scram-sha-256",)]
+
+
+MAKE_DATABASE = """
+import sys
+from pathlib import Path
+from gateway_project.server.embedded_postgres import EmbeddedPostgres
+EmbeddedPostgres(Path(sys.argv[1])).launch()
+"""
+
+
+def test_a_database_that_was_killed_while_it_was_made_is_made_again(home):
+    starting = subprocess.Popen([sys.executable, "-c", MAKE_DATABASE, str(home)], cwd=HOME)
+    while not list(home.glob("postgres*/PG_VERSION")):
+        assert starting.poll() is None
+    starting.kill()
+    starting.wait()
+
+    with postgres_on(home) as (_, url), psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert [each.name for each in home.glob("postgres*") if each.is_dir()] == ["postgres"]
+
+
+def test_files_that_are_no_database_stay_and_are_named(home):
+    with postgres_on(home) as (server, _):
+        folder = server.folder
+    (folder / "PG_VERSION").unlink()
+
+    with pytest.raises(EmbeddedServiceError, match="holds files and no database"), postgres_on(home):
+        pass
+
+    assert (folder / "global" / "pg_control").exists()
 
 
 @as_root

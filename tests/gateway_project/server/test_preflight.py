@@ -12,7 +12,15 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_project.server import preflight
-from gateway_project.server.preflight import UpError, check_values, listen, open_data_folder, variable_names
+from gateway_project.server.preflight import (
+    UpError,
+    _variables,
+    check_values,
+    listen,
+    open_data_folder,
+    secret_key,
+    variable_names,
+)
 
 HOME = Path(__file__).resolve().parents[3]
 
@@ -31,8 +39,46 @@ def mode(path: Path) -> int:
         ("WEB_WORKERS", "-1", "WEB_WORKERS must be a whole number from 1 to 256, not '-1'."),
         ("WEB_WORKERS", "two", "WEB_WORKERS must be a whole number from 1 to 256, not 'two'."),
         ("METER_SHARDS", "0", "METER_SHARDS must be a whole number from 1 to 16384, not '0'."),
-        ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE must be a whole number, 1 or more, not '0'."),
-        ("ACCESS_LOG", "lots", "ACCESS_LOG must be a number, 0 or more, not 'lots'."),
+        ("DATABASE_POOL_SIZE", "0", "DATABASE_POOL_SIZE must be a whole number from 1 to 10000, not '0'."),
+        ("PORT", "８０００", "PORT must be a whole number from 1 to 65535, not '８０００'."),
+        ("PORT", "8_000", "PORT must be a whole number from 1 to 65535, not '8_000'."),
+        ("PORT", "9" * 5000, f"PORT must be a whole number from 1 to 65535, not '{'9' * 60}…'."),
+        (
+            "BODY_LIMIT_BYTES",
+            "-1",
+            "BODY_LIMIT_BYTES must be a whole number from 1024 to 1000000000000, not '-1'.",
+        ),
+        (
+            "UPSTREAM_READ_TIMEOUT",
+            "0",
+            "UPSTREAM_READ_TIMEOUT must be a whole number from 1 to 86400, not '0'.",
+        ),
+        ("EMAIL_PORT", "1e3", "EMAIL_PORT must be a whole number from 1 to 65535, not '1e3'."),
+        (
+            "SHUTDOWN_GRACE_SECONDS",
+            "-5",
+            "SHUTDOWN_GRACE_SECONDS must be a whole number from 0 to 3600, not '-5'.",
+        ),
+        ("BILL_TOLERANCE_USD", "1e999999", "BILL_TOLERANCE_USD must be a number, 0 or more, not '1e999999'."),
+        ("EZAI_BASE_URL", "rubbish", "EZAI_BASE_URL must be like https://api.example.com, not 'rubbish'."),
+        (
+            "EZAI_BASE_URL",
+            "http://[x",
+            "EZAI_BASE_URL must be like https://api.example.com, not 'http://[x'.",
+        ),
+        ("PUBLIC_URL", "rubbish", "PUBLIC_URL must be like https://gateway.example.com, not 'rubbish'."),
+        (
+            "UPSTREAM_BILL_FIELDS",
+            "a=b,c",
+            "UPSTREAM_BILL_FIELDS must be like one=this,two=that, and has 'c'.",
+        ),
+        (
+            "UPSTREAM_TRACKING_HEADERS",
+            "=x",
+            "UPSTREAM_TRACKING_HEADERS must be like one=this,two=that, and has '=x'.",
+        ),
+        ("ACCESS_LOG", "2", "ACCESS_LOG must be a number from 0 to 1, not '2'."),
+        ("ACCESS_LOG", "lots", "ACCESS_LOG must be a number from 0 to 1, not 'lots'."),
         ("LOG_FORMAT", "xml", "LOG_FORMAT must be text or json, not 'xml'."),
         ("DEMO", "maybe", "DEMO must be 1 or 0, not 'maybe'."),
         ("HTTPS", "perhaps", "HTTPS must be 1 or 0, not 'perhaps'."),
@@ -47,13 +93,50 @@ def test_a_value_that_cannot_be_is_named(monkeypatch, name, value, told):
     assert str(refused.value) == told
 
 
+def test_a_number_has_bounds_wherever_one_is_read():
+    unbounded = [
+        str(arguments[0])
+        for reader, arguments, bounds in _variables(preflight.SETTINGS.read_text())
+        if reader == "integer" and bounds.keys() != {"least", "most"}
+    ]
+
+    assert unbounded == []
+
+
+def test_an_empty_secret_key_is_said_to_be_so_and_stays(tmp_path):
+    (tmp_path / "secret_key").touch()
+
+    with pytest.raises(UpError, match="secret_key is empty"):
+        secret_key(tmp_path)
+
+    assert (tmp_path / "secret_key").read_text() == ""
+
+
+def test_spaces_alone_are_an_empty_value(monkeypatch):
+    for name in ("PORT", "ACCESS_LOG", "LOG_FORMAT", "DEMO"):
+        monkeypatch.setenv(name, "  ")
+
+    check_values()
+
+
 def test_every_kind_of_variable_of_the_settings_is_known():
     assert {"PORT", "DEBUG", "ALLOWED_HOSTS", "DATABASE_URL", "DATA_DIR", "SECRET_KEY"} <= set(
         variable_names()
     )
 
 
-@pytest.mark.parametrize("bad", [{"DEMO": "maybe"}, {"PORT": "abc"}, {"DATA_DIR": "/proc/tenantry"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"DEMO": "maybe"},
+        {"PORT": "abc"},
+        {"DATA_DIR": "/proc/tenantry"},
+        {"DATA_DIR": "~nobody-here/data"},
+        {"DATA_DIR": str(HOME / "manage.py")},
+        {"DATA_DIR": str(HOME / "manage.py" / "data")},
+        {"BEGAN": "x"},
+    ],
+)
 def test_make_up_ends_with_one_line_and_leaves_nothing(tmp_path, bad):
     ours = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
