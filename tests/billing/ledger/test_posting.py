@@ -16,7 +16,7 @@ from billing.meter import reaper
 from billing.models import Adjustment, BudgetAlert, DailyUsage, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
-from tests.billing.meter.test_meter import DOLLAR, a_principal, admit, an_offer, costing
+from tests.billing.meter.test_admission import DOLLAR, a_principal, admit, an_offer, costing
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

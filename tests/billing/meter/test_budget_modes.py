@@ -15,8 +15,8 @@ from tenants.budget_mode import forget_idle_counters
 from tenants.models import Tenant
 from tenants.operators import rotate_token
 from tests.billing.alerts.test_thresholds import spend
-from tests.console.test_tenants import form_of
 from tests.factories import StaffFactory, TenantFactory
+from tests.gateway_project.console.test_tenants import form_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,7 +20,7 @@ from billing.request_ids import new_request_id
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tenants.authentication import forget
-from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer
+from tests.billing.meter.test_admission import DOLLAR, MODEL, a_principal, an_offer
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

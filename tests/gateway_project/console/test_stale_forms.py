@@ -9,7 +9,6 @@ from django.urls import reverse
 from billing.ledger.adjustments import book
 from tenants.models import Tenant, TenantStatus, TierRoute
 from tenants.status import set_status
-from tests.console.test_tenants import form_of
 from tests.factories import (
     ApiKeyFactory,
     ComplexityRuleFactory,
@@ -19,6 +18,7 @@ from tests.factories import (
     TierFactory,
     TierRouteFactory,
 )
+from tests.gateway_project.console.test_tenants import form_of
 
 pytestmark = pytest.mark.django_db
 
