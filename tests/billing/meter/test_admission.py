@@ -130,27 +130,6 @@ async def test_a_budget_of_zero_refuses_at_once(ready):
     assert refusal.value.details["scope"] == "tenant"
 
 
-async def test_settling_replaces_the_hold_by_the_cost(ready):
-    principal = a_principal(monthly_budget_nano=DOLLAR)
-    admission = await admit(principal, an_offer(hold=DOLLAR // 2))
-
-    result = await meter.settle(admission.lease, costing(3_750_000))
-
-    assert (result.spent_nano, result.held_nano) == (3_750_000, 0)
-    assert ready.xlen("{s3}:usage") == 1
-    assert ready.smembers("{s3}:busy") == set()
-
-
-async def test_settling_twice_counts_once(ready):
-    admission = await admit(a_principal())
-    await meter.settle(admission.lease, costing(5))
-
-    again = await meter.settle(admission.lease, costing(5))
-
-    assert not again.first
-    assert ready.xlen("{s3}:usage") == 1
-
-
 async def test_past_the_threshold_the_cheaper_model_is_taken(ready):
     principal = a_principal(monthly_budget_nano=DOLLAR)
     await settled(principal, 9 * DOLLAR // 10)
@@ -232,13 +211,6 @@ async def test_a_changed_policy_is_stale(ready):
 
     with pytest.raises(meter.StalePolicy):
         await admit(a_principal())
-
-
-async def test_crossed_thresholds_travel_with_the_event_in_order(ready):
-    await settled(a_principal(monthly_budget_nano=100), 95)
-
-    [(_, fields)] = ready.xrange("{s3}:usage")
-    assert fields[b"crossed"] == b"80,90"
 
 
 async def test_a_lost_counter_is_rebuilt_with_what_is_spent_and_held(ready):

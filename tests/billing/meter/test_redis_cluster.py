@@ -24,6 +24,7 @@ from tests.redis_cluster import running_cluster
 HOME = Path(__file__).resolve().parents[3]
 SUITE = [
     "tests/billing/meter/test_admission.py",
+    "tests/billing/meter/test_settlement.py",
     "tests/billing/meter/test_heartbeat.py",
     "tests/billing/ledger/test_posting.py",
     "tests/billing/ledger/test_books.py",

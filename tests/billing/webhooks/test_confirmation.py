@@ -11,7 +11,6 @@ from rest_framework.test import APIClient
 
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks import email
-from billing.webhooks.alert_addresses import ask_new_alert_addresses
 from billing.webhooks.confirmation import MOST_FOR_AN_ADDRESS, VALID_SECONDS, awaits_confirmation, confirm
 from billing.webhooks.deliver import deliver_due
 from billing.webhooks.event_types import EventType
@@ -154,30 +153,6 @@ def test_the_operators_own_addresses_need_not_confirm_and_others_do(settings):
     assert made("typo@elsewhere.example", tenant=tenant, alert_address=True)
     assert made("ada@company.example", tenant=tenant)  # a customer typed it
     assert not awaits_confirmation(WebhookEndpointFactory(url="https://example.com/hook"))
-
-
-def test_alert_addresses_are_asked_with_their_first_event_and_hear_it_when_they_have_confirmed(client):
-    tenant = TenantFactory(alert_emails=["cfo@acme.example"])
-    publish(tenant, EventType.EXCEEDED, {"spend_usd": "1"}, key="1")
-    deliver_due()
-    assert [each.to for each in mail.outbox] == [["cfo@acme.example"]]
-    assert events() == []
-
-    client.post(mailed_link())
-    deliver_due()
-
-    assert [each.to for each in events()] == [["cfo@acme.example"]]
-
-
-def test_an_alert_address_is_asked_when_it_is_set_and_not_at_its_first_alert(settings):
-    settings.OPERATOR_EMAILS = ["ops@example.com"]
-    TenantFactory(alert_emails=["cfo@acme.example"])
-    TenantFactory(alert_emails=["gone@acme.example"], deleted_at=timezone.now())
-
-    asked = [ask_new_alert_addresses() for _ in range(2)]
-
-    assert asked == [1, 0]
-    assert [each.to for each in mail.outbox] == [["cfo@acme.example"]]
 
 
 def test_events_in_a_loop_wait_for_the_next_hour(monkeypatch):

@@ -37,19 +37,11 @@ PAGES = {
     "auditlog_logentry_changelist": {"Operator": 200, "Finance": 200, "Support": 403, "Owner": 200},
 }
 CASES = [(page, role, status) for page, roles in PAGES.items() for role, status in roles.items()]
-LISTED = [case for case in CASES if case[0].endswith("changelist")]
 
 
 @pytest.mark.parametrize(("page", "role", "status"), CASES)
 def test_a_role_gets_its_pages_and_is_refused_the_others(as_role, page, role, status):
     assert as_role(role).get(reverse(f"admin:{page}")).status_code == status
-
-
-@pytest.mark.parametrize(("page", "role", "status"), LISTED)
-def test_the_sidebar_has_exactly_the_pages_a_role_gets(as_role, page, role, status):
-    index = as_role(role).get(reverse("admin:index")).content.decode()
-
-    assert (f'href="{reverse(f"admin:{page}")}"' in index) == (status == 200)
 
 
 @pytest.mark.parametrize("role", ["Finance", "Support"])

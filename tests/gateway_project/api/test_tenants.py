@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import Group
 from rest_framework.test import APIClient
 
-from billing.models import UsageRecord
 from gateway_project.api.tenants import KeySerializer, TenantSerializer
 from tenants.keys import revoke_key
 from tenants.models import ApiKey, Tenant
@@ -15,12 +13,9 @@ from tenants.operators import rotate_token
 from tests.factories import (
     ApiKeyFactory,
     ModelFactory,
-    ModelPriceFactory,
     StaffFactory,
     TenantFactory,
     TierFactory,
-    UsageRecordFactory,
-    UserFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -35,13 +30,6 @@ def api(redis_server):
 
 def a_tenant(**values):
     return {"slug": "acme", "name": "Acme", "tier": TierFactory().name, **values}
-
-
-def test_without_a_staff_token_nothing_is_told(api):
-    stranger = APIClient()
-    assert stranger.get("/api/tenants/").status_code == 401
-    stranger.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(UserFactory())}")
-    assert stranger.get("/api/tenants/").status_code == 403
 
 
 def test_a_tenant_is_made_read_changed_and_deleted(api):
@@ -60,25 +48,6 @@ def test_a_tenant_is_made_read_changed_and_deleted(api):
     assert api.delete("/api/tenants/acme/").status_code == 204
     assert api.get("/api/tenants/acme/").status_code == 404
     assert Tenant.objects.get(slug="acme").deleted_at is not None
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"tier": "none"}, "tier"),
-        ({"slug": "No Slug"}, "slug"),
-        ({"monthly_budget_usd": "-1"}, "monthly_budget_usd"),
-        ({"monthly_budget_usd": "99999999"}, "monthly_budget_usd"),
-        ({"timezone": "Mars/Olympus"}, "timezone"),
-        ({"allowed_models": ["none"]}, "allowed_models"),
-        ({"max_request_per_minute": 5}, "max_request_per_minute"),
-        ({"billing_day": 32}, "billing_day"),
-    ],
-)
-def test_a_wrong_field_is_named(api, change, field):
-    answer = api.post("/api/tenants/", a_tenant(**change), format="json")
-    assert answer.status_code == 400
-    assert field in answer.json()
 
 
 @pytest.mark.parametrize(
@@ -177,83 +146,6 @@ def test_one_tenants_key_is_not_found_under_another(api):
     assert api.delete(f"/api/tenants/other/keys/{key['id']}/").status_code == 404
 
 
-def test_a_price_is_superseded_never_edited(api):
-    price = ModelPriceFactory()
-    assert api.patch(f"/api/prices/{price.pk}/", {"input_usd": "1"}, format="json").status_code == 405
-    made = api.post(
-        "/api/prices/",
-        {
-            "model": price.model.name,
-            "input_usd": "4",
-            "output_usd": "20",
-            "effective_from": "2030-01-01T00:00:00Z",
-        },
-        format="json",
-    )
-    assert made.status_code == 201, made.json()
-
-
-def test_usage_comes_in_cursor_pages_with_every_field(api):
-    tenant = TenantFactory(slug="acme")
-    for _ in range(3):
-        UsageRecordFactory(tenant=tenant)
-    UsageRecordFactory()
-
-    page = api.get("/api/usage", {"tenant": "acme", "page_size": 2}).json()
-
-    assert len(page["results"]) == 2
-    assert page["results"][0]["tenant"] == "acme"
-    assert len(api.get(page["next"]).json()["results"]) == 1
-
-
-def test_usage_is_filtered_by_time(api):
-    UsageRecordFactory()
-    future = datetime(2040, 1, 1, tzinfo=UTC).isoformat()
-    assert api.get("/api/usage", {"since": future}).json()["results"] == []
-    assert len(api.get("/api/usage", {"until": future}).json()["results"]) == 1
-    assert api.get("/api/usage", {"since": "yesterday"}).status_code == 400
-
-
-def test_usage_csv_has_a_header_and_defuses_formulas(api):
-    record = UsageRecordFactory(end_user="=cmd()")
-
-    lines = b"".join(api.get("/api/usage.csv").streaming_content).decode().splitlines()
-
-    assert lines[0].startswith("request_id,created_at,tenant,key,end_user")
-    assert str(record.request_id) in lines[1]
-    assert ",'=cmd()," in lines[1]
-    assert UsageRecord.objects.count() == len(lines) - 1
-
-
-def test_the_schema_describes_it(api):
-    assert b"/api/tenants/{slug}/" in api.get("/api/schema/").content
-
-
-@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
-def test_the_description_is_for_staff_by_token_or_session_unless_made_public(path, settings, redis_server):
-    by_token, by_session, member = APIClient(), APIClient(), APIClient()
-    by_token.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
-    by_session.force_login(StaffFactory())
-    member.force_login(UserFactory())
-
-    assert by_token.get(path).status_code == 200
-    assert by_session.get(path).status_code == 200
-    assert member.get(path).status_code == 403
-    assert APIClient().get("/api/schema/").status_code == 401
-    sent = APIClient().get("/api/docs/")
-    assert (sent.status_code, sent["Location"]) == (302, "/admin/login/?next=/api/docs/")
-    settings.API_DOCS_PUBLIC = True
-    assert APIClient().get(path).status_code == 200
-
-
-def test_an_address_without_its_last_slash_is_the_same(api):
-    ModelFactory(name="claude-x")
-    body = {"model": "claude-x", "input_usd": "3", "output_usd": "15"}
-    assert api.post("/api/prices", body, format="json").status_code == 201
-    assert len(api.get("/api/prices").json()["results"]) == 1
-    assert "/api/prices/" in api.get("/api/schema/?format=json").content.decode()
-
-
 def test_thresholds_addresses_and_margin_are_set_by_the_api(api):
     TenantFactory(slug="acme")
     given = {"alert_percents": [50, 95], "alert_emails": ["ops@acme.example"], "margin_percent": "12.5"}
@@ -264,41 +156,6 @@ def test_thresholds_addresses_and_margin_are_set_by_the_api(api):
     assert shown["margin_percent"] == "12.500"
     for wrong in ({"alert_percents": [0]}, {"alert_emails": ["nobody"]}, {"margin_percent": "-101"}):
         assert api.patch("/api/tenants/acme/", wrong, format="json").status_code == 400
-
-
-@pytest.mark.parametrize("path", ["schema", "docs"])
-def test_the_description_is_there_without_and_with_a_last_slash(api, path):
-    assert api.get(f"/api/{path}").status_code == 200
-    assert api.get(f"/api/{path}/").status_code == 200
-
-
-def test_what_is_in_use_is_not_deleted_and_the_answer_says_by_what(api):
-    tenant = TenantFactory()
-    price = ModelPriceFactory()
-
-    tier = api.delete(f"/api/tiers/{tenant.tier.name}/")
-    model = api.delete(f"/api/models/{price.model.name}/")
-
-    assert (tier.status_code, model.status_code) == (409, 409)
-    assert "tenants" in tier.json()["detail"]
-    assert "model prices" in model.json()["detail"]
-
-
-def test_what_the_tables_refuse_is_the_callers_fault(api):
-    ModelFactory(name="m")
-
-    answer = api.patch("/api/models/m/", {"downgrade_to": "m"}, format="json")
-
-    assert answer.status_code == 400
-    assert "another" in answer.json()["detail"][0]
-
-
-@pytest.mark.parametrize(
-    "query", ["key=%C2%B2", "model=%00", "tenant=%00", "end_user=%00", "status=%00", "tag=a%00=b"]
-)
-@pytest.mark.parametrize("path", ["/api/usage/", "/api/usage.csv"])
-def test_a_filter_that_nothing_can_be_is_refused(api, path, query):
-    assert api.get(f"{path}?{query}").status_code == 400
 
 
 def test_a_change_leaves_what_others_changed_since_the_row_was_read(api):
@@ -332,17 +189,6 @@ def test_a_slug_stays(api):
     assert api.patch("/api/tenants/acme/", {"slug": "acme"}, format="json").status_code == 200
 
 
-def test_the_token_of_an_operator_who_was_given_a_role_instead_opens_nothing(redis_server):
-    user = UserFactory(is_staff=True)
-    user.groups.add(Group.objects.get(name="Support"))
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(user)}")
-    tenant = TenantFactory()
-
-    assert client.delete(f"/api/tenants/{tenant.slug}/").status_code == 403
-    assert client.get("/api/prices/").status_code == 403
-
-
 def test_a_key_remembers_who_made_it(api):
     TenantFactory(slug="acme")
 
@@ -350,11 +196,3 @@ def test_a_key_remembers_who_made_it(api):
     turned = api.post(f"/api/tenants/acme/keys/{made['id']}/rotate/", format="json").json()
 
     assert all(key.created_by for key in ApiKey.objects.filter(pk__in=[made["id"], turned["id"]]))
-
-
-def test_exports_come_in_pages(api):
-    b"".join(api.get("/api/usage.csv").streaming_content)
-
-    shown = api.get("/api/exports/").json()
-
-    assert (shown["count"], shown["results"][0]["status"]) == (1, "complete")
