@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
-from rest_framework.test import APIClient
 
 from tenants.models import Tenant
 from tests.factories import (
@@ -14,7 +13,6 @@ from tests.factories import (
     InvitationFactory,
     MembershipFactory,
     ModelFactory,
-    StaffFactory,
     TenantFactory,
     TierFactory,
     TierRouteFactory,
@@ -54,47 +52,12 @@ def names_of(tenant):
     return sorted(model.name for model in tenant.allowed_models.all())
 
 
-def in_console(tier):
-    from django.test import Client
-
-    client = Client()
-    client.force_login(StaffFactory())
-    add(client, tier)
-
-
-def in_the_api(tier):
-    client = APIClient()
-    client.force_authenticate(StaffFactory())
-    made = client.post(
-        "/api/tenants/", {"slug": "fresh-fruit", "name": "F", "tier": tier.name}, format="json"
-    )
-    assert made.status_code == 201, made.content
-
-
-@pytest.mark.parametrize("make", [in_console, in_the_api])
-def test_a_tenant_made_without_models_has_its_tiers(tier, make):
-    make(tier)
-
-    assert names_of(Tenant.objects.get(slug="fresh-fruit")) == ["opus", "sonnet"]
-
-
 def test_models_that_were_chosen_are_the_only_ones(staff, tier):
     own = ModelFactory(name="gpt-4o")
 
     add(staff, tier, models=[own.pk])
 
     assert names_of(Tenant.objects.get()) == ["gpt-4o"]
-
-
-def test_an_empty_list_in_the_api_means_none(tier):
-    client = APIClient()
-    client.force_authenticate(StaffFactory())
-
-    client.post(
-        "/api/tenants/", {"slug": "x", "name": "X", "tier": "pro", "allowed_models": []}, format="json"
-    )
-
-    assert names_of(Tenant.objects.get(slug="x")) == []
 
 
 def test_a_default_model_may_be_one_of_the_tiers(staff, tier):

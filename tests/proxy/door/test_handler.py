@@ -7,7 +7,6 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from gateway_project.ground.http_protocol import _head
 from tests.proxy.gateway import HELLO, post
 from tests.proxy.scripted_upstream import DELTA, END, START, STOP, message, raw, stream
 from tests.security.test_raw_http import request, served, statuses, talk
@@ -72,27 +71,6 @@ async def test_the_running_call_is_told_although_another_one_waits_behind_it(
     assert seen.balanced
 
 
-async def test_a_connection_that_is_to_be_closed_is(world, upstream_answering):
-    async with upstream_answering(raw(message())), served() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request(world.key, b"connection: close"))
-        answer = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
-
-    assert statuses(answer) == [200]
-    assert b"\r\nconnection: close\r\n" in answer.lower()
-
-
-async def test_head_has_no_body(world):
-    async with served() as port:
-        line = b"HEAD /v1/models HTTP/1.1\r\nhost: a\r\nx-api-key: "
-        answer = await talk(port, line + world.key.encode() + b"\r\n\r\n")
-
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert statuses(head) == [200]
-    assert body == b""
-
-
 async def test_any_other_asgi_server_serves_it_too(world, upstream_answering, books):
     async with upstream_answering(raw(message())):
         answer = await post(world.key, plain=True)
@@ -100,9 +78,3 @@ async def test_any_other_asgi_server_serves_it_too(world, upstream_answering, bo
 
     assert (answer.status, answer.headers["content-length"]) == (200, str(len(answer.body)))
     assert seen.row.cost_usd == Decimal("0.003750")
-
-
-@pytest.mark.parametrize("value", [b"a\r\nx: b", b"a\nb", b"a\rb", b"a\0b"])
-def test_a_header_that_would_add_a_line_is_none(value):
-    with pytest.raises(RuntimeError):
-        _head(200, [(b"x-tenantry-model", value)])

@@ -9,9 +9,8 @@ from asgiref.sync import sync_to_async
 
 from proxy.pipeline import attempts
 from proxy.upstream import breaker
-from routing.models import Upstream
 from tests.proxy.gateway import post, runtime
-from tests.proxy.scripted_upstream import SONNET, echo, message, raw, upstream_that
+from tests.proxy.scripted_upstream import SONNET, echo, message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUSY = json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}).encode()
@@ -132,34 +131,6 @@ async def test_a_fallback_the_budget_has_no_room_for_is_not_used(world, upstream
     assert len(upstream.asked) == 2
     assert seen.reserved_usd == 0
     assert seen.balanced
-
-
-async def test_a_second_upstream_takes_over_under_its_own_key(world, upstream_answering, books):
-    async with (
-        upstream_that(echo()) as other,
-        upstream_answering(raw(BUSY, status=503)) as ezai,
-    ):
-        row = Upstream(name="other", base_url=other.url, api_key="other-secret")
-        await sync_to_async(row.save)()
-        answer = await post(world.key)
-
-    assert answer.status == 200
-    assert len(ezai.asked) == 1
-    assert other.asked[0].headers["x-api-key"] == "other-secret"
-    assert row.api_key.startswith("enc:")
-
-
-async def test_a_second_upstream_is_not_asked_in_a_format_it_does_not_speak(world, upstream_answering):
-    async with (
-        upstream_that(echo()) as other,
-        upstream_answering(raw(BUSY, status=503)),
-    ):
-        row = Upstream(name="other", base_url=other.url, api_key="k", wires=["openai"])
-        await sync_to_async(row.save)()
-        answer = await post(world.key)
-
-    assert answer.status == 503
-    assert not other.asked
 
 
 async def test_an_upstream_that_is_overloaded_is_shared_and_not_left_alone(world, upstream_answering):

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
+from tests.billing.ledger.test_refusal_counts import counted
 from tests.factories import (
     ComplexityRuleFactory,
     ModelFactory,
@@ -13,7 +14,6 @@ from tests.factories import (
     TierRouteFactory,
 )
 from tests.proxy.gateway import post
-from tests.proxy.pipeline.test_refusal_counts import counted
 from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -19,6 +19,7 @@ from tests.factories import (
     TierFactory,
     WebhookEndpointFactory,
 )
+from tests.gateway_project.conftest import staff as staff  # a fixture
 
 pytestmark = pytest.mark.django_db
 TRAIL = "admin:auditlog_logentry_changelist"

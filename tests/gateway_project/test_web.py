@@ -10,6 +10,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from gateway_project.web import Server, configured
+from tests.proxy.conftest import books as books  # a fixture
+from tests.proxy.conftest import upstream_answering as upstream_answering  # a fixture
+from tests.proxy.conftest import world as world  # a fixture
 from tests.proxy.gateway import HELLO
 from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 from tests.security.test_raw_http import request, statuses

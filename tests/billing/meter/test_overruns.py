@@ -7,6 +7,9 @@ from asgiref.sync import sync_to_async
 
 from billing.events import OVERRAN
 from billing.meter.overruns import recent_overruns
+from tests.proxy.conftest import books as books  # a fixture
+from tests.proxy.conftest import upstream_answering as upstream_answering  # a fixture
+from tests.proxy.conftest import world as world  # a fixture
 from tests.proxy.gateway import post
 from tests.proxy.scripted_upstream import message, raw
 

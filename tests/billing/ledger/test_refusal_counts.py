@@ -13,6 +13,9 @@ from tenants.models import TenantStatus
 from tests.factories import (
     ApiKeyFactory,
 )
+from tests.proxy.conftest import books as books  # a fixture
+from tests.proxy.conftest import upstream_answering as upstream_answering  # a fixture
+from tests.proxy.conftest import world as world  # a fixture
 from tests.proxy.gateway import post, runtime
 from tests.proxy.scripted_upstream import message, raw
 
