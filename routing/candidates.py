@@ -28,10 +28,8 @@ class ModelNotAllowed(TenantryError):
     type = "permission_error"
 
     def __init__(self, model: str, allowed: list[str]) -> None:
-        names = ", ".join(allowed) or "none"
-        super().__init__(
-            f"Model {model!r} is not available to you. Use: {names}.", details={"allowed": allowed}
-        )
+        instead = f"Use: {', '.join(allowed)}." if allowed else "No models are enabled for your account."
+        super().__init__(f"Model {model!r} is not available to you. {instead}", details={"allowed": allowed})
 
 
 def candidates_for(

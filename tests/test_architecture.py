@@ -23,7 +23,6 @@ TESTED_ELSEWHERE = {
     "gateway_project/server/prepare.py": "tests/stack/test_first_five_minutes.py",
     "gateway_project/celery_logs.py": "tests/deploy/test_processes.py",
     "gateway_project/asgi.py": "tests/proxy/pipeline/test_serve.py",
-    "gateway_project/wsgi.py": "tests/deploy/test_processes.py",
     "proxy/sandbox/__main__.py": "tests/proxy/sandbox/test_app.py",
     # They only hold what the pipeline puts into them.
     "proxy/pipeline/admitted.py": "tests/proxy/pipeline/test_serve.py",

@@ -20,7 +20,7 @@ DAYS = 30
 SPAN = [
     OpenApiParameter("tenant", str, required=True, description="A tenant's slug."),
     OpenApiParameter("since", OpenApiTypes.DATE, description="First day, the tenant's own; 30 days back."),
-    OpenApiParameter("until", OpenApiTypes.DATE, description="Last day, included."),
+    OpenApiParameter("until", OpenApiTypes.DATE, description="Last day (inclusive)."),
 ]
 
 

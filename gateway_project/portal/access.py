@@ -49,7 +49,7 @@ def member(role: Role = Role.VIEWER) -> Callable[[View], View]:
             if not may(membership, role):
                 raise PermissionDenied
             if any("\0" in value for values in request.GET.lists() for value in values[1]):
-                raise BadRequest("No text has null characters.")  # PostgreSQL looks for none
+                raise BadRequest("Null characters are not allowed.")  # PostgreSQL looks for none
             with timezone.override(membership.tenant.timezone):  # every time is shown in the tenant's own
                 response = view(request, membership, *args, **kwargs)
             response["Cache-Control"] = "no-store"

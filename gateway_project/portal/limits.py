@@ -21,7 +21,7 @@ from tenants.models import Membership, Tenant
 LIMITS = (
     ("max_requests_per_minute", "Requests a minute"),
     ("max_user_requests_per_minute", "Requests a minute, each end user"),
-    ("max_concurrency", "Calls at once"),
+    ("max_concurrency", "Concurrent calls"),
     ("max_tokens_per_day", "Tokens a day"),
     ("user_monthly_budget_usd", "Budget a month, each end user"),
 )

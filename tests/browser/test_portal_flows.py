@@ -155,7 +155,7 @@ def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(
         buttons = viewer.locator("main button").all_inner_texts()
         assert not {"Issue a key", "Add webhook", "Invite", "Remove"} & set(buttons)
     viewer.goto(link)
-    expect(viewer.locator("h1")).to_have_text("This invitation does not work")
+    expect(viewer.locator("h1")).to_have_text("This invitation is not valid")
 
 
 def test_another_tenants_pages_are_not_found(stack: Stack, owner: Page):

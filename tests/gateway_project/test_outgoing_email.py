@@ -34,7 +34,7 @@ def test_a_mail_server_that_fails_is_said_and_its_words_go_to_the_log(an_email, 
 
     monkeypatch.setattr(EmailMessage, "send", fails)
 
-    with pytest.raises(EmailNotSent, match="the mail server did not take it"):
+    with pytest.raises(EmailNotSent, match="the mail server did not accept it"):
         send(an_email)
     assert str(error) in caplog.text
 

@@ -39,6 +39,14 @@ def test_a_days_tokens_are_not_worth_another_try():
     assert error.headers == {"retry-after": "23173", "x-should-retry": "false"}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(59, "59 s"), (60, "1 min"), (61, "2 min"), (3600, "1 h 0 min"), (23_173, "6 h 27 min")],
+)
+def test_the_wait_for_the_next_day_is_for_people(seconds, said):
+    assert f"It resets in {said}." in DailyTokensExceeded(limit=1000, seconds=seconds).message
+
+
 def test_a_budget_says_whose_it_is_what_is_spent_and_when_it_resets():
     error = BudgetExceeded(**SPENT, resets_at=datetime(2026, 7, 1, tzinfo=UTC))
 

@@ -52,7 +52,7 @@ def test_the_month_stands_against_all_budgets_together(staff):
 
     assert month.value == "$25.00"
     assert month.note.startswith("of $100.00, pace $")
-    assert "25 % of the budget" in month.bar
+    assert "25% of the budget" in month.bar
 
 
 def test_the_error_rate_counts_upstream_errors(staff):
@@ -62,7 +62,7 @@ def test_the_error_rate_counts_upstream_errors(staff):
 
     errors = tile(staff.get(reverse("admin:index")), "Errors")
 
-    assert (errors.value, errors.level) == ("3.00 %", "near")
+    assert (errors.value, errors.level) == ("3.00%", "near")
 
 
 def test_the_refusal_rate_is_of_all_that_was_asked_and_names_the_commonest_reason(staff):
@@ -77,7 +77,7 @@ def test_the_refusal_rate_is_of_all_that_was_asked_and_names_the_commonest_reaso
 
     refused = tile(staff.get(reverse("admin:index")), "Refused")
 
-    assert (refused.value, refused.note) == ("10.00 %", "10, most rate_limited")
+    assert (refused.value, refused.note) == ("10.00%", "10, mostly “Rate limit reached”")
 
 
 def test_percentiles_come_from_the_histograms(staff):
@@ -140,4 +140,4 @@ def test_the_processes_that_are_not_heard_of_are_named(staff, redis_server):
     processes = tile(staff.get(reverse("admin:index")), "Processes")
 
     assert (processes.value, processes.level) == ("3 of 4", "high")
-    assert processes.note == "no beat is heard of"
+    assert processes.note == "no beat is running"

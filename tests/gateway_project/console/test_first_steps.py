@@ -102,7 +102,7 @@ def test_saving_lands_at_its_page_with_what_is_left_to_do(staff, tier):
     assert landed.url == reverse("admin:tenants_tenant_change", args=[tenant.pk])
     page = staff.get(landed.url)
     assert [(step.what, step.done) for step in page.context["next_steps"]] == [
-        ("Allow it models", True),
+        ("Allow models", True),
         ("Issue a key", False),
         ("Invite a person", False),
     ]
@@ -132,7 +132,7 @@ def test_steps_that_are_not_ones_to_take_are_no_links(as_role):
     page = as_role("Support").get(reverse("admin:tenants_tenant_change", args=[tenant.pk]))
 
     links = {step.what: step.link for step in page.context["next_steps"]}
-    assert links["Allow it models"] == ""
+    assert links["Allow models"] == ""
 
 
 @pytest.mark.parametrize("enabled", [None, False])

@@ -106,7 +106,7 @@ def test_rules_are_tried_with_and_without_those_in_shadow(staff):
         staff, "admin:routing_complexityrule_trial", text_bytes=10, messages=1, tools=0, system="Prove it"
     )
 
-    assert "nothing passes its threshold" in page
+    assert "no threshold is exceeded" in page
     assert "the system prompt says “prove”" in page
 
 

@@ -15,7 +15,7 @@ def drawn(*values):
 
 
 def heights(svg):
-    return [float(found) for found in re.findall(r'<rect[^>]*height="([\d.]+)"', svg)]
+    return [float(found) for found in re.findall(r'<rect x=[^>]*height="([\d.]+)" rx', svg)]
 
 
 def test_the_tallest_day_fills_the_room_and_others_their_share():

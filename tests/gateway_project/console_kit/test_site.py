@@ -46,7 +46,7 @@ def test_what_is_not_found_has_the_products_look(staff, address, status):
     page = staff.get(address)
 
     assert page.status_code == status
-    assert "It is not yours to see".lower() in page.content.decode().lower()
+    assert "you do not have access to it".lower() in page.content.decode().lower()
 
 
 LISTED = [case for case in CASES if case[0].endswith("changelist")]

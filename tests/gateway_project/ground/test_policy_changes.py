@@ -6,7 +6,7 @@ from gateway_project.ground import policy_changes
 from gateway_project.ground.policy_changes import put_tokens, replay_policy_changes
 from gateway_project.ground.redis_keys import every_shard, shard_key, tenant_key
 from tenants.models import PolicyChange
-from tests.factories import PolicyChangeFactory, TenantFactory
+from tests.factories import TenantFactory
 
 
 def token(redis_server, key):
@@ -42,10 +42,10 @@ def test_an_edit_is_announced_once_it_is_committed(redis_server, django_capture_
 
 @pytest.mark.django_db
 def test_the_outbox_is_replayed_once(redis_server):
-    PolicyChange.objects.all().delete()
     tenant = TenantFactory()
-    PolicyChange.objects.all().delete()
-    PolicyChangeFactory(tenant_id=tenant.pk)
+    replay_policy_changes()
+    redis_server.flushall()
+    PolicyChange.objects.create(source="tenants_tenant", tenant_id=tenant.pk)
 
     assert replay_policy_changes() == 1
     assert replay_policy_changes() == 0

@@ -45,7 +45,10 @@ def see(client, acme):
 def test_the_downgrade_policy_is_told(see, acme):
     page = see("overview")
 
-    assert "From 90 % of the budget on cheaper models serve, until spend is below 80 %" in page
+    assert (
+        "Once 90% of the budget is spent, cheaper models serve your requests, until spend is below 80%"
+        in page
+    )
     assert "<code>dear</code> → <code>cheap</code>" in page
     assert "they do now" not in page
 

@@ -52,6 +52,6 @@ def test_who_is_logged_in_as_somebody_else_makes_no_account_and_gives_theirs_no_
 
     page = log_in(stranger).post(mailed_link(), {"password": PASSWORD}).content.decode()
 
-    assert "Log out and go on" in page
+    assert "Log out and continue" in page
     assert not Membership.objects.filter(user=stranger).exists()
     assert row().accepted_at is None

@@ -77,7 +77,7 @@ def test_an_email_that_fails_is_said_and_sent_again(log_in, owner, settings):
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nobody listens
     browser = log_in(owner.user)
     page = invites(browser).content.decode()
-    assert "the email was not sent: the mail server did not take it" in page
+    assert "the email was not sent: the mail server did not accept it" in page
     assert row().emailed_at is None
 
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
@@ -98,7 +98,7 @@ def test_it_is_withdrawn_and_its_link_is_dead(log_in, owner):
     for method in (log_in().get, log_in().post):
         dead = method(link, {"password": PASSWORD})
         assert dead.status_code == 404
-        assert "This invitation does not work" in dead.content.decode()
+        assert "This invitation is not valid" in dead.content.decode()
     assert not User.objects.filter(username="ada@example.com").exists()
 
 
