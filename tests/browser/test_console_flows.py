@@ -95,7 +95,7 @@ def test_a_tenant_is_made_given_a_key_that_is_turned_and_suspended(stack: Stack,
     assert (call(admin, stack, key), call(admin, stack, newer)) == (200, 401)
 
     choose(admin, stack, "suspend", "fresh-fruit")
-    expect(admin.locator("form.c-card")).to_contain_text("refused from the next one on")
+    expect(admin.locator("form.c-card")).to_contain_text("will be refused immediately")
     admin.fill("input[name=reason]", "Has not paid")
     admin.click("button.c-button:has-text('Suspend')")
     assert call(admin, stack, key) == 403

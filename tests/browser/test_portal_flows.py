@@ -134,7 +134,7 @@ def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(
     owner.fill("input[name=email]", "vera@example.com")
     owner.select_option("select[name=role]", "viewer")
     owner.get_by_role("button", name="Invite").click()
-    expect(owner.locator(".message")).to_contain_text("ask your provider to hand the link over")
+    expect(owner.locator(".message")).to_contain_text("ask your provider for the link")
     assert "/portal/join/" not in owner.content()
     with new_page(browser, storage_state=session_of("admin")) as staff:
         staff.goto(f"{stack.url}/admin/tenants/invitation/")

@@ -16,7 +16,7 @@ def test_the_last_owner_stays(log_in):
 
     page = log_in(last.user).post(reverse("portal:person-remove", args=["acme", last.pk]), follow=True)
 
-    assert "The last owner stays" in page.content.decode()
+    assert "The last owner cannot be removed" in page.content.decode()
     assert Membership.objects.filter(pk=last.pk).exists()
 
 

@@ -227,7 +227,7 @@ def test_a_name_that_cannot_be_looked_up_delays_no_other(receiver, endpoint, set
             raise socket.gaierror
         return destination_of(url)
 
-    monkeypatch.setattr("billing.webhooks.attempt.place_of", look_up)
+    monkeypatch.setattr("billing.webhooks.attempt.destination_of", look_up)
     for number in range(10):
         WebhookDeliveryFactory.create_batch(
             8, endpoint=WebhookEndpointFactory(url=f"https://hangs{number}.example/")

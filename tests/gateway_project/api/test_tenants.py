@@ -118,7 +118,7 @@ def test_a_key_that_would_have_expired_already_is_refused(api):
 
     for answer in (made, changed):
         assert answer.status_code == 400
-        assert "to end a key now, revoke it" in answer.json()["expires_at"][0]
+        assert "To end a key now, revoke it" in answer.json()["expires_at"][0]
     assert api.put(f"/api/tenants/acme/keys/{key.pk}", sent_back, format="json").json()["name"] == "renamed"
 
 

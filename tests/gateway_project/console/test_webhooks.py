@@ -114,7 +114,7 @@ def test_an_event_of_old_that_does_not_exist_is_shown_as_such(staff, old):
     page = staff.get(address("change", old)).content.decode()
 
     assert "budget.foo (unknown), budget.exceeded" in listed
-    assert "There is no such event" in page
+    assert "This event does not exist" in page
 
 
 def test_an_endpoint_of_old_can_be_mended_and_changed_otherwise_before(staff, old):

@@ -15,7 +15,7 @@ from tests.factories import (
 
 pytestmark = pytest.mark.django_db
 LEDGER = "admin:billing_usagerecord_changelist"
-NOTHING_LISTED = "A filter could not be read, so nothing is listed."
+NOTHING_LISTED = "A filter is not valid, so nothing is listed."
 
 
 @pytest.fixture(autouse=True)

@@ -50,14 +50,14 @@ def test_the_downgrade_policy_is_told(see, acme):
         in page
     )
     assert "<code>dear</code> → <code>cheap</code>" in page
-    assert "they do now" not in page
+    assert "They do now" not in page
 
 
 def test_it_is_told_that_cheaper_models_serve_now(see, acme):
     period = timezone.now().date().replace(day=1).isoformat()
     store().hset(f"{tenant_key(acme.pk)}:b:{period}", mapping={"spent": 95 * 10**9, "held": 0})
 
-    assert "they do now" in see("overview")
+    assert "They do now" in see("overview")
 
 
 def test_what_downgrades_saved_and_why_requests_were_refused(see, acme):

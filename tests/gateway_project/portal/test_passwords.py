@@ -77,7 +77,7 @@ def test_without_mail_the_page_says_whom_to_ask(client, settings):
     settings.EMAIL_HOST = ""
 
     for answer in (ask(client), client.get(reverse("portal:password-forgotten"))):
-        assert "No email is sent from here" in answer.content.decode()
+        assert "This installation does not send email" in answer.content.decode()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -35,7 +35,7 @@ async def test_a_route_names_every_limit_that_would_refuse(world, upstream_answe
     decided = await post(world.key, path="/v1/route")
 
     assert decided.json["would_refuse"] == ["rate_limited", "concurrency_limited"]
-    assert "requests a minute" in decided.json["refusal"]["message"]
+    assert "requests per minute" in decided.json["refusal"]["message"]
     assert decided.json["would_serve"] is None
 
 
