@@ -23,7 +23,7 @@ from tenants.second_factors import UncheckableCode, check, has_second_factor, se
 
 
 class _WithCode(AuthenticationForm):
-    """The code is asked for after the password was right, so that nobody learns who has one."""
+    """The code is asked for after the password was right, so that nobody learns which accounts have one."""
 
     code = forms.CharField(
         label="One-time code",

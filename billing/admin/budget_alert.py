@@ -1,4 +1,4 @@
-"""What tenants were told about their budgets."""
+"""Budget alerts in the console."""
 
 from django.contrib import admin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter

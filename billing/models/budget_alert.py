@@ -1,4 +1,4 @@
-"""What a tenant was, or is to be, told about its budget."""
+"""Budget alerts, sent or waiting to be sent."""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models

@@ -46,7 +46,7 @@ def send_email(delivery: WebhookDelivery) -> None:
 
 
 def _unconfirmed(endpoint: WebhookEndpoint) -> str:
-    """Ask again, for who has deleted the first link; why nothing is sent now."""
+    """Ask again, in case the first link was deleted. Answers why nothing is sent now."""
     try:
         ask(endpoint, by_itself=True)
     except TooManyEmails:

@@ -35,7 +35,7 @@ def publish(
 
     `key` names the event for good: publishing it again, from any process, makes no second delivery.
     Amounts in `data` are texts. To be called within the transaction that makes the event true; one that is
-    found later says when it was (`at`), and is not told to endpoints that were not there yet.
+    found later says when it was (`at`), and is not sent to endpoints that were not there yet.
     """
     endpoints = WebhookEndpoint.objects.filter(enabled=True).filter(
         Q(events=[]) | Q(events__contains=[event_type])

@@ -194,7 +194,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)] | None
 
 
 def count(value: Any) -> int:
-    """A token count from upstream. Raises ValueError for what is none."""
+    """A token count from upstream. Raises ValueError if it is not one."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNTED:
