@@ -118,9 +118,9 @@ def test_trouble_is_on_the_first_page(staff):
 
     page = staff.get(reverse("admin:index"))
 
-    assert tile(page, "Webhooks").level == "high"
+    assert tile(page, "Failing webhooks").level == "high"
     assert tile(page, "Periods").level == "high"
-    assert tile(page, "Books").level == "high"
+    assert tile(page, "Ledger mismatches").level == "high"
 
 
 def test_the_dashboard_never_reads_the_ledger(staff):

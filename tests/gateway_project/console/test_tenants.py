@@ -238,7 +238,7 @@ def test_budgets_are_raised_together_for_a_reason(staff):
     page = act(staff, "raise_budget", own, inherits, unlimited, sure="1", by_usd="50", reason="Black Friday")
     assert (own.monthly_budget_usd, inherits.monthly_budget_usd) == (150, 80)
     assert unlimited.monthly_budget_usd is None
-    assert "1 left" in str(next(iter(get_messages(page.wsgi_request))))
+    assert "1 unchanged" in str(next(iter(get_messages(page.wsgi_request))))
     assert LogEntry.objects.get_for_object(own).first().additional_data == {"reason": "Black Friday"}
 
 
@@ -314,7 +314,7 @@ def test_an_accepted_invitation_is_neither_withdrawn_nor_renewed(staff):
     invitation = InvitationFactory(accepted_at=timezone.now())
     for name in ("withdraw", "new_link"):
         page = staff.post(reverse(f"admin:tenants_invitation_{name}", args=[invitation.pk]), follow=True)
-        assert "accepted or withdrawn meanwhile" in page.content.decode()
+        assert "already been accepted or withdrawn" in page.content.decode()
     assert Invitation.objects.get().accepted_at == invitation.accepted_at
 
 
@@ -422,7 +422,7 @@ def test_raising_a_budget_needs_a_reason_which_the_trail_keeps(staff):
     address = reverse("admin:tenants_tenant_change", args=[tenant.pk])
 
     page = staff.post(address, form_of(tenant, monthly_budget_usd="200"))
-    assert "Why is the budget raised to $200.00?" in page.content.decode()
+    assert "Give a reason for raising the budget to $200.00." in page.content.decode()
 
     save(staff, tenant, monthly_budget_usd="200", reason="Signed the larger contract")
     assert tenant.monthly_budget_usd == 200

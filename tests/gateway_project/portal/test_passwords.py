@@ -86,7 +86,7 @@ def test_without_a_broker_the_page_says_so():
 from django.test import Client
 answer = Client().post("/portal/password/forgotten/", {"email": "ada@example.com"})
 assert answer.status_code == 503, answer.status_code
-assert "Try again in some minutes" in answer.content.decode()
+assert "Try again in a few minutes" in answer.content.decode()
 """
     assert run(code, CELERY_BROKER_URL="redis://127.0.0.1:1/0", ALLOWED_HOSTS="testserver") == 0
 
