@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from billing.meter.errors import (
     UserRateLimited,
 )
 
-SPENT = {"scope": "key", "spend_usd": Decimal("9.50"), "budget_usd": Decimal(10)}
+SPENT: dict[str, Any] = {"scope": "key", "spend_usd": Decimal("9.50"), "budget_usd": Decimal(10)}
 
 
 @pytest.mark.parametrize(("retry_ms", "seconds"), [(0, 1), (1, 1), (1000, 1), (1001, 2)])

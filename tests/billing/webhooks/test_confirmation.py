@@ -63,7 +63,7 @@ def test_nothing_is_sent_before_the_address_has_confirmed_and_all_that_waited_af
     assert "emailed a confirmation link to stranger@example.com" in page
     assert "not confirmed" in page
     assert events() == []
-    assert "has not confirmed" in WebhookDelivery.objects.get().last_error
+    assert "has not been confirmed" in WebhookDelivery.objects.get().last_error
 
     client.logout()  # whoever reads the mail has no account here
     assert "Confirm" in client.get(mailed_link(0)).content.decode()

@@ -18,7 +18,7 @@ def test_opening_the_link_confirms_nothing_and_the_button_does(client, owner):
     pressed = client.post(link)
 
     assert "Confirm your address" in opened.content.decode()
-    assert "from now on" in pressed.content.decode()
+    assert "will now be emailed" in pressed.content.decode()
     assert before == ""
     assert WebhookEndpoint.objects.get().confirmed_address
 

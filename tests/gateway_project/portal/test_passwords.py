@@ -34,7 +34,7 @@ def test_a_forgotten_password_is_chosen_again_by_mail(client, ada):
     client.post(form, {"new_password1": PASSWORD, "new_password2": PASSWORD})
 
     assert client.post(reverse("portal:login"), {"username": "ada", "password": PASSWORD}).url == "/portal/"
-    assert "was used" in client.get(link[1]).content.decode()
+    assert "has been used" in client.get(link[1]).content.decode()
     assert VerifiedEmail.objects.get(user=ada).email == "ada@example.com"
 
 
