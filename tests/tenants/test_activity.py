@@ -5,6 +5,7 @@ import time
 import pytest
 from django.utils import timezone
 
+from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_keys import TENANT_WINDOW, day_counter, leases_key, named_key
 from tenants import activity as module
 from tenants.activity import TenantActivity, activity
@@ -27,7 +28,7 @@ def test_it_has_the_last_minute_open_calls_and_the_days_tokens(redis_server):
 
 def test_nothing_is_known_while_redis_is_away(monkeypatch):
     def away():
-        raise module.STORE_ERRORS[0]("away")
+        raise STORE_ERRORS[0]("away")
 
     monkeypatch.setattr(module, "store", away)
 

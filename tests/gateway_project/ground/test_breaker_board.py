@@ -4,6 +4,7 @@ import json
 
 from gateway_project.ground import breaker_board
 from gateway_project.ground.breaker_board import breaker_states
+from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_keys import BREAKER_BOARD
 
 
@@ -15,7 +16,7 @@ def test_an_open_breaker_is_named_by_upstream_and_model(redis_server):
 
 def test_without_redis_nothing_is_known_and_nothing_fails(monkeypatch):
     def away():
-        raise breaker_board.STORE_ERRORS[0]("away")
+        raise STORE_ERRORS[0]("away")
 
     monkeypatch.setattr(breaker_board, "store", away)
 

@@ -4,6 +4,7 @@ import pytest
 
 from gateway_project.ground import policy_changes
 from gateway_project.ground.policy_changes import put_tokens, replay_policy_changes
+from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.redis_keys import every_shard, shard_key, tenant_key
 from tenants.models import PolicyChange
 from tests.factories import TenantFactory
@@ -57,7 +58,7 @@ def test_without_redis_an_edit_is_kept_for_the_outbox(
     monkeypatch, django_capture_on_commit_callbacks, caplog
 ):
     def away(tenant_ids):
-        raise policy_changes.STORE_ERRORS[0]("away")
+        raise STORE_ERRORS[0]("away")
 
     monkeypatch.setattr(policy_changes, "put_tokens", away)
 

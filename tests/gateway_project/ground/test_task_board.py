@@ -1,6 +1,7 @@
 """The board of periodic tasks that fail."""
 
 from gateway_project.ground import task_board
+from gateway_project.ground.redis_address import STORE_ERRORS
 from gateway_project.ground.task_board import failed, failing_tasks, succeeded
 
 
@@ -21,7 +22,7 @@ def test_a_long_reason_is_cut(redis_server):
 
 def test_a_board_that_cannot_be_written_fails_no_task(monkeypatch):
     def away():
-        raise task_board.STORE_ERRORS[0]("away")
+        raise STORE_ERRORS[0]("away")
 
     monkeypatch.setattr(task_board, "store", away)
 
