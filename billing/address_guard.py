@@ -95,7 +95,7 @@ def refuse_private(address: Address) -> None:
     if isinstance(address, ipaddress.IPv6Address) and (
         address not in _IPV6_PUBLIC or (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP
     ):
-        raise ForbiddenAddress("The address is not on the public internet, or an IPv4 address in disguise.")
+        raise ForbiddenAddress("The address is not on the public internet, or embeds an IPv4 address.")
 
 
 def _addresses(host: str, port: int) -> list[Address]:
@@ -114,17 +114,19 @@ def _known_addresses(host: str, port: int) -> list[Address]:
 def _parts(url: str) -> tuple[str, int]:
     """Host and port. Raises ForbiddenAddress."""
     if len(url) > 2000 or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ForbiddenAddress("The URL has characters that no URL has, or is too long.")
+        raise ForbiddenAddress("The URL contains invalid characters or is too long.")
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError as error:
         raise ForbiddenAddress(f"Not a URL: {error}.") from error
     if parts.username is not None or parts.password is not None:
-        raise ForbiddenAddress("User names and passwords in URLs are not taken; check our signature instead.")
+        raise ForbiddenAddress(
+            "URLs with a username or password are not accepted. Verify our signature instead."
+        )
     if not host or parts.scheme not in ("https", "http"):
-        raise ForbiddenAddress("A whole URL is needed, such as https://example.com/hooks.")
+        raise ForbiddenAddress("Enter a full URL such as https://example.com/hooks.")
     port = port or (443 if parts.scheme == "https" else 80)
     if parts.scheme == "http" and not settings.DEBUG and not allowed(host, port):
-        raise ForbiddenAddress("Only https URLs are taken.")
+        raise ForbiddenAddress("Only https URLs are accepted.")
     return host, port

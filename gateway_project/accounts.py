@@ -23,7 +23,7 @@ from tenants.second_factors import UncheckableCode, check, has_second_factor, se
 
 
 class _WithCode(AuthenticationForm):
-    """The code is asked for after the password was right, so that nobody learns who has one."""
+    """The code is asked for after the password was right, so that nobody learns which accounts have one."""
 
     code = forms.CharField(
         label="One-time code",
@@ -43,9 +43,7 @@ class _WithCode(AuthenticationForm):
         except UncheckableCode as error:
             raise ValidationError(str(error), code="code_uncheckable") from error
         if not right:
-            raise ValidationError(
-                "Enter the one-time code your authenticator app shows now.", code="code_needed"
-            )
+            raise ValidationError("Enter the current code from your authenticator app.", code="code_needed")
 
 
 class PortalLogin(_WithCode):
@@ -70,7 +68,7 @@ def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
     cooloff: timedelta = settings.AXES_COOLOFF_TIME
     seconds = int(cooloff.total_seconds())
     page = render(
-        request, "locked_out.html", {"title": "Locked for a while", "minutes": seconds // 60}, status=429
+        request, "locked_out.html", {"title": "Too many attempts", "minutes": seconds // 60}, status=429
     )
     page["Retry-After"] = str(seconds)
     return page
@@ -101,13 +99,15 @@ def _submitted(request: HttpRequest, device: SecondFactor) -> None:
         messages.error(request, str(error))
         return
     if not right:
-        messages.error(request, "That code is not the one the app shows now. Wait for the next one.")
+        messages.error(request, "That code is not valid. Wait for the next code and try again.")
     elif device.confirmed:
         device.delete()
-        messages.success(request, "The second factor is removed. Your password alone logs you in.")
+        messages.success(
+            request, "The second factor has been removed. You now log in with your password only."
+        )
     else:
         SecondFactor.objects.get(user=user).confirm()
-        messages.success(request, "Done. From now on, logging in asks for a code as well.")
+        messages.success(request, "The second factor is set up. You will be asked for a code at every login.")
 
 
 def _picture(user: User, secret: str) -> str:

@@ -40,4 +40,4 @@ def send(email: EmailMessage) -> None:
         email.send()
     except (SMTPException, OSError) as error:
         logger.warning("An email could not be sent: %s: %s", type(error).__name__, error)
-        raise EmailNotSent(f"the mail server did not take it ({type(error).__name__})") from error
+        raise EmailNotSent(f"the mail server did not accept it ({type(error).__name__})") from error

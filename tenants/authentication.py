@@ -65,7 +65,9 @@ class PolicyUnavailable(TenantryError):
     type = "api_error"
 
     def __init__(self) -> None:
-        super().__init__("Keys cannot be checked right now; try again shortly.", headers={"retry-after": "1"})
+        super().__init__(
+            "API keys cannot be checked right now. Try again shortly.", headers={"retry-after": "1"}
+        )
 
 
 def presented_key(headers: Mapping[str, str]) -> str:
@@ -127,9 +129,9 @@ def forget_policies() -> None:
 def _in_good_standing(principal: Principal) -> Principal:
     key, policy = principal.key, principal.policy
     if key.revoked_at is not None:
-        raise KeyRevoked("This API key was revoked. Use another one.", policy)
+        raise KeyRevoked("This API key has been revoked. Use another key.", policy)
     if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
-        raise KeyExpired("This API key has expired. Use its successor.", policy)
+        raise KeyExpired("This API key has expired. Use another key.", policy)
     if policy.suspended:
         raise TenantSuspended("This account is suspended. Contact your provider.", policy)
     return principal

@@ -107,9 +107,9 @@ def send_link(invitation: Invitation, token: str) -> None:
         EmailMessage(
             subject=one_line(f"Your invitation to {invitation.tenant.name}"),
             body=(
-                f"You are invited to join {one_line(invitation.tenant.name)} as {invitation.role}.\n"
+                f"You have been invited to join {one_line(invitation.tenant.name)} as {invitation.role}.\n"
                 f"This link works once, until {invitation.expires_at:%d %B %Y}:\n\n{link_of(token)}\n\n"
-                "If you did not expect this, ignore it: nothing happens without you.\n"
+                "If you did not expect this, ignore this email.\n"
             ),
             to=[invitation.email],
         )

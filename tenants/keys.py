@@ -34,7 +34,8 @@ def refuse_past(expires_at: datetime | None) -> None:
     """Raises ValidationError where a key would have expired before it is saved."""
     if expires_at is not None and expires_at <= timezone.now():
         raise ValidationError(
-            "This time has passed. Give a later one, or none for a key that stays; to end a key now, revoke it."
+            "This time has passed. Choose a later time, or leave it empty for a key that does not expire. "
+            "To end a key now, revoke it."
         )
 
 
@@ -73,7 +74,7 @@ def rotate_key(
     """
     old = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=api_key.pk)
     if old.state != "live" or old.replaced_by_id:
-        raise ValueError(f"{old} has ended or was rotated already; issue a new key instead.")
+        raise ValueError(f"{old} has ended or was already rotated. Issue a new key instead.")
     issued = issue_key(
         tenant=old.tenant,
         name=old.name,

@@ -11,7 +11,7 @@ class LastOwner(Exception):
     """A tenant keeps at least one owner."""
 
     def __init__(self) -> None:
-        super().__init__("The last owner stays. Make someone else an owner first.")
+        super().__init__("The last owner cannot be removed. Make someone else an owner first.")
 
 
 @transaction.atomic

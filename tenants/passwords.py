@@ -1,4 +1,4 @@
-"""A link to choose a new password, for who has forgotten the old one."""
+"""A link to choose a new password, for people who forgot the old one."""
 
 from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.tokens import default_token_generator
@@ -35,6 +35,6 @@ def mail_links(email: str) -> int:
         uid = urlsafe_base64_encode(force_bytes(user.pk))
         token = default_token_generator.make_token(user)
         link = public_link(reverse("portal:password-choose", args=[uid, token]))
-        text = render_to_string("portal/password_letter.txt", {"link": link, "username": user.get_username()})
+        text = render_to_string("portal/password_email.txt", {"link": link, "username": user.get_username()})
         send(EmailMessage(subject="Choose a new password", body=text, to=[user.email]))
     return len(users)

@@ -18,7 +18,7 @@ class UncheckableCode(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "Your second factor cannot be checked: this server lacks the key its secret is encrypted with. "
+            "Your second factor cannot be checked: the server lacks the key that its secret is encrypted with. "
             "Ask an operator."
         )
 

@@ -20,7 +20,7 @@ class TooManyFailures(TenantryError):
     def __init__(self, seconds: float) -> None:
         wait = max(1, round(seconds))
         super().__init__(
-            f"Too many requests with wrong keys from your address. Try again in {wait} s.",
+            f"Too many requests with invalid keys from your address. Try again in {wait} s.",
             headers={"retry-after": str(wait)},
             details={"retry_after": wait},
         )

@@ -30,8 +30,8 @@ class AdjustmentForm(forms.ModelForm):
             offered = [choice for choice in AdjustmentKind.choices if choice[0] != AdjustmentKind.LATE_SETTLE]
             self.fields["kind"] = forms.ChoiceField(choices=offered, widget=self.fields["kind"].widget)
             self.fields["amount_usd"].help_text = (
-                "Credit, grant, top-up: a positive amount in the tenant's favour. "
-                "Correction: what is added to its bill, negative for a refund."
+                "Credits, grants and top-ups: a positive amount in the tenant's favour. "
+                "Corrections: the amount added to its bill, negative for a refund."
             )
 
 

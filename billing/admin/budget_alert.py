@@ -1,4 +1,4 @@
-"""What tenants were told about their budgets."""
+"""Budget alerts in the console."""
 
 from django.contrib import admin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
@@ -12,7 +12,7 @@ from gateway_project.console_kit.pages import ReadOnlyPage
 
 @admin.register(BudgetAlert)
 class BudgetAlertAdmin(ReadOnlyPage):
-    empty_text = "They come when a tenant reaches one of its thresholds."
+    empty_text = "Alerts are listed here when a tenant reaches one of its thresholds."
     list_display = ("crossed", "tenant", "kind", "scope", "subject", "reached", "spend", "period_start")
     list_filter = (
         ("tenant", AutocompleteSelectFilter),
@@ -29,7 +29,7 @@ class BudgetAlertAdmin(ReadOnlyPage):
 
     @display(description="Threshold", ordering="threshold")
     def reached(self, alert: BudgetAlert) -> str:
-        return f"{alert.threshold} %"
+        return f"{alert.threshold}%"
 
     @display(description="Spent of budget", ordering="spent_usd")
     def spend(self, alert: BudgetAlert) -> str:

@@ -63,7 +63,7 @@ class ShadowFilter(DropdownFilter):
     parameter_name = "shadow"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Refused"), ("yes", "Would have been, in shadow")]
+        return [("no", "Refused"), ("yes", "Would have been refused (shadow mode)")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = chosen(request, self)

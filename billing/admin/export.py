@@ -33,23 +33,25 @@ class ExportForm(forms.Form):
     """What to export. Empty means all."""
 
     tenant = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget, help_text="Its slug; empty: all tenants."
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Slug of the tenant. Leave empty for all tenants.",
     )
     model = forms.ModelChoiceField(
         Model.objects.order_by("name"), required=False, to_field_name="name", widget=UnfoldAdminSelect2Widget
     )
     key = forms.IntegerField(
-        required=False, min_value=1, widget=UnfoldAdminIntegerFieldWidget, help_text="A key's id."
+        required=False, min_value=1, widget=UnfoldAdminIntegerFieldWidget, help_text="ID of the API key."
     )
     status = forms.ChoiceField(
         choices=[("", "All"), *UsageStatus.choices], required=False, widget=UnfoldAdminSelectWidget
     )
     tag = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget, help_text="name=value")
     since = forms.DateField(
-        required=False, widget=UnfoldAdminSingleDateWidget, help_text="First day, in the zone below."
+        required=False, widget=UnfoldAdminSingleDateWidget, help_text="First day, in the time zone below."
     )
     until = forms.DateField(
-        required=False, widget=UnfoldAdminSingleDateWidget, help_text="Last day, included."
+        required=False, widget=UnfoldAdminSingleDateWidget, help_text="Last day (inclusive)."
     )
     timezone = forms.ChoiceField(
         choices=[("", "The tenant's, or UTC"), *((zone, zone) for zone in sorted(available_timezones()))],

@@ -55,7 +55,7 @@ class ModelPriceForm(forms.ModelForm):
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         label="The price is right",
-        help_text="Only needed when it is far from what the model's family costs; you will be asked.",
+        help_text="Only needed when it is far from what the model's family costs. You will be asked.",
     )
 
     class Meta:
@@ -67,7 +67,7 @@ class ModelPriceForm(forms.ModelForm):
         for name in CACHED:
             if name in self.fields:
                 self.fields[name].required = False
-                self.fields[name].help_text = "Empty: as plain input."
+                self.fields[name].help_text = "If empty, the input price is used."
                 if name not in (kwargs.get("initial") or {}):
                     self.initial[name] = None  # not the column's 0, which would give it away
 
@@ -80,7 +80,7 @@ class ModelPriceForm(forms.ModelForm):
         if doubts and not cleaned["confirmed"]:
             for column, doubt in doubts.items():
                 self.add_error(column, doubt)
-            self.add_error("confirmed", "Switch this on and save again if that is what you want.")
+            self.add_error("confirmed", "To confirm, turn this on and save again.")
         return cleaned
 
 

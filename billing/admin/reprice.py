@@ -29,14 +29,16 @@ class RepriceForm(forms.Form):
 
     model = forms.ModelChoiceField(Model.objects.order_by("name"), widget=UnfoldAdminSelectWidget)
     since = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="First day (UTC).")
-    until = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="Last day (UTC), included.")
+    until = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="Last day (UTC, inclusive).")
     tenant = forms.SlugField(
-        required=False, widget=UnfoldAdminTextInputWidget, help_text="Its slug; empty: all tenants."
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Slug of the tenant. Leave empty for all tenants.",
     )
     reason = forms.CharField(
         max_length=500,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The tenants read it on their statements.",
+        help_text="Shown to tenants on their statements.",
     )
 
     def clean_tenant(self) -> Tenant | None:

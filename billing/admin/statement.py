@@ -21,7 +21,7 @@ def _file(content: bytes, name: str, kind: str) -> HttpResponse:
 
 @admin.register(Statement)
 class StatementAdmin(ReadOnlyPage):
-    empty_text = "One is made for each tenant when its period ends."
+    empty_text = "A statement is created for each tenant when its period ends."
     list_display = (
         "period_start",
         "tenant",
@@ -98,6 +98,6 @@ class StatementAdmin(ReadOnlyPage):
     def total(self, statement: Statement) -> str:
         return formatters.usd(statement.total_usd)
 
-    @display(description="Above cost price")
+    @display(description="Margin")
     def margin(self, statement: Statement) -> str:
         return formatters.usd(statement.total_usd - statement.upstream_cost_usd)

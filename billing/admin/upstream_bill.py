@@ -28,7 +28,7 @@ class BillForm(forms.Form):
     file = forms.FileField(
         widget=UnfoldAdminFileFieldWidget,
         label="CSV",
-        help_text="With a header row: day, model, cost_usd; requests and tokens where the bill has them.",
+        help_text="A header row with day, model and cost_usd; requests and token columns are optional.",
     )
 
     def clean_file(self) -> Any:

@@ -74,7 +74,7 @@ def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageR
 
 @admin.register(UsageRecord)
 class UsageRecordAdmin(CountlessPage):
-    empty_text = "The first call shows here within a second."
+    empty_text = "Calls appear here within a second."
     list_display = (
         "when", "tenant", "key", "model", "route", "shown_status", "tokens_in", "tokens_out", "cost",
         "latency", "end_user",
@@ -193,7 +193,7 @@ class UsageRecordAdmin(CountlessPage):
 
 @admin.register(DailyUsage)
 class DailyUsageAdmin(CountlessPage):
-    empty_text = "It sums the ledger by day, as calls come in."
+    empty_text = "Daily sums of the ledger, updated as calls are recorded."
     list_display = (
         "day", "tenant", "api_key", "model", "shown_status", "shown_requests", "tokens_in", "tokens_out",
         "cost",

@@ -94,23 +94,27 @@ class WebhookEndpointAdmin(ConsolePage):
     def send_test(self, request: HttpRequest, object_id: int) -> HttpResponse:
         endpoint = get_object_or_404(WebhookEndpoint, pk=object_id)
         if request.method != "POST":
-            told = "It is sent a webhook.test event; you see how that ends."
+            told = "Sends a webhook.test event to this endpoint. The result is shown here."
             return self._confirm(request, endpoint, title="Send a test", consequence=told)
         if awaits_confirmation(endpoint):
             self._ask(request, endpoint)
             return redirect(reverse("admin:billing_webhookendpoint_change", args=[endpoint.pk]))
         delivery = publish_test(endpoint)
-        messages.success(request, "A test event is on its way; load this page again to see how it ended.")
+        messages.success(request, "A test event is being sent. Reload this page to see the result.")
         return redirect(reverse("admin:billing_webhookdelivery_change", args=[delivery.pk]))
 
     @action(description="New secret", icon="autorenew", url_path="rotate", permissions=["change"])
     def rotate(self, request: HttpRequest, object_id: int) -> HttpResponse:
         endpoint: Any = get_object_or_404(WebhookEndpoint, pk=object_id)
         if request.method != "POST":
-            told = "A new secret is made and shown once. The old one signs along for 24 hours."
+            told = "Creates a new secret and shows it once. For 24 hours, events are also signed with the old secret."
             return self._confirm(request, endpoint, title="New secret", consequence=told)
         endpoint.plain_secret = rotate_secret(endpoint)
-        self.log_change(request, endpoint, "A new secret; the old one signs along for 24 hours.")
+        self.log_change(
+            request,
+            endpoint,
+            "New secret. For 24 hours, events are also signed with the old one.",
+        )
         return self._shown_once(request, endpoint)
 
     def _ask(self, request: HttpRequest, endpoint: WebhookEndpoint) -> None:
@@ -118,10 +122,11 @@ class WebhookEndpointAdmin(ConsolePage):
         try:
             ask(endpoint)
         except (TooManyEmails, EmailNotSent) as error:
-            messages.error(request, f"{address} has to confirm before events are sent there: {error}")
+            messages.error(request, f"{address} must confirm before events are sent there: {error}")
         else:
             messages.warning(
-                request, f"{address} has to confirm before events are sent there. A link is on its way."
+                request,
+                f"{address} must confirm before events are sent there. We've emailed a confirmation link.",
             )
 
     def _confirm(
@@ -177,7 +182,7 @@ class AttemptInline(ReadOnlyInline):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(CountlessPage):
-    empty_text = "Every event sent to an endpoint shows here, with its attempts."
+    empty_text = "Events sent to endpoints are listed here with their attempts."
     list_display = ("created", "event_type", "endpoint", "owner", "shown_status", "attempts", "last", "next")
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -207,7 +212,7 @@ class WebhookDeliveryAdmin(CountlessPage):
         count = WebhookDelivery.objects.filter(pk__in=queryset.values("pk")).update(
             status=DeliveryStatus.PENDING, attempts=0, next_attempt_at=timezone.now()
         )
-        messages.success(request, f"{count} deliveries are due now.")
+        messages.success(request, f"{count} deliveries will be sent now.")
 
     @action(description="Deliver again", icon="replay", url_path="again", permissions=["redeliver"])
     def redeliver_this(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -215,7 +220,7 @@ class WebhookDeliveryAdmin(CountlessPage):
         back = reverse("admin:billing_webhookdelivery_change", args=[object_id])
         if request.method == "POST":
             redeliver(delivery)
-            messages.success(request, "It is due now; its attempts show here.")
+            messages.success(request, "The delivery is due now. Its attempts are shown here.")
             return redirect(back)
         context = {
             **self.admin_site.each_context(request),
@@ -225,7 +230,7 @@ class WebhookDeliveryAdmin(CountlessPage):
         }
         context |= {
             "title": "Deliver again",
-            "text": "The same event goes out under the same id, by which its receiver knows it.",
+            "text": "The event is sent again with the same id, so the receiver can recognise it.",
             "verb": "Deliver again",
         }
         return TemplateResponse(request, "admin/confirm.html", context)

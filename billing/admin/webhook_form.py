@@ -15,7 +15,7 @@ class EndpointForm(AsShownForm):
     events = forms.MultipleChoiceField(
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="If none is checked, all are sent.",
+        help_text="If none is selected, all events are sent.",
     )
 
     class Meta:
@@ -32,5 +32,5 @@ class EndpointForm(AsShownForm):
 
 
 def _said(event: str) -> str:
-    meaning = MEANINGS.get(event, "There is no such event: nothing is sent for it. Uncheck it.")
+    meaning = MEANINGS.get(event, "This event does not exist, so nothing is sent for it. Clear the checkbox.")
     return format_html("<code>{}</code> {}", event, meaning)

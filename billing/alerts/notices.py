@@ -1,6 +1,6 @@
-"""What tenants and the operator are told of beside thresholds: keys, daily tokens, forecasts, unusual spend.
+"""Notices beside budget thresholds: keys, daily tokens, forecasts, unusual spend.
 
-Each of it once. `docs/money.md` has the rules in the words of those who are told.
+Each of it once. `docs/money.md` has the rules in the words of those who receive them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ def _announce(key: ApiKey, kind: EventType, name: str, at: datetime) -> int:
 
 
 def notice_limits(now: datetime | None = None) -> int:
-    """Tokens a day reached, from the roll-ups; how many are new. A limit that was raised is told of again."""
+    """Tokens a day reached, from the roll-ups; how many are new. A raised limit is announced again."""
     moment = now or datetime.now(UTC)
     days = [(moment + timedelta(days=offset)).date() for offset in (-1, 0, 1)]  # wherever the tenant is
     rows = DailyUsage.objects.filter(day__in=days).values("tenant_id", "day").order_by()
@@ -184,7 +184,7 @@ def _anomaly(tenant: Tenant, days: dict[date, Decimal], spend: Decimal, now: dat
         "hour_ends_at": now.isoformat(),
         "spend_usd": str(spend),
         "usual_most_usd": str(usual),
-        "rule": f"{ANOMALY_FACTOR} times the dearest hour of the last {ANOMALY_DAYS} days, or more",
+        "rule": f"{ANOMALY_FACTOR} times the most expensive hour of the last {ANOMALY_DAYS} days, or more",
     }
     return _once(
         tenant, AlertKind.ANOMALY, EventType.ANOMALY, period_start=today, spent=spend, details=details

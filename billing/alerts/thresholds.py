@@ -1,11 +1,11 @@
-"""Budget thresholds: one `BudgetAlert` a crossing, told once.
+"""Budget thresholds: one `BudgetAlert` for each crossing, sent once.
 
 `settle.lua` decides by the live counter which thresholds a call crosses; the ledger writes them down with that
 call, in the transaction of its row. What passes a threshold without such a call (a budget lowered, a threshold
 added, a counter that Redis lost just then) is caught up with from the booked spend.
 
 An alert stands until spend is below its line again, as it is after a raise of the budget or a top-up. Then its
-threshold is armed anew; one that the raised budget does not reach down to is not told of twice.
+threshold is armed again; one that the raised budget does not reach down to is not announced twice.
 """
 
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """The ledger as files: streamed by PostgreSQL's COPY, with control totals, a digest and a log entry each.
 
 A file is right when its rows, totals and SHA-256 are those of its `UsageExport`; `manage.py verify_export`
-computes them from the ledger anew. A run that ends early is marked failed, and its transfer cut, not ended.
+computes them from the ledger again. A run that ends early is marked failed, and its transfer cut, not ended.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def begin(
 ) -> UsageExport:
     """Log an export that is about to run. Raises BadExport."""
     if unknown := [name for name in columns if name not in COLUMNS]:
-        raise BadExport(f"There is no column {unknown[0]!r}; columns are {', '.join(COLUMNS)}.")
+        raise BadExport(f"There is no column {unknown[0]!r}. Columns are {', '.join(COLUMNS)}.")
     if file_format not in FORMATS:
         raise BadExport(f"There is no format {file_format!r}; formats are {', '.join(FORMATS)}.")
     if file_format == "parquet" and not installed("parquet"):
@@ -109,7 +109,7 @@ def begin(
         raise BadExport("tag: use name=value.")
     if archived := archived_between(wanted.since, wanted.until):
         raise BadExport(
-            f"{', '.join(map(str, archived))} stand in archives: restore them, or begin after them with 'since'."
+            f"{', '.join(map(str, archived))} are archived. Restore them, or set 'since' to a later date."
         )
     return UsageExport.objects.create(
         created_by=created_by,

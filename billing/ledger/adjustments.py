@@ -48,7 +48,7 @@ def book(
             if known is not None:
                 if known.amount_usd == amount_usd:
                     return known
-                raise AlreadyBooked(f"{reference} is booked already, with {known.amount_usd} USD.")
+                raise AlreadyBooked(f"{reference} is already booked, with {known.amount_usd} USD.")
         row = Adjustment(
             tenant=tenant,
             kind=kind,

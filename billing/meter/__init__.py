@@ -128,10 +128,10 @@ async def _admitted(
             case b"ROLLOVER":
                 prepared = prepared_policy_of(principal, at=reply[1])
             case b"WARMING":
-                raise MeteringUnavailable("Metering is starting again; try again in a few seconds.")
+                raise MeteringUnavailable("Metering is restarting. Try again in a few seconds.")
             case _:
                 await rebuild_counters(request, [AdmitKey(number) for number in reply[1:]])
-    raise MeteringUnavailable("Counters could not be rebuilt; try again shortly.")
+    raise MeteringUnavailable("Counters could not be rebuilt. Try again shortly.")
 
 
 async def is_current(principal: Principal) -> bool:

@@ -231,17 +231,21 @@ class AdmissionRequest:
             case b"rate":
                 limit = policy.requests_per_minute
                 return RateLimited(
-                    f"The limit of {limit} requests a minute is reached.", retry_ms=int(reply[2]), limit=limit
+                    f"The limit of {limit} requests per minute has been reached.",
+                    retry_ms=int(reply[2]),
+                    limit=limit,
                 )
             case b"key_rate":
                 limit = self.principal.key.requests_per_minute
                 return RateLimited(
-                    f"This key's {limit} requests a minute are used up.", retry_ms=int(reply[2]), limit=limit
+                    f"This key's {limit} requests per minute are used up.",
+                    retry_ms=int(reply[2]),
+                    limit=limit,
                 )
             case b"user_rate":
                 limit = policy.user_requests_per_minute
                 return UserRateLimited(
-                    f"This end user's {limit} requests a minute are used up.",
+                    f"This end user's {limit} requests per minute are used up.",
                     retry_ms=int(reply[2]),
                     limit=limit,
                 )

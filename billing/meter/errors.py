@@ -7,6 +7,14 @@ from math import ceil
 from gateway_project.ground.errors import TenantryError
 
 
+def _duration(seconds: int) -> str:
+    """Rounded up to the minute from a minute on: `6 h 27 min`."""
+    if seconds < 60:
+        return f"{seconds} s"
+    hours, minutes = divmod(-(-seconds // 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 class MeteringUnavailable(TenantryError):
     """Redis is gone or cold: nothing is admitted unmetered."""
 
@@ -14,7 +22,7 @@ class MeteringUnavailable(TenantryError):
     status = 503
     type = "api_error"
 
-    def __init__(self, message: str = "Metering is not available; try again shortly.") -> None:
+    def __init__(self, message: str = "Metering is not available. Try again shortly.") -> None:
         super().__init__(message, headers={"retry-after": "1"})
 
 
@@ -55,7 +63,7 @@ class DailyTokensExceeded(TenantryError):
         self.limit = limit
         self.seconds = seconds
         super().__init__(
-            f"The daily limit of {limit} tokens is used up; it resets in {seconds} s.",
+            f"The daily limit of {limit:,} tokens is used up. It resets in {_duration(seconds)}.",
             details={"retry_after": seconds},
             headers={"retry-after": str(seconds), "x-should-retry": "false"},
         )
@@ -91,6 +99,6 @@ class DowngradeDeclined(BudgetExceeded):
 
     def _explained(self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal) -> str:
         return (
-            f"Cheaper models serve by now: ${spend_usd:f} of the {scope}'s budget of ${budget_usd:f} is spent, "
+            f"Cheaper models are being served: ${spend_usd:f} of the {scope}'s budget of ${budget_usd:f} is spent, "
             "and this call declines them (x-tenantry-no-downgrade)."
         )

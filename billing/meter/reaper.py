@@ -104,5 +104,5 @@ def _worst(orphan: OrphanedLease) -> CallOutcome:
         upstream_cost_nano=NanoUSD(orphan.hold_nano),
         status=UsageStatus.ORPHANED,
         estimated=True,
-        note="The process that made this call died; charged at its reservation.",
+        note="The process that made this call crashed. Charged at its reservation.",
     )

@@ -52,7 +52,9 @@ class Elsewhere(MeteringUnavailable):
     """
 
     def __init__(self, kind: str, target: str) -> None:
-        super().__init__(f"The metering store is a cluster that is not ready or not named as one ({kind}).")
+        super().__init__(
+            f"The metering store is a cluster that is not ready or not configured as one ({kind})."
+        )
         self.kind, self.target = kind, target
 
 

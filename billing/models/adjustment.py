@@ -41,11 +41,11 @@ class Adjustment(models.Model):
         max_length=200,
         blank=True,
         default="",
-        help_text="Your own number of it; the same one is booked once only.",
+        help_text="Your reference. Used to prevent double booking.",
     )
-    request_id = models.UUIDField(null=True, blank=True, help_text="The call a late settlement is about.")
-    period_start = models.DateField(help_text="The period it counts in.")
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Grants only.")
+    request_id = models.UUIDField(null=True, blank=True, help_text="The call that was settled late.")
+    period_start = models.DateField(help_text="The billing period it counts in.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Budget grants only.")
     statement = models.ForeignKey(
         Statement, models.PROTECT, null=True, blank=True, editable=False, related_name="adjustments"
     )
@@ -63,7 +63,7 @@ class Adjustment(models.Model):
                 fields=["tenant", "kind", "reference"],
                 condition=~Q(reference=""),
                 name="billing_adjustment_reference_once",
-                violation_error_message="This reference is booked already.",
+                violation_error_message="This reference is already booked.",
             ),
             models.UniqueConstraint(
                 fields=["request_id"],
@@ -81,7 +81,7 @@ class Adjustment(models.Model):
             models.CheckConstraint(
                 condition=Q(kind="grant", expires_at__isnull=False) | (~Q(kind="grant") & Q(expires_at=None)),
                 name="billing_adjustment_only_grants_expire",
-                violation_error_message="A grant needs an end; nothing else has one.",
+                violation_error_message="A budget grant needs an expiry date. Only grants can expire.",
             ),
             models.CheckConstraint(
                 condition=~Q(kind="topup") | ~Q(reference=""),

@@ -9,7 +9,7 @@ class BillCheck(models.Model):
     """One UTC day and one model, by upstream's name for it. `upstream_bill.comparison` can make it again."""
 
     day = models.DateField()
-    model = models.CharField(max_length=100, help_text="As upstream names it.")
+    model = models.CharField(max_length=100, help_text="The upstream's name for the model.")
     billed_usd = models.DecimalField("billed (USD)", max_digits=20, decimal_places=9)
     booked_usd = models.DecimalField(
         "booked (USD)", max_digits=24, decimal_places=9, help_text="Cost price, with later price corrections."
@@ -18,7 +18,7 @@ class BillCheck(models.Model):
         expression=F("billed_usd") - F("booked_usd"),
         output_field=models.DecimalField(max_digits=24, decimal_places=9),
         db_persist=True,
-        help_text="Positive: upstream billed more than is booked.",
+        help_text="Positive if the upstream billed more than the ledger has.",
     )
     counts = models.JSONField(
         encoder=DjangoJSONEncoder, default=dict, help_text="Requests and tokens: [billed, booked]."

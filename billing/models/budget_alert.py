@@ -1,4 +1,4 @@
-"""What a tenant was, or is to be, told about its budget."""
+"""Budget alerts, sent or waiting to be sent."""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -39,7 +39,7 @@ class BudgetAlert(models.Model):
     crossed_at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
     rearmed_at = models.DateTimeField(
-        null=True, blank=True, help_text="When spend was found below its line again."
+        null=True, blank=True, help_text="When spend dropped below the threshold again."
     )
     details = models.JSONField(encoder=DjangoJSONEncoder, default=dict, blank=True)
 
@@ -54,4 +54,4 @@ class BudgetAlert(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tenant_id} {self.get_kind_display()} {self.threshold} %"
+        return f"{self.tenant_id} {self.get_kind_display()} {self.threshold}%"

@@ -38,11 +38,11 @@ class ModelPrice(PolicyModel):
         null=True,
         blank=True,
         related_name="prices",
-        help_text="Empty: the default for unpriced models.",
+        help_text="If empty, the default price for models without their own.",
     )
     effective_from = models.DateTimeField(default=timezone.now)
     context_over_tokens = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Empty: the plain price. Else: for inputs longer than this."
+        null=True, blank=True, help_text="If set, the price applies to inputs longer than this."
     )
     input_usd = usd("input / 1M")
     output_usd = usd("output / 1M")

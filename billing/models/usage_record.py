@@ -40,7 +40,7 @@ class UsageRecord(models.Model):
     request_id = models.UUIDField(primary_key=True)
     created_at = models.DateTimeField()
     recorded_at = models.DateTimeField(
-        db_default=Now(), help_text="When the row was written; late rows show here."
+        db_default=Now(), help_text="When the row was written. Later than the call for late rows."
     )
     tenant = models.ForeignKey(
         Tenant, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="usage"
@@ -79,14 +79,14 @@ class UsageRecord(models.Model):
     model_preferred = models.CharField(
         max_length=100,
         db_default="",
-        help_text="The first choice, where another model served in its place: downgraded, or by fallback.",
+        help_text="The first choice, if another model served instead (downgrade or fallback).",
     )
     saved_usd = models.DecimalField(
         "saved (USD)",
         max_digits=20,
         decimal_places=9,
         db_default=0,
-        help_text="What the same tokens would have cost more had they not been downgraded.",
+        help_text="How much more the same tokens would have cost without the downgrade.",
     )
     # What complexity was judged by; the keyword only where the route is automatic.
     text_bytes = models.PositiveBigIntegerField("bytes of text", null=True)

@@ -21,14 +21,15 @@ class WebhookEndpoint(models.Model):
         null=True,
         blank=True,
         related_name="webhooks",
-        help_text="Empty: the operator's own.",
+        help_text="If empty, the endpoint belongs to the operator.",
     )
-    url = models.CharField(
-        "URL", max_length=2000, help_text="https://… or, for the same events by email, mailto:…"
-    )
+    url = models.CharField("URL", max_length=2000, help_text="https://… or mailto:… to get emails instead")
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(
-        models.CharField(max_length=50), default=list, blank=True, help_text="Event types; empty: all."
+        models.CharField(max_length=50),
+        default=list,
+        blank=True,
+        help_text="Event types. If empty, all events are sent.",
     )
     secret = models.TextField(editable=False)
     previous_secret = models.TextField(blank=True, default="", editable=False)
@@ -36,7 +37,7 @@ class WebhookEndpoint(models.Model):
     alert_address = models.BooleanField(
         default=False,
         editable=False,
-        help_text="It stands for one of the tenant's, or operator's, alert addresses.",
+        help_text="Created for an alert address of the tenant or operator.",
     )
     # The address itself and no mere flag: a URL that is edited, by whatever way, has to be confirmed again.
     confirmed_address = models.CharField(
@@ -47,7 +48,10 @@ class WebhookEndpoint(models.Model):
     disabled_reason = models.CharField(max_length=200, blank=True, default="", editable=False)
     failing_since = models.DateTimeField(null=True, blank=True, editable=False)
     slow_until = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Nothing is sent before, as the receiver asked."
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="The receiver asked for no deliveries before this time.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -86,7 +86,7 @@ def statement_pdf(statement: Statement) -> bytes:
         page = _written(statement, fallback=settings.STATEMENT_FONT)
     if page.lacks:
         page.write_line(
-            "A box stands for a character that this file's fonts do not have. The CSV has all names whole.",
+            "A box replaces a character that this file's fonts do not have. The CSV has the full names.",
             size=7.5,
             colour=SOFT,
         )
@@ -124,7 +124,7 @@ def _heading(page: _Page, statement: Statement) -> None:
     if statement.budget_usd is not None:
         used = statement.usage_usd * 100 / statement.budget_usd if statement.budget_usd else Decimal(0)
         facts.append(
-            ("Budget", f"{_usd(statement.budget_usd)} USD, {used:.0f} % used ({statement.budget_mode})")
+            ("Budget", f"{_usd(statement.budget_usd)} USD, {used:.0f}% used ({statement.budget_mode})")
         )
     for name, value in facts:
         page.set_font(FONT, "", 9)
@@ -144,8 +144,8 @@ def _sums(page: _Page, statement: Statement) -> None:
         _sum(page, title, amount)
     _sum(page, "Total", statement.total_usd, total=True)
     page.write_line(
-        "Amounts in USD. Lines are rounded to a hundredth of a cent and sums to a cent, each from exact amounts; "
-        "the CSV has them whole.",
+        "Amounts in USD. Lines are rounded to a hundredth of a cent and totals to a cent. "
+        "The CSV has the exact amounts.",
         size=7.5,
         colour=SOFT,
     )
@@ -200,7 +200,7 @@ def _alerts(page: _Page, statement: Statement) -> None:
     zone = ZoneInfo(statement.timezone)
     rows = [
         [
-            f"{alert['threshold']} %",
+            f"{alert['threshold']}%",
             _day(datetime.fromisoformat(alert["crossed_at"]).astimezone(zone)),
             _usd(Decimal(alert["spent_usd"])),
             _usd(Decimal(alert["budget_usd"])),

@@ -43,11 +43,11 @@ def fetch(since: date, until: date) -> list[BillLine]:
             for piece in answer.iter_bytes():
                 content += piece
                 if len(content) > LARGEST:
-                    raise BadBill(f"The report is larger than {LARGEST} bytes; ask for fewer days.")
+                    raise BadBill(f"The report is larger than {LARGEST} bytes. Fetch fewer days.")
     except httpx.HTTPError as error:
-        raise BadBill(f"The report cannot be had: {type(error).__name__} {error}".strip()) from error
+        raise BadBill(f"The report could not be fetched: {type(error).__name__} {error}".strip()) from error
     if answer.status_code != 200:
-        raise BadBill(f"The report cannot be had: HTTP {answer.status_code}.")
+        raise BadBill(f"The report could not be fetched: HTTP {answer.status_code}.")
     if "csv" in answer.headers.get("content-type", ""):
         return read_csv(content, settings.UPSTREAM_BILL_FIELDS)
     return read_rows(_rows(content), settings.UPSTREAM_BILL_FIELDS)

@@ -68,7 +68,7 @@ def read_rows(rows: Iterable[Mapping[str, Any]], fields: Mapping[str, str]) -> l
     sums: dict[tuple[date, str], dict[str, Any]] = {}
     for number, raw in enumerate(rows, start=1):
         if not isinstance(raw, Mapping):
-            raise BadBill(f"Row {number} is no set of named values.")
+            raise BadBill(f"Row {number} is not an object with named values.")
         row = {str(name).strip().lower(): value for name, value in raw.items() if name}
         found = {name: _value(row, (fields.get(name, ""), *names)) for name, names in NAMES.items()}
         if missing := [name for name in NEEDED if found[name] is None]:
@@ -96,7 +96,7 @@ def _day(value: Any, number: int) -> date:
     try:
         moment = datetime.fromisoformat(str(value).strip())
     except ValueError as error:
-        raise BadBill(f"Row {number}: {str(value)[:40]!r} is no date such as 2026-11-25.") from error
+        raise BadBill(f"Row {number}: {str(value)[:40]!r} is not a date such as 2026-11-25.") from error
     return (moment.astimezone(UTC) if moment.tzinfo else moment).date()
 
 
@@ -108,12 +108,12 @@ def _amount(value: Any, number: int) -> Decimal:
     except InvalidOperation:
         amount = None
     if amount is None or abs(amount) >= Decimal(10**11):
-        raise BadBill(f"Row {number}: {str(value)[:40]!r} is no amount of USD such as 12.34.")
+        raise BadBill(f"Row {number}: {str(value)[:40]!r} is not an amount in USD such as 12.34.")
     return nine_places(amount)
 
 
 def _count(value: Any, name: str, number: int) -> int:
     text = str(value).strip()
     if not re.fullmatch(r"\d{1,18}(\.0+)?", text):
-        raise BadBill(f"Row {number}: {text[:40]!r} is no number of {name.replace('_', ' ')}.")
+        raise BadBill(f"Row {number}: {text[:40]!r} is not a number of {name.replace('_', ' ')}.")
     return int(text.partition(".")[0])

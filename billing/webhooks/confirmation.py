@@ -53,8 +53,8 @@ def ask(endpoint: WebhookEndpoint, *, by_itself: bool = False) -> None:
         EmailMessage(
             subject=f"Confirm that you want emails about {name}",
             body=(
-                f"Somebody entered this address to be told about the budgets, keys and statements of {name}.\n"
-                "Nothing is sent before you confirm it here, within a week:\n\n"
+                f"Someone asked to email this address about the budgets, keys and statements of {name}.\n"
+                "To receive these emails, confirm within a week:\n\n"
                 f"{public_link(reverse('portal:confirm-address', args=[token]))}\n\n"
                 "If you did not expect this, ignore it: no more follows.\n"
             ),

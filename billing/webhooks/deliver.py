@@ -175,7 +175,7 @@ def _note_on_endpoints(ended: Sequence[tuple[WebhookDelivery, Ending]], now: dat
         enabled=True,
     )
     for endpoint in given_up.select_related("tenant"):
-        _disable(endpoint, "Nothing was delivered for five days.", now)
+        _disable(endpoint, "No delivery succeeded for five days.", now)
 
 
 def _disable(endpoint: WebhookEndpoint, reason: str, now: datetime) -> None:

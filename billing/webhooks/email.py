@@ -17,19 +17,19 @@ MOST_FOR_AN_ADDRESS = 60
 MOST_FOR_AN_OPERATOR = 600
 
 _SUBJECTS = {
-    EventType.THRESHOLD: "{tenant} has used {threshold_percent} % of its budget",
+    EventType.THRESHOLD: "{tenant} has used {threshold_percent}% of its budget",
     EventType.EXCEEDED: "{tenant} has used all of its budget",
-    EventType.RESET: "{tenant}: a new billing period has begun",
-    EventType.FORECAST: "{tenant}: at this pace the budget ends on {budget_ends_on}",
-    EventType.TOKENS_DAY: "{tenant} has used its tokens of the day",
+    EventType.RESET: "{tenant}: a new billing period has started",
+    EventType.FORECAST: "{tenant}: at the current pace, the budget runs out on {budget_ends_on}",
+    EventType.TOKENS_DAY: "{tenant} has reached its daily token limit",
     EventType.ANOMALY: "{tenant}: unusual spend",
-    EventType.KEY_CREATED: "{tenant}: the key {name} was made",
-    EventType.KEY_REVOKED: "{tenant}: the key {name} was revoked",
-    EventType.STATEMENT: "{tenant}: the statement of {period_start} is closed",
-    EventType.DRIFT: "{tenant}: the books differ",
+    EventType.KEY_CREATED: "{tenant}: the API key {name} was created",
+    EventType.KEY_REVOKED: "{tenant}: the API key {name} was revoked",
+    EventType.STATEMENT: "{tenant}: the statement for {period_start} is ready",
+    EventType.DRIFT: "{tenant}: ledger mismatch",
     EventType.BILL: "The upstream's bill differs from the ledger",
-    EventType.ENDPOINT_DISABLED: "A webhook was switched off: {url}",
-    EventType.TEST: "A test of this address",
+    EventType.ENDPOINT_DISABLED: "A webhook was disabled: {url}",
+    EventType.TEST: "Test email",
 }
 
 
@@ -46,14 +46,14 @@ def send_email(delivery: WebhookDelivery) -> None:
 
 
 def _unconfirmed(endpoint: WebhookEndpoint) -> str:
-    """Ask again, for who has deleted the first link; why nothing is sent now."""
+    """Ask again, in case the first link was deleted. Answers why nothing is sent now."""
     try:
         ask(endpoint, by_itself=True)
     except TooManyEmails:
         pass  # asked lately
     except EmailNotSent as error:
-        return f"the address has not confirmed, and cannot be asked to: {error}"
-    return "the address has not confirmed yet by the link that was mailed to it"
+        return f"the address is not confirmed, and the confirmation email could not be sent: {error}"
+    return "the address has not been confirmed yet"
 
 
 def _limits(endpoint: WebhookEndpoint) -> list[EmailLimit]:

@@ -11,7 +11,7 @@ _STRUCK_OFF = "No longer an alert address."
 
 
 def keep_alert_addresses(tenant: Tenant | None, events: list[str]) -> None:
-    """The tenant's alert addresses (the operator's: `OPERATOR_EMAILS`) are endpoints, told by email.
+    """The tenant's alert addresses (the operator's: `OPERATOR_EMAILS`) are endpoints that are emailed.
 
     One that was struck off the list is switched off, and on again when it is back. Which `events` a new one
     hears of can be changed on it afterwards.

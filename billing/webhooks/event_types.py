@@ -34,7 +34,7 @@ MEANINGS: dict[str, str] = {
     EventType.DRIFT: "Live counters, ledger and daily totals differ. Operator only.",
     EventType.BILL: "The upstream's bill differs from the ledger. Operator only.",
     EventType.ENDPOINT_DISABLED: "A webhook was disabled because deliveries kept failing.",
-    EventType.TEST: "A test, sent by hand. It arrives whatever is chosen.",
+    EventType.TEST: "A test event, sent by hand. It is sent whatever is selected.",
 }
 # What only the operator is sent.
 INTERNAL = {EventType.DRIFT, EventType.BILL}

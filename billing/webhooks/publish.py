@@ -35,7 +35,7 @@ def publish(
 
     `key` names the event for good: publishing it again, from any process, makes no second delivery.
     Amounts in `data` are texts. To be called within the transaction that makes the event true; one that is
-    found later says when it was (`at`), and is not told to endpoints that were not there yet.
+    found later says when it was (`at`), and is not sent to endpoints that were not there yet.
     """
     endpoints = WebhookEndpoint.objects.filter(enabled=True).filter(
         Q(events=[]) | Q(events__contains=[event_type])
@@ -53,13 +53,13 @@ def publish(
 def publish_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
     """A `webhook.test` for this endpoint alone."""
     key = f"test:{uuid.uuid4()}"
-    data = {"message": "If you can read this and its signature fits, your endpoint works."}
+    data = {"message": "If you can read this and its signature is valid, your endpoint works."}
     _deliver([endpoint], endpoint.tenant, EventType.TEST, data, key)
     return WebhookDelivery.objects.get(endpoint=endpoint, event_id=event_id(EventType.TEST, key))
 
 
 def redeliver(delivery: WebhookDelivery) -> None:
-    """Send once more, under the same id, with the schedule from its start."""
+    """Send again, under the same id, with the schedule from its start."""
     delivery.status, delivery.attempts, delivery.next_attempt_at = DeliveryStatus.PENDING, 0, timezone.now()
     delivery.save(update_fields=["status", "attempts", "next_attempt_at"])
     transaction.on_commit(wake)
@@ -109,4 +109,4 @@ def wake() -> None:
     try:
         current_app.send_task(DELIVER, expires=30, retry=False)
     except OperationalError as error:
-        logger.warning("no worker could be told of a webhook: %s", error)
+        logger.warning("no worker could be notified of a webhook: %s", error)

@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses though the serializers took it, told to who asked instead of as a fault of ours."""
+"""What PostgreSQL refuses though the serializers took it, answered as the caller's error instead of a server error."""
 
 import logging
 from typing import Any

@@ -20,7 +20,7 @@ DAYS = 30
 SPAN = [
     OpenApiParameter("tenant", str, required=True, description="A tenant's slug."),
     OpenApiParameter("since", OpenApiTypes.DATE, description="First day, the tenant's own; 30 days back."),
-    OpenApiParameter("until", OpenApiTypes.DATE, description="Last day, included."),
+    OpenApiParameter("until", OpenApiTypes.DATE, description="Last day (inclusive)."),
 ]
 
 
@@ -40,7 +40,7 @@ class TagSumSerializer(serializers.Serializer[Any]):
 
 class TagUsageSerializer(serializers.Serializer[Any]):
     tags = serializers.ListField(child=serializers.CharField(), help_text="The names in use.")
-    results = TagSumSerializer(many=True, help_text="Of `tag`, the dearest values first.")
+    results = TagSumSerializer(many=True, help_text="Of `tag`, the most expensive values first.")
 
 
 class RefusalSerializer(serializers.Serializer[Any]):

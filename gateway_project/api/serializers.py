@@ -1,4 +1,4 @@
-"""What all of the control API's serializers and views share: typing errors are told, not swallowed."""
+"""What all of the control API's serializers and views share: typing errors are reported, not swallowed."""
 
 from typing import Any
 

@@ -46,7 +46,7 @@ FIELDS = (
 FILTERS = [
     OpenApiParameter("tenant", str, description="A tenant's slug."),
     OpenApiParameter("model", str, description="A model's public name."),
-    OpenApiParameter("key", int, description="A key's id."),
+    OpenApiParameter("key", int, description="ID of the API key."),
     OpenApiParameter("status", str, enum=["ok", "upstream_error", "cancelled", "orphaned"]),
     OpenApiParameter(
         "since", OpenApiTypes.DATETIME, description="From this time on; a date means its midnight UTC."
@@ -125,7 +125,7 @@ class UsageListView(generics.ListAPIView[UsageRecord]):
 
 
 class UsageCsvView(APIView):
-    """The ledger as a file, streamed. Its rows, control totals and SHA-256 stand in the log of exports, under
+    """The ledger as a file, streamed. Its rows, control totals and SHA-256 stand in the export log, under
     the number in `X-Tenantry-Export`, once it is complete.
     """
 

@@ -166,7 +166,7 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
     @extend_schema(request=None, responses=IssuedSerializer)
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, pk: str | None = None) -> Response:
-        """A new secret; the old one signs along for 24 hours."""
+        """This is the new secret. For 24 hours, events are also signed with the old one."""
         endpoint = self.get_object()
         secret = rotate_secret(endpoint)
         return Response({**self.get_serializer(endpoint).data, "secret": secret})

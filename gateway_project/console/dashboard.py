@@ -76,7 +76,7 @@ class Tile(msgspec.Struct, frozen=True):
     bar: SafeString = SafeString("")
 
 
-class Row(msgspec.Struct, frozen=True):
+class RankingRow(msgspec.Struct, frozen=True):
     """One line of a list of the biggest; `share` is per cent of the first."""
 
     name: str
@@ -210,7 +210,7 @@ def _usage_tiles(days: list[Totals], *, month: date, budgets: Decimal | None) ->
         ),
         Tile(
             "Errors, 7 days",
-            f"{fault_share:.2f} %",
+            f"{fault_share:.2f}%",
             f"{formatters.short_count(faults)} of {formatters.short_count(requests)} calls",
             level="high" if fault_share > 5 else "near" if fault_share > 1 else "fine",
         ),
@@ -227,9 +227,9 @@ def _refusal_tile(served: int, *, since: date, until: date) -> Tile:
     refused = sum(row["total"] for row in reasons)
     note = "nothing refused"
     if reasons:
-        note = f"{formatters.short_count(refused)}, most {reasons[0]['code']}"
+        note = f"{formatters.short_count(refused)}, mostly “{formatters.refusal(reasons[0]['code'])}”"
     asked = served + refused
-    return Tile("Refused, 7 days", f"{refused * 100 / asked if asked else 0:.2f} %", note)
+    return Tile("Refused, 7 days", f"{refused * 100 / asked if asked else 0:.2f}%", note)
 
 
 def _pace(spent: Decimal, today: date) -> str:
@@ -242,7 +242,7 @@ def _pace(spent: Decimal, today: date) -> str:
 def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
     measured = [counts for counts in histograms if counts]
     if not measured:
-        return Tile(title, formatters.NOTHING, "nothing measured in 7 days")
+        return Tile(title, formatters.NOTHING, "no data in 7 days")
     summed = [sum(column) for column in zip(*measured, strict=True)]
     values = ", ".join(formatters.milliseconds(percentile(summed, share)) for share in (50, 95))
     return Tile(title, values, "p50, p95 of 7 days")
@@ -265,14 +265,14 @@ def _attention_tiles(near: int) -> list[Tile]:
             link=f"{tenants}?budget=80",
         ),
         Tile(
-            "Webhooks in trouble",
+            "Failing webhooks",
             formatters.count(failing),
             "failing or disabled",
             level="high" if failing else "fine",
             link=reverse("admin:billing_webhookendpoint_changelist"),
         ),
         Tile(
-            "Books in drift, 24 h",
+            "Ledger mismatches, 24 h",
             formatters.count(drifted),
             "ledger, roll-up and meter",
             level="high" if drifted else "fine",
@@ -281,25 +281,25 @@ def _attention_tiles(near: int) -> list[Tile]:
         Tile(
             "Periods overdue",
             formatters.count(overdue),
-            "ended an hour ago and not closed: see the worker's log"
+            "ended over an hour ago and not closed; see the worker log"
             if overdue
-            else "every ended one is closed",
+            else "all ended periods are closed",
             level="high" if overdue else "fine",
             link=reverse("admin:billing_statement_changelist"),
         ),
         Tile(
-            "Reservations passed, 2 days",
+            "Calls over their reservation, 2 days",
             formatters.count(overran.calls),
             f"calls, by {formatters.short_usd(overran.usd)}"
             if overran.calls
-            else "no call cost more than was held",
+            else "no call cost more than its reservation",
             level="near" if overran.calls else "fine",
             link=f"{reverse('admin:billing_usagerecord_changelist')}?note__startswith={quote(OVERRAN)}",
         ),
         Tile(
             "Upstream breakers",
             "closed" if not breakers else formatters.count(len(breakers)),
-            ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all is well",
+            ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all closed",
             level="high" if breakers else "fine",
             link=reverse("admin:routing_model_changelist"),
         ),
@@ -317,7 +317,7 @@ def _secret_tiles() -> list[Tile]:
         Tile(
             "Secrets that cannot be read",
             formatters.count(len(found)),
-            f"{', '.join(found[:2])}: their key is missing in SECRETS_KEYS",
+            f"{', '.join(found[:2])}: their key is missing from SECRETS_KEYS",
             level="high",
             link=reverse("admin:billing_webhookendpoint_changelist"),
         )
@@ -333,7 +333,7 @@ def _process_tile() -> Tile:
     return Tile(
         "Processes",
         f"{len(states) - len(missing)} of {len(states)}",
-        f"no {' and no '.join(missing)} is heard of" if missing else f"{', '.join(states)} run",
+        f"no {' and no '.join(missing)} is running" if missing else f"{', '.join(states)} run",
         level="high" if missing else "fine",
     )
 
@@ -347,7 +347,7 @@ def _chart(days: list[Totals], field: str, *, title: str) -> SafeString:
     return bars_by_day(points, title=title, top=max(points, key=lambda point: point.value).shown)
 
 
-def _top_tenants(today: date) -> list[Row]:
+def _top_tenants(today: date) -> list[RankingRow]:
     return _ranked(
         (
             row.tenant_name,
@@ -359,7 +359,7 @@ def _top_tenants(today: date) -> list[Row]:
     )
 
 
-def _top_models(*, since: date) -> list[Row]:
+def _top_models(*, since: date) -> list[RankingRow]:
     rows = (
         DailyTotal.objects.filter(day__gte=since)
         .order_by()
@@ -371,11 +371,11 @@ def _top_models(*, since: date) -> list[Row]:
     return _ranked((row["model"], f"{usage}?model={row['model']}", row["cost"], row["calls"]) for row in rows)
 
 
-def _ranked(rows: Iterable[tuple[str, str, Decimal, int]]) -> list[Row]:
+def _ranked(rows: Iterable[tuple[str, str, Decimal, int]]) -> list[RankingRow]:
     listed = list(rows)
     first = (listed[0][2] if listed else Decimal(0)) or Decimal(1)
     return [
-        Row(
+        RankingRow(
             name,
             link,
             formatters.short_usd(cost),

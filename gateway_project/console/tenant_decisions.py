@@ -50,11 +50,11 @@ class RequestForm(forms.Form):
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         label="System prompt",
-        help_text="Keywords are looked for in it.",
+        help_text="Searched for keywords.",
     )
     end_user = forms.CharField(required=False, max_length=200, widget=UnfoldAdminTextInputWidget)
     no_downgrade = forms.BooleanField(
-        required=False, widget=UnfoldBooleanSwitchWidget, label="Declines a cheaper model"
+        required=False, widget=UnfoldBooleanSwitchWidget, label="Declines cheaper models"
     )
 
     def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:

@@ -57,7 +57,7 @@ def bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
     if share is None:
         return SafeString("")
     return format_html(
-        '<div class="c-bar c-{}" role="img" aria-label="{} % of the budget">'
+        '<div class="c-bar c-{}" role="img" aria-label="{}% of the budget">'
         '<svg aria-hidden="true"><rect width="{}%" height="100%"/></svg></div>',
         "high" if share >= 100 else "near" if share >= 80 else "fine",
         share,
@@ -78,7 +78,7 @@ def budget_bar(*, spent: Decimal, budget: Decimal | None, forecast: Decimal | No
             short_usd(forecast),
         )
     return format_html(
-        '<div class="c-budget" title="{} of {}">{}<span>{} / {}</span><b>{} %</b>{}</div>',
+        '<div class="c-budget" title="{} of {}">{}<span>{} / {}</span><b>{}%</b>{}</div>',
         usd(spent),
         usd(budget),
         bar(spent=spent, budget=budget),
@@ -104,6 +104,28 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S %Z}", said
     )
+
+
+_REFUSALS = {
+    "rate_limited": "Rate limit reached",
+    "user_rate_limited": "Rate limit of an end user reached",
+    "concurrency_limited": "Too many concurrent calls",
+    "daily_tokens_exceeded": "Daily token limit reached",
+    "budget_exceeded": "Budget used up",
+    "model_not_allowed": "Model not allowed",
+    "invalid_request": "Invalid request",
+    "metering_unavailable": "Metering unavailable",
+    "tenant_suspended": "Tenant suspended",
+    "key_revoked": "API key revoked",
+    "key_expired": "API key expired",
+    "rerouted": "Another model",
+    "downgraded": "Cheaper model",
+}
+
+
+def refusal(code: str) -> str:
+    """What a code of the API's error table means; of one that is not known, its words."""
+    return _REFUSALS.get(code) or code.replace("_", " ").capitalize()
 
 
 def milliseconds(value: int | None) -> str:

@@ -53,7 +53,7 @@ class ConsolePage(ModelAdmin):
         """Under the name it has in the sidebar."""
         if ERROR_FLAG in request.GET:
             messages.error(
-                request, "A filter could not be read, so nothing is listed. Clear the filters to see all."
+                request, "A filter is not valid, so nothing is listed. Clear the filters to see everything."
             )
         name = page_names().get(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
         return super().changelist_view(

@@ -82,8 +82,8 @@ def _groups() -> list[dict[str, Any]]:
         _group(
             "Books",
             _page("Reconciliation", "balance", "billing_driftreport"),
-            _page("Upstream bill", "request_quote", "billing_upstreamusage"),
-            _page("Bill against ledger", "dataset", "billing_billcheck"),
+            _page("Upstream bills", "request_quote", "billing_upstreamusage"),
+            _page("Bill comparison", "dataset", "billing_billcheck"),
             _page("Ledger chain", "link", "billing_ledgerbatch"),
             _page("Ledger archives", "inventory_2", "billing_ledgerarchive"),
             _page("Policy changes", "sync_alt", "tenants_policychange"),

@@ -54,7 +54,7 @@ class AsShown(forms.BaseForm):
         if fingerprint != self._fingerprint():
             raise ValidationError(
                 f"Nothing was saved: {self._who(since)} changed this while the page was open. "
-                "Open the page again to see what it says now, and make your change there."
+                "Reload the page to see the current values, then make your change again."
             )
 
     def _fingerprint(self) -> str:

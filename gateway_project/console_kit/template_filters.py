@@ -13,6 +13,7 @@ register.filter("short_usd", formatters.short_usd)
 register.filter("count", formatters.count)
 register.filter("short_count", formatters.short_count)
 register.filter("milliseconds", formatters.milliseconds)
+register.filter("refusal", formatters.refusal)
 register.filter("ago", formatters.ago)
 
 

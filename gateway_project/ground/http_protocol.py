@@ -17,7 +17,7 @@ SEND_WHOLE = "tenantry.http.send_whole"
 ON_DISCONNECT = "tenantry.http.on_disconnect"
 # What is told of a call's early end: whether it is the server that stops, and not the caller who left.
 Told = Callable[[bool], None]
-_STOPPING = b'{"error":{"type":"api_error","code":"gateway_stopping","message":"The gateway is stopping; try again."}}'
+_STOPPING = b'{"error":{"type":"api_error","code":"gateway_stopping","message":"The gateway is stopping. Try again."}}'
 
 
 class _Cycle(RequestResponseCycle):

@@ -15,7 +15,7 @@ def confirm_address(request: HttpRequest, token: str) -> HttpResponse:
     endpoint = endpoint_of(token)
     if endpoint is None:
         return _page(
-            request, "This link does not work", "It has expired, or its webhook is gone.", status=404
+            request, "This link is not valid", "It has expired, or its webhook has been removed.", status=404
         )
     whose = endpoint.tenant.name if endpoint.tenant else "all tenants"
     address = address_of(endpoint)
@@ -23,8 +23,8 @@ def confirm_address(request: HttpRequest, token: str) -> HttpResponse:
         text = f"Events of {whose} (budgets, keys, statements) will be emailed to {address}."
         return _page(request, "Confirm your address", text, asks=True)
     if not confirm(endpoint):
-        return _page(request, "This link does not work", "The webhook has another address now.", status=404)
-    return _page(request, "Confirmed", f"Events of {whose} are emailed to {address} from now on.")
+        return _page(request, "This link is not valid", "The webhook's address has changed.", status=404)
+    return _page(request, "Confirmed", f"Events of {whose} will now be emailed to {address}.")
 
 
 def _page(

@@ -72,7 +72,7 @@ def _page(request: HttpRequest, invitation: Invitation, **context: Any) -> HttpR
 
 
 def _dead_link(request: HttpRequest) -> HttpResponse:
-    text = "It was used or withdrawn, or it has expired. Ask who invited you for a new one."
+    text = "It has been used or withdrawn, or it has expired. Ask the person who invited you for a new one."
     return render(
-        request, "portal/form.html", {"title": "This invitation does not work", "text": text}, status=404
+        request, "portal/form.html", {"title": "This invitation is not valid", "text": text}, status=404
     )

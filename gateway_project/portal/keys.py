@@ -17,7 +17,9 @@ OVERLAP = timedelta(hours=24)
 
 
 class IssueKeyForm(forms.Form):
-    name = forms.CharField(max_length=100, help_text="Where it is used, for instance “web app, production”.")
+    name = forms.CharField(
+        max_length=100, help_text="Where the key is used, for example “web app, production”."
+    )
 
 
 @require_http_methods(["GET", "POST"])
@@ -51,7 +53,7 @@ def rotate(request: HttpRequest, membership: Membership, key_id: int) -> HttpRes
 def revoke(request: HttpRequest, membership: Membership, key_id: int) -> HttpResponse:
     key = get_object_or_404(ApiKey, pk=key_id, tenant=membership.tenant)
     revoke_key(api_key=key)
-    messages.success(request, f"{key.name} is revoked; its next request is refused.")
+    messages.success(request, f"{key.name} has been revoked. Requests with it are now refused.")
     return redirect("portal:keys", membership.tenant.slug)
 
 

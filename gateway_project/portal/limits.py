@@ -21,7 +21,7 @@ from tenants.models import Membership, Tenant
 LIMITS = (
     ("max_requests_per_minute", "Requests a minute"),
     ("max_user_requests_per_minute", "Requests a minute, each end user"),
-    ("max_concurrency", "Calls at once"),
+    ("max_concurrency", "Concurrent calls"),
     ("max_tokens_per_day", "Tokens a day"),
     ("user_monthly_budget_usd", "Budget a month, each end user"),
 )
@@ -29,7 +29,7 @@ LOOKED_BACK = timedelta(hours=24)
 DAYS = 30
 
 
-class Line(msgspec.Struct, frozen=True):
+class LimitLine(msgspec.Struct, frozen=True):
     """A limit as it is shown; `share` is what is used now in per cent of it."""
 
     name: str
@@ -51,13 +51,13 @@ def limits(request: HttpRequest, membership: Membership) -> HttpResponse:
     return page(request, membership, "limits", "Limits", lines=lines, models=models, refused=refused)
 
 
-def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) -> Line:
+def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) -> LimitLine:
     own, inherited = getattr(tenant, field), getattr(tenant.tier, field)
     limit = inherited if own is None else own
     shown = (
         "unlimited" if limit is None else formatters.usd(limit) if "usd" in field else formatters.count(limit)
     )
-    return Line(
+    return LimitLine(
         name=name,
         value=shown,
         source="your own" if own is not None else f"tier {tenant.tier.name}",

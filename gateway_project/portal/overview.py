@@ -64,12 +64,12 @@ def pace(
     if budget is not None and spent >= budget:
         return "The budget is used up."
     if expected is None:
-        return "Too early in the period for a forecast."
+        return "It is too early in the period for a forecast."
     if budget and expected > budget:
         length = (next_period(period, billing_day=tenant.billing_day) - period).days
         ends = period + timedelta(days=int(length * budget / expected))
-        return f"At this pace the budget ends on {ends.day} {ends:%B}."
-    return f"At this pace {formatters.short_usd(expected)} by its end."
+        return f"At the current pace, the budget runs out on {ends.day} {ends:%B}."
+    return f"At this pace {formatters.short_usd(expected)} by the end of the period."
 
 
 def _period(tenant: Tenant) -> date:

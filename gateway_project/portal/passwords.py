@@ -26,10 +26,10 @@ TEMPLATE = "portal/form.html"
 class PasswordChange(auth.PasswordChangeView):
     template_name = TEMPLATE
     success_url = reverse_lazy("portal:home")
-    extra_context = {"title": "Change your password", "verb": "Change"}
+    extra_context = {"title": "Change your password", "verb": "PasswordChange"}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, "Your password is changed.")
+        messages.success(self.request, "Your password has been changed.")
         return super().form_valid(form)
 
 
@@ -41,14 +41,14 @@ class Forgotten(FormView):
     success_url = reverse_lazy("portal:password-sent")
     extra_context = {
         "title": "Forgot your password?",
-        "text": "A link to choose a new one is mailed to your address.",
+        "text": "We'll email you a link to choose a new one.",
         "verb": "Send the link",
     }
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if can_send():
             return super().dispatch(request, *args, **kwargs)
-        text = "No email is sent from here. Ask your provider for a new password."
+        text = "This installation does not send email. Ask your provider for a new password."
         return render(request, TEMPLATE, {"title": "Forgot your password?", "text": text})
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -60,7 +60,7 @@ class Forgotten(FormView):
             return self._refused(form, str(error), status=429)
         except OperationalError:
             logger.exception("a password link could not be handed to a worker")
-            return self._refused(form, "The link could not be sent. Try again in some minutes.", status=503)
+            return self._refused(form, "The link could not be sent. Try again in a few minutes.", status=503)
         return super().form_valid(form)
 
     def _refused(self, form: Any, why: str, *, status: int) -> HttpResponse:
@@ -69,8 +69,8 @@ class Forgotten(FormView):
 
 
 def sent(request: HttpRequest) -> HttpResponse:
-    text = "If there is an account with this address, an email with a link is on its way."
-    return render(request, TEMPLATE, {"title": "Look into your mailbox", "text": text})
+    text = "If there is an account with this address, we've emailed it a link."
+    return render(request, TEMPLATE, {"title": "Check your email", "text": text})
 
 
 class Choose(auth.PasswordResetConfirmView):
@@ -85,11 +85,11 @@ class Choose(auth.PasswordResetConfirmView):
         return user if user is not None and user.is_active else None
 
     def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, "Your new password works now.")
+        messages.success(self.request, "Your password has been changed.")
         answer = super().form_valid(form)
         mark_verified(form.user, form.user.email)  # the link came by email to this address
         return answer
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        text = "" if self.validlink else "This link was used, or its time is over. Ask for a new one."
+        text = "" if self.validlink else "This link has been used or has expired. Request a new one."
         return {**super().get_context_data(**kwargs), "title": "Choose a new password", "text": text}

@@ -75,7 +75,9 @@ def remove(request: HttpRequest, membership: Membership, membership_id: int) -> 
     except LastOwner as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"{other.user} is removed, with every invitation they made.")
+        messages.success(
+            request, f"{other.user} has been removed, and their invitations have been withdrawn."
+        )
     return redirect("portal:people", membership.tenant.slug)
 
 
@@ -90,7 +92,7 @@ def resend(request: HttpRequest, membership: Membership, invitation_id: int) -> 
         messages.error(request, str(error))
     else:
         if token is None:
-            messages.error(request, "That invitation was accepted or withdrawn meanwhile.")
+            messages.error(request, "That invitation has already been accepted or withdrawn.")
         else:
             invitation.refresh_from_db()
             _send(request, invitation, token)
@@ -102,9 +104,11 @@ def resend(request: HttpRequest, membership: Membership, invitation_id: int) -> 
 def withdraw_invitation(request: HttpRequest, membership: Membership, invitation_id: int) -> HttpResponse:
     invitation = _invitation(membership, invitation_id)
     if withdraw(invitation):
-        messages.success(request, f"The invitation of {invitation.email} is withdrawn. Its link is dead.")
+        messages.success(
+            request, f"The invitation of {invitation.email} has been withdrawn. Its link no longer works."
+        )
     else:
-        messages.error(request, "That invitation was accepted or withdrawn meanwhile.")
+        messages.error(request, "That invitation has already been accepted or withdrawn.")
     return redirect("portal:people", membership.tenant.slug)
 
 
@@ -118,14 +122,15 @@ def _send(request: HttpRequest, invitation: Invitation, token: str) -> None:
     if not can_send():
         messages.warning(
             request,
-            f"{invitation.email} is invited. No email is sent from here: ask your provider to hand the link over.",
+            f"{invitation.email} has been invited. This installation does not send email: "
+            "ask your provider for the link.",
         )
         return
     try:
         send_link(invitation, token)
     except EmailNotSent as error:
         messages.error(
-            request, f"{invitation.email} is invited, but the email was not sent: {error}. Resend it."
+            request, f"{invitation.email} has been invited, but the email was not sent: {error}. Resend it."
         )
     else:
-        messages.success(request, f"An invitation is on its way to {invitation.email}.")
+        messages.success(request, f"We've emailed an invitation to {invitation.email}.")

@@ -38,7 +38,7 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     tenant, asked = membership.tenant, PageQuestion(request.GET)
     since, until = span(asked, tenant)
     if since < (earliest := until - timedelta(days=MOST_DAYS - 1)):
-        asked.faults.append(f"At most {MOST_DAYS} days are shown at once. Ask for fewer.")
+        asked.faults.append(f"At most {MOST_DAYS} days can be shown at once. Choose a shorter range.")
         since = earliest
     rows = UsageRecord.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
     tag = asked.tag("tag")
@@ -60,7 +60,7 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     if name and not equals:
         values = tag_usage.rows_of(tenant.pk, since=since, until=until).filter(name=name)
         if not asked.faults and not values.exists():
-            asked.faults.append(f"No request of these days has the tag {name!r}.")
+            asked.faults.append(f"No request in this range has the tag {name!r}.")
         tables.insert(0, (f"Tag {name}", _grouped(values, "value", F("tokens"))))
     return page(
         request,
@@ -143,7 +143,8 @@ def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
         if _request(tenant, request_id):
             return redirect("portal:receipt", tenant.slug, request_id)
         asked.faults.append(
-            f"No request of yours has the id {request_id}. A new one shows within a second; a refused one never."
+            f"You have no request with the id {request_id}. New requests appear within a second; "
+            "refused requests are not listed."
         )
     rows = UsageRecord.objects.filter(tenant=tenant).select_related("api_key")
     filters = {

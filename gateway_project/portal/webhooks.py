@@ -31,14 +31,14 @@ class NewEndpointForm(forms.Form):
         choices=[(each.value, MEANINGS[each]) for each in offered(to_tenant=True)],
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="If none is checked, all are sent.",
+        help_text="If none is selected, all events are sent.",
     )
 
     def clean_url(self) -> str:
         url: str = self.cleaned_data["url"].strip()
         validate_url(url)
         if url.startswith(MAIL) and not can_send():
-            raise forms.ValidationError("No email is sent from here. Give an https:// address.")
+            raise forms.ValidationError("This installation does not send email. Use an https:// address.")
         return url
 
 
@@ -92,11 +92,11 @@ def test(request: HttpRequest, membership: Membership, endpoint_id: int) -> Http
     endpoint = _endpoint(membership, endpoint_id)
     if awaits_confirmation(endpoint):
         messages.error(
-            request, f"{address_of(endpoint)} has not confirmed yet by the link that was mailed to it."
+            request, f"{address_of(endpoint)} has not been confirmed yet. Use the link we emailed to it."
         )
     elif _counted(request, membership):
         publish_test(endpoint)
-        messages.success(request, "A test event is on its way; it appears below.")
+        messages.success(request, "A test event is being sent. It will appear below.")
     return redirect("portal:webhooks", membership.tenant.slug)
 
 
@@ -106,7 +106,7 @@ def again(request: HttpRequest, membership: Membership, delivery_id: int) -> Htt
     row = get_object_or_404(WebhookDelivery, pk=delivery_id, endpoint__tenant=membership.tenant)
     if _counted(request, membership):
         redeliver(row)
-        messages.success(request, "It is sent once more, under the same id.")
+        messages.success(request, "The event is being sent again with the same ID.")
     return redirect("portal:webhooks", membership.tenant.slug)
 
 
@@ -132,7 +132,7 @@ def rotate(request: HttpRequest, membership: Membership, endpoint_id: int) -> Ht
 @member(Role.OWNER)
 def remove(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
     _endpoint(membership, endpoint_id).delete()
-    messages.success(request, "The webhook is removed.")
+    messages.success(request, "The webhook has been removed.")
     return redirect("portal:webhooks", membership.tenant.slug)
 
 
@@ -146,7 +146,8 @@ def _ask(request: HttpRequest, endpoint: WebhookEndpoint) -> None:
         messages.error(request, f"The link for {address} to confirm by was not sent: {error}.")
     else:
         messages.success(
-            request, f"A link is on its way to {address}. Events are sent there once it has confirmed."
+            request,
+            f"We've emailed a confirmation link to {address}. Events are sent there once it is confirmed.",
         )
 
 

@@ -109,7 +109,7 @@ class Anthropic:
         json_edit.refuse_ambiguity(body)
         read = decode(_count_decoder if counting else _decoder, body)
         if not read.messages:
-            raise InvalidRequest("messages: at least one message is needed.", field="messages")
+            raise InvalidRequest("messages: at least one message is required.", field="messages")
         if not 0 <= read.max_tokens <= MOST_OUTPUT:
             raise InvalidRequest(f"max_tokens: must be 0 to {MOST_OUTPUT}.", field="max_tokens")
         tools = read.tools or []

@@ -109,7 +109,7 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """The body by `decoder`. Raises InvalidRequest in words a caller can act on."""
     if not body:
-        raise InvalidRequest("The request body is empty; send a JSON object.")
+        raise InvalidRequest("The request body is empty. Send a JSON object.")
     try:
         if not body.isascii():
             body.decode()  # the decoder checks only the texts it keeps
@@ -159,7 +159,9 @@ def tags_of(header: str, metadata: Mapping[str, str] | None = None) -> dict[str,
     tags = {**_checked(metadata or {}, "metadata"), **in_header}
     if len(tags) > MOST_TAGS:
         field = TAGS_HEADER if in_header else "metadata"
-        raise InvalidRequest(f"{field}: at most {MOST_TAGS} tags are kept; {len(tags)} came.", field=field)
+        raise InvalidRequest(
+            f"{field}: at most {MOST_TAGS} tags are allowed, but there are {len(tags)}.", field=field
+        )
     return tags
 
 
@@ -170,7 +172,7 @@ def _header_tags(header: str) -> dict[str, str]:
         if not equals:
             raise InvalidRequest(f"{TAGS_HEADER}: {pair[:64]!r} is not name=value.", field=TAGS_HEADER)
         if name in tags:
-            raise InvalidRequest(f"{TAGS_HEADER}: {name[:64]!r} stands twice.", field=TAGS_HEADER)
+            raise InvalidRequest(f"{TAGS_HEADER}: {name[:64]!r} appears twice.", field=TAGS_HEADER)
         tags[name] = value
     return tags
 
@@ -179,7 +181,7 @@ def _checked(tags: Mapping[str, str], field: str) -> Mapping[str, str]:
     for name, value in tags.items():
         if not _TAG.match(name) or not _TAG.match(value):
             raise InvalidRequest(
-                f"{field}: tag {name[:64]!r} cannot be kept; names and values are 1 to 64 letters, digits or "
+                f"{field}: tag {name[:64]!r} is not valid. Names and values are 1 to 64 letters, digits or "
                 "_ . : / -",
                 field=field,
             )
@@ -192,7 +194,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)] | None
 
 
 def count(value: Any) -> int:
-    """A token count from upstream. Raises ValueError for what is none."""
+    """A token count from upstream. Raises ValueError if it is not one."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNTED:

@@ -34,12 +34,16 @@ class Embeddings(OpenAI):
         json_edit.refuse_ambiguity(body)
         read = decode(_decoder, body)
         if not read.input:
-            raise InvalidRequest("input: a text, or a list of texts, is needed.", field="input")
+            raise InvalidRequest("input: must be a string or a list of strings.", field="input")
         if read.model in ("", AUTO):
-            raise InvalidRequest("model: vectors of two models don't compare; name one.", field="model")
+            raise InvalidRequest(
+                "model: required. Embeddings of different models cannot be compared.", field="model"
+            )
         prompts = _prompts(read.input)
         if prompts > MOST_INPUTS:
-            raise InvalidRequest(f"input: at most {MOST_INPUTS} texts; {prompts} came.", field="input")
+            raise InvalidRequest(
+                f"input: at most {MOST_INPUTS} strings are allowed, but there are {prompts}.", field="input"
+            )
         end_user, session = person(read.user)
         ask = Ask(
             model=read.model,

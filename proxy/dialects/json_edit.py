@@ -28,7 +28,7 @@ def _is_spelled(body: bytes) -> bool:
 
 
 def members(body: bytes) -> dict[str, Span]:
-    """The byte span of each top-level member's value. Raises InvalidRequest for a name that stands twice."""
+    """The byte span of each top-level member's value. Raises InvalidRequest for a name that appears twice."""
     spans: dict[str, Span] = {}
     depth, name, start, end, expecting = 0, None, 0, 0, True
     for token in _TOKEN.finditer(body):
@@ -42,7 +42,7 @@ def members(body: bytes) -> dict[str, Span]:
         elif depth == 1 and expecting and text[:1] == b'"':
             name, expecting, start = json.loads(text), False, 0
             if name in spans:
-                raise InvalidRequest(f"{name!r} stands twice in the body; send it once.", field=name)
+                raise InvalidRequest(f"{name!r} appears twice in the body. Send it once.", field=name)
         elif depth == 1 and not expecting and text != b":" and not start:
             start = token.start()
         if text in (b"{", b"["):

@@ -83,10 +83,12 @@ class OpenAI:
         json_edit.refuse_ambiguity(body)
         read = decode(_decoder, body)
         if not read.messages:
-            raise InvalidRequest("messages: at least one message is needed.", field="messages")
+            raise InvalidRequest("messages: at least one message is required.", field="messages")
         if read.max_tokens is not None and read.max_completion_tokens is not None:
             # Upstreams differ on which counts, and only one of them would be held for.
-            raise InvalidRequest("max_tokens: not together with max_completion_tokens.", field="max_tokens")
+            raise InvalidRequest(
+                "max_tokens: cannot be combined with max_completion_tokens.", field="max_tokens"
+            )
         field = "max_tokens" if read.max_completion_tokens is None else "max_completion_tokens"
         wanted = read.max_tokens if read.max_completion_tokens is None else read.max_completion_tokens
         if wanted is not None and not 1 <= wanted <= MOST_OUTPUT:

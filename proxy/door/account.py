@@ -153,7 +153,7 @@ async def receipt_of(reports: Reader, principal: Principal, request_id: str) -> 
     for event in await undrained_events(meter.pipe(), shard_of(tenant_id)):
         if event.request_id == str(wanted) and event.tenant_id == tenant_id:
             return _receipt_of_event(event)
-    raise NotFound(f"There is no request {wanted}, or it has not ended yet.")
+    raise NotFound(f"There is no request {wanted}, or it has not finished yet.")
 
 
 _SAID_ALIKE = (

@@ -43,7 +43,7 @@ class DataPlaneView(APIView):
         if handler is None or request.method == "OPTIONS":
             allowed = ", ".join(name for name in self.allowed_methods if name != "OPTIONS")
             raise MethodNotAllowed(
-                f"{request.method} is not possible here; use {allowed}.", headers={"allow": allowed}
+                f"{request.method} is not allowed here. Use {allowed}.", headers={"allow": allowed}
             )
         return await handler(call_of(request), **kwargs)
 
@@ -67,7 +67,7 @@ def call_of(request: Any) -> Call:
 
 def _refuse_media(named: dict[str, str]) -> None:
     if named.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMedia("Compressed bodies are not accepted; send plain JSON.")
+        raise UnsupportedMedia("Compressed bodies are not accepted. Send plain JSON.")
     kind = named.get("content-type", "application/json")
     if "json" not in kind:
         raise UnsupportedMedia(f"content-type: {kind[:60]!r} is not application/json.")

@@ -52,7 +52,7 @@ class InternalError(TenantryError):
     """A fault of ours."""
 
     def __init__(self) -> None:
-        super().__init__("Something went wrong on our side. The request id helps us to find it.")
+        super().__init__("Something went wrong on our side. Include the request id when you contact support.")
 
 
 def json_answer(value: Any, *, request_id: str) -> Answer:

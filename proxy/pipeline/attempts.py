@@ -54,7 +54,7 @@ class Attempt(msgspec.Struct, frozen=True):
 class BreakerOpen(UpstreamUnavailable):
     def __init__(self, model: str, seconds: float) -> None:
         super().__init__(
-            f"The upstream keeps failing for {model}; it is left alone for a moment.",
+            f"The upstream keeps failing for {model}. Try again shortly.",
             reached=False,
             headers={"retry-after": str(max(1, round(seconds)))},
         )

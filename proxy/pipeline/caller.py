@@ -18,7 +18,7 @@ class GatewayStopping(TenantryError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The gateway is restarting and had to end this call; try again.", headers={"retry-after": "1"}
+            "The gateway is restarting and had to end this call. Try again.", headers={"retry-after": "1"}
         )
 
 

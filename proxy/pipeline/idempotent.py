@@ -97,12 +97,12 @@ async def _renew(claim: Claim) -> None:
 def _replayed(known: Kept, digest: bytes) -> Answer:
     if known.digest != digest:
         raise IdempotencyConflict(
-            "This idempotency-key was used for another request; give each request a key of its own.",
+            "This idempotency-key was used for a different request. Use a new key for each request.",
             headers={"x-should-retry": "false"},
         )
     if known.state == "running":
         raise IdempotencyConflict(
-            "The first request with this idempotency-key is still running; ask again for its answer.",
+            "The first request with this idempotency-key is still running. Try again to get its answer.",
             headers={"retry-after": "1", "x-should-retry": "true"},
         )
     if known.body is None:

@@ -39,7 +39,7 @@ def priced_candidates(
     wanted = parsed.ask.max_tokens
     if first.route is REQUESTED and wanted > first.model.max_output_tokens:
         raise InvalidRequest(
-            f"{parsed.max_tokens_field}: {wanted} is more than {first.model.name} can write "
+            f"{parsed.max_tokens_field}: {wanted} is more than the maximum output of {first.model.name} "
             f"({first.model.max_output_tokens}).",
             field=parsed.max_tokens_field,
         )
@@ -74,9 +74,9 @@ def _never_passed_over(offer: PricedCandidate) -> PricedCandidate:
 
 def _refuse_misfit(parsed: ParsedRequest, model: CatalogueModel) -> None:
     if model.embeds and not parsed.embeds:
-        raise InvalidRequest(f"model: {model.name} makes embeddings; use /v1/embeddings.", field="model")
+        raise InvalidRequest(f"model: {model.name} is an embedding model. Use /v1/embeddings.", field="model")
     if parsed.embeds and not model.embeds:
-        raise InvalidRequest(f"model: {model.name} makes no embeddings.", field="model")
+        raise InvalidRequest(f"model: {model.name} is not an embedding model.", field="model")
 
 
 def priced_candidate(

@@ -28,7 +28,7 @@ def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCount
             refusals.would_have(policy, verdict, model)
     except Exception:
         # The call is admitted: what is only counted must not keep it from being served and settled.
-        logger.exception("What is in shadow could not be judged")
+        logger.exception("What is in shadow could not be evaluated")
 
 
 def _refusal(policy: Policy, shadow: Shadow, admission: Admission) -> str:

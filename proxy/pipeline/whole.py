@@ -25,7 +25,7 @@ async def whole(answer: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
     else:
         reading = admitted.call.dialect.usage_of(body)
         if reading.problem and not _is_json(body):
-            raise UpstreamUnavailable("The upstream answered something that is not JSON.", reached=True)
+            raise UpstreamUnavailable("The upstream's answer is not JSON.", reached=True)
         admitted.ttft_ms = admitted.call.elapsed_ms()
         settling.complete(admitted, reading, http_status=answer.status, written=len(body) // 3)
     await settling.on_its_way()
@@ -44,7 +44,7 @@ def _refused(answer: UpstreamAnswer, body: bytes, admitted: AdmittedCall) -> Non
         # The gateway's own key: as it is, it would read as if the caller's were wrong.
         logger.error("The upstream refused the gateway's key", extra={"request_id": admitted.call.request_id})
         raise UpstreamUnavailable(
-            "The gateway is not authorised upstream; we have been notified.", reached=True
+            "The upstream rejected the gateway's credentials. The operator has been notified.", reached=True
         )
     if not _is_json(body):
         logger.warning("The upstream answered %s without JSON", answer.status)

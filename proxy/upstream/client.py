@@ -168,7 +168,7 @@ def _failure(error: httpx.TransportError) -> UpstreamUnavailable:
         return UpstreamUnavailable("The upstream cannot be reached.", reached=False)
     if isinstance(error, httpx.TimeoutException):
         return UpstreamTimeout("The upstream did not answer in time.", reached=True)
-    return UpstreamUnavailable("The upstream broke off the connection.", reached=True)
+    return UpstreamUnavailable("The upstream closed the connection.", reached=True)
 
 
 class Upstreams:

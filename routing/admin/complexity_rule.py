@@ -18,6 +18,6 @@ class ComplexityRuleAdmin(ConsolePage):
     fields = ("kind", "subject", "value", ("enabled", "shadow"))
     actions_list = ("trial",)
 
-    @action(description="Try them", icon="rule", url_path="try", permissions=["view"])
+    @action(description="Try the rules", icon="rule", url_path="try", permissions=["view"])
     def trial(self, request: HttpRequest) -> HttpResponse:
         return trial_page(self, request)

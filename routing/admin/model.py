@@ -27,7 +27,7 @@ class ModelAdmin(ConsolePage):
     fieldsets = (
         (None, {"fields": (("name", "upstream_name"), ("family", "enabled"), "aliases", "embeds")}),
         ("Windows, in tokens", {"fields": (("context_window", "max_output_tokens"),)}),
-        ("When it gives way", {"fields": (("downgrade_to", "fallback_to"),)}),
+        ("Downgrade and fallback", {"fields": (("downgrade_to", "fallback_to"),)}),
         ("Dates", {"fields": (("created_at", "updated_at"),)}),
     )
 

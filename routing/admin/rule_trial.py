@@ -45,9 +45,9 @@ def trial_page(page: admin.ModelAdmin, request: HttpRequest) -> HttpResponse:
     verdicts = []
     if form.is_valid():
         in_force, with_shadow = current_rules()
-        verdicts.append(_verdict("Rules in force", form.ask(), in_force))
+        verdicts.append(_verdict("Active rules", form.ask(), in_force))
         if with_shadow is not None:
-            verdicts.append(_verdict("With those in shadow", form.ask(), with_shadow))
+            verdicts.append(_verdict("With shadow rules", form.ask(), with_shadow))
     context = {
         **page.admin_site.each_context(request),
         "opts": page.opts,
@@ -57,4 +57,4 @@ def trial_page(page: admin.ModelAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _verdict(title: str, ask: Ask, rules: ComplexityRules) -> tuple[str, str, str]:
-    return title, complexity_of(ask, rules).value, why_complex(ask, rules) or "nothing passes its threshold"
+    return title, complexity_of(ask, rules).value, why_complex(ask, rules) or "no threshold is exceeded"

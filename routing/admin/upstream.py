@@ -17,14 +17,14 @@ class UpstreamForm(AsShownForm):
         label="API key",
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text="Kept encrypted. Leave empty to keep the one that is stored.",
+        help_text="Stored encrypted. Leave empty to keep the current key.",
     )
 
     wires = forms.MultipleChoiceField(
         choices=UpstreamFormat.choices,
         initial=list(UpstreamFormat.values),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="The formats it speaks.",
+        help_text="API formats this upstream accepts.",
     )
 
     class Meta:
@@ -34,7 +34,7 @@ class UpstreamForm(AsShownForm):
     def clean_api_key(self) -> str:
         given: str = self.cleaned_data["api_key"].strip()
         if not given and not self.instance.pk:
-            raise forms.ValidationError("A new upstream needs a key.")
+            raise forms.ValidationError("A new upstream needs an API key.")
         return given or self.instance.api_key
 
 

@@ -27,17 +27,17 @@ class ComplexityRule(PolicyModel):
     kind = models.CharField(max_length=10, choices=RuleKind.choices)
     subject = models.CharField(
         max_length=100,
-        help_text="Keyword: a lower-case phrase. Threshold: " + ", ".join(Threshold.values) + ".",
+        help_text="Keyword: a lowercase phrase. Threshold: " + ", ".join(Threshold.values) + ".",
     )
     value = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Threshold only: the most a simple request has."
+        null=True, blank=True, help_text="Thresholds only: the most that a simple request can have."
     )
     enabled = models.BooleanField(default=True)
     shadow = models.BooleanField(
-        "in shadow",
+        "shadow mode",
         default=False,
-        help_text="Only tried: what it would have routed otherwise is counted, nothing is. A threshold in shadow "
-        "stands beside the one in force.",
+        help_text="Evaluated but not enforced: what it would have routed differently is counted. A shadow threshold "
+        "can exist beside the active one.",
     )
 
     class Meta:
@@ -50,7 +50,7 @@ class ComplexityRule(PolicyModel):
                 condition=Q(kind=RuleKind.THRESHOLD, subject__in=Threshold.values, value__isnull=False)
                 | (Q(kind=RuleKind.KEYWORD, value=None) & ~Q(subject="")),
                 name="routing_complexityrule_fits_its_kind",
-                violation_error_message="A threshold has a known subject and a value; a keyword none.",
+                violation_error_message="A threshold needs a known subject and a value. A keyword has no value.",
             ),
         ]
 

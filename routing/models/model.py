@@ -22,17 +22,17 @@ class Model(PolicyModel):
     `downgrade_to` takes over when a budget runs low, `fallback_to` when upstream cannot serve this one.
     """
 
-    name = models.CharField(max_length=100, unique=True, help_text="Public name, as tenants write it.")
+    name = models.CharField(max_length=100, unique=True, help_text="Name that tenants use in requests.")
     upstream_name = models.CharField(max_length=100, help_text="Name sent to the upstream.")
     aliases = ArrayField(
         models.CharField(max_length=100),
         default=list,
         blank=True,
-        help_text="Other names of it: in upstream's answers and in price lists.",
+        help_text="Other names used in the upstream's answers and in price lists.",
     )
     family = models.CharField(max_length=20, choices=Family.choices, default=Family.OTHER)
     embeds = models.BooleanField(
-        "makes embeddings", default=False, help_text="Vectors, by /v1/embeddings, and no text."
+        "makes embeddings", default=False, help_text="Serves /v1/embeddings instead of text."
     )
     context_window = models.PositiveIntegerField(default=200_000, validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(default=8_192, validators=[MinValueValidator(1)])
@@ -42,7 +42,7 @@ class Model(PolicyModel):
         null=True,
         blank=True,
         related_name="downgraded_from",
-        help_text="Cheaper model used once a tenant's spend passes its downgrade threshold.",
+        help_text="Cheaper model that serves once a tenant reaches its downgrade threshold.",
     )
     fallback_to = models.ForeignKey(
         "self",
@@ -50,9 +50,9 @@ class Model(PolicyModel):
         null=True,
         blank=True,
         related_name="fallback_from",
-        help_text="Model tried when upstream cannot serve this one.",
+        help_text="Model to try when the upstream cannot serve this one.",
     )
-    enabled = models.BooleanField(default=True, help_text="A disabled model is refused to every tenant.")
+    enabled = models.BooleanField(default=True, help_text="Requests for a disabled model are refused.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -75,7 +75,7 @@ class Model(PolicyModel):
             models.CheckConstraint(
                 condition=Q(embeds=False) | Q(downgrade_to=None, fallback_to=None),
                 name="routing_model_embeddings_stay",
-                violation_error_message="Vectors of two models don't compare: nothing may take over.",
+                violation_error_message="Embeddings of different models cannot be compared: no other can take over.",
             ),
         ]
 

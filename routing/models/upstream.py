@@ -31,15 +31,18 @@ class Upstream(PolicyModel):
         help_text="Without /v1, for example https://api.example.com.",
     )
     api_key = models.TextField(
-        validators=[RegexValidator(r"^\S+$", "A key has no blanks.")],
+        validators=[RegexValidator(r"^\S+$", "An API key cannot contain spaces.")],
         help_text="Write-only: encrypted when saved.",
     )
     wires = ArrayField(
         models.CharField(max_length=20, choices=UpstreamFormat.choices),
+        verbose_name="API formats",
         default=every_wire,
-        help_text="The formats it speaks.",
+        help_text="API formats this upstream accepts.",
     )
-    priority = models.PositiveSmallIntegerField(default=10, help_text="Lower is asked sooner.")
+    priority = models.PositiveSmallIntegerField(
+        default=10, help_text="Upstreams with a lower number are tried first."
+    )
     enabled = models.BooleanField(default=True)
 
     class Meta:

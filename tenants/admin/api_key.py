@@ -61,7 +61,7 @@ class RotateForm(forms.Form):
         coerce=int,
         initial=24,
         widget=UnfoldAdminSelectWidget,
-        label="The old key works on for",
+        label="The old key keeps working for",
     )
 
 
@@ -153,7 +153,7 @@ class ApiKeyAdmin(ConsolePage):
             except ValueError as refusal:
                 messages.error(request, str(refusal))
                 return redirect(reverse("admin:tenants_apikey_change", args=[key.pk]))
-            self.log_change(request, key, f"Rotated, the old key works on for {overlap}.")
+            self.log_change(request, key, f"Rotated. The old key keeps working for {overlap}.")
             return self._shown_once(request, key=issued.key, api_key=issued.api_key)
         return self._confirm(request, key=key, form=form, title="Rotate this key", verb="Rotate")
 
@@ -163,7 +163,7 @@ class ApiKeyAdmin(ConsolePage):
         if request.method == "POST":
             revoke_key(api_key=key)
             self.log_change(request, key, "Revoked.")
-            messages.success(request, f"{key} is revoked: its next request is refused.")
+            messages.success(request, f"{key} has been revoked. Requests with it are now refused.")
             return redirect(f"{reverse('admin:tenants_tenant_change', args=[key.tenant_id])}#keys")
         return self._confirm(request, key=key, form=None, title="Revoke this key", verb="Revoke")
 

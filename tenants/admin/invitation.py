@@ -74,9 +74,9 @@ class InvitationAdmin(InsertOnlyPage):
         invitation = get_object_or_404(Invitation.objects.select_related("tenant"), pk=object_id)
         if request.method != "POST":
             how = (
-                f"The new one is emailed to {invitation.email}."
+                f"The new link is emailed to {invitation.email}."
                 if can_send()
-                else "The new one is shown once, to hand over."
+                else "The new link is shown once for you to pass on."
             )
             return self._confirm(request, invitation, "New link", f"The old link stops working. {how}")
         token = renew(invitation, limited=False)
@@ -92,7 +92,7 @@ class InvitationAdmin(InsertOnlyPage):
             return self._confirm(request, invitation, "Withdraw", "Its link stops working at once.")
         if not withdraw(invitation):
             return self._too_late(request)
-        messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+        messages.success(request, f"The invitation of {invitation.email} has been withdrawn.")
         return self._list()
 
     def _deliver(self, request: HttpRequest, invitation: Invitation, token: str) -> HttpResponse:
@@ -112,9 +112,11 @@ class InvitationAdmin(InsertOnlyPage):
         try:
             send_link(invitation, token)
         except EmailNotSent as error:
-            messages.error(request, f"{invitation.email} is invited, but the email was not sent: {error}.")
+            messages.error(
+                request, f"{invitation.email} has been invited, but the email was not sent: {error}."
+            )
         else:
-            messages.success(request, f"An invitation is on its way to {invitation.email}.")
+            messages.success(request, f"We've emailed an invitation to {invitation.email}.")
 
     def _confirm(self, request: HttpRequest, invitation: Invitation, verb: str, text: str) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "subject": invitation}
@@ -123,7 +125,7 @@ class InvitationAdmin(InsertOnlyPage):
         return TemplateResponse(request, "admin/confirm.html", context)
 
     def _too_late(self, request: HttpRequest) -> HttpResponse:
-        messages.error(request, "That invitation was accepted or withdrawn meanwhile.")
+        messages.error(request, "That invitation has already been accepted or withdrawn.")
         return self._list()
 
     def _list(self) -> HttpResponse:

@@ -40,7 +40,7 @@ class MembershipAdmin(ConsolePage):
         if not User.objects.filter(has_verified_email(), pk=obj.user_id).exists():
             messages.warning(
                 request,
-                f"{obj.user} has never shown that this address is theirs. If you chose the account by its "
+                f"{obj.user} has not verified this email address. If you chose the account by its "
                 "address, remove it here and send an invitation instead.",
             )
 

@@ -16,7 +16,7 @@ class OpenFilter(DropdownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
-        return [("open", "Redis not told yet")]
+        return [("open", "Not announced yet")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
         return queryset.filter(applied_at=None) if self.value() == "open" else queryset
@@ -32,6 +32,6 @@ class PolicyChangeAdmin(CountlessPage):
     def when(self, change: PolicyChange) -> str:
         return formatters.ago(change.created_at)
 
-    @display(description="Redis told", label={"yes": "success", "not yet": "warning"})
+    @display(description="Announced", label={"yes": "success", "not yet": "warning"})
     def told(self, change: PolicyChange) -> str:
         return "yes" if change.applied_at else "not yet"

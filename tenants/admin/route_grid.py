@@ -67,12 +67,12 @@ def grid_page(page: admin.ModelAdmin, request: HttpRequest) -> HttpResponse:
             raise PermissionDenied
         if form.is_valid():
             changed = form.save()
-            messages.success(request, f"{changed} routes changed; they hold from the next request on.")
+            messages.success(request, f"{changed} routes changed. They take effect immediately.")
             return redirect(request.path)
     context = {
         **page.admin_site.each_context(request),
         "opts": page.opts,
-        "title": "Routing table: what “auto” means",
+        "title": "Routing table: how “auto” chooses",
         "form": form,
         "complexities": [complexity.value for complexity in Complexity],
         "editable": editable,

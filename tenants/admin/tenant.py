@@ -40,7 +40,7 @@ class NearBudgetFilter(DropdownFilter):
     parameter_name = "budget"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("80", "80 % spent or more"), ("100", "used up")]
+        return [("80", "80% spent or more"), ("100", "used up")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         percent = chosen(request, self)
@@ -52,7 +52,7 @@ class DeletedFilter(DropdownFilter):
     parameter_name = "deleted"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Deleted ones")]
+        return [("yes", "Deleted")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(deleted_at__isnull=chosen(request, self) != "yes")
@@ -72,7 +72,7 @@ class LiveList(ChangeList):
 
 @admin.register(Tenant)
 class TenantAdmin(TenantActions, ConsolePage):
-    empty_text = "A tenant is one of your customers, with keys, limits and a budget of its own."
+    empty_text = "A tenant is a customer with its own keys, limits and budget."
     form = TenantForm
     list_display = (
         "heading",
@@ -109,7 +109,7 @@ class TenantAdmin(TenantActions, ConsolePage):
         (
             "Limits",
             {
-                "description": "An empty limit is the tier's.",
+                "description": "Leave a limit empty to use the tier's.",
                 "fields": (
                     ("max_requests_per_minute", "max_user_requests_per_minute"),
                     ("max_concurrency", "max_tokens_per_day"),

@@ -29,7 +29,7 @@ class SuspendForm(forms.Form):
         max_length=200,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Kept in the audit trail.",
+        help_text="Recorded in the audit log.",
     )
 
 
@@ -44,7 +44,7 @@ class RaiseForm(forms.Form):
     reason = forms.CharField(
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Kept in the audit trail.",
+        help_text="Recorded in the audit log.",
     )
 
 
@@ -61,15 +61,15 @@ class TenantActions:
     def suspend(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         def apply(tenants: list[Any], given: dict[str, Any]) -> str:
             count = set_status(tenants, status=TenantStatus.SUSPENDED, reason=given["reason"])
-            return f"{count} suspended: refused from their next request on."
+            return f"{count} suspended. Their requests are now refused."
 
-        warning = "Every request of these tenants is refused from the next one on, with 403 tenant_suspended."
+        warning = "Requests of these tenants will be refused immediately with 403 tenant_suspended."
         return self._asked(request, queryset, form=SuspendForm, verb="Suspend", text=warning, apply=apply)
 
     @action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         count = set_status(list(queryset), status=TenantStatus.ACTIVE)
-        messages.success(request, f"{count} active again, from their next request on.")
+        messages.success(request, f"{count} resumed. Their requests are now served.")
 
     @action(description="Raise budget…", permissions=["change"])
     def raise_budget(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
@@ -81,17 +81,28 @@ class TenantActions:
             ]
             left = len(tenants) - len(raised)
             return f"{len(raised)} raised by {formatters.usd(given['by_usd'])}" + (
-                f"; {left} left: they have no monthly budget." if left else "."
+                f"; {left} unchanged: they have no monthly budget." if left else "."
             )
 
-        text = "It holds from the next request on. A prepaid balance is raised by a top-up instead."
-        return self._asked(request, queryset, form=RaiseForm, verb="Raise budget", text=text, apply=apply)
+        text = (
+            "Takes effect immediately and stays until you change it. To raise a budget for this period only, "
+            "add a budget grant. To raise a prepaid balance, add a top-up."
+        )
+        return self._asked(
+            request,
+            queryset,
+            form=RaiseForm,
+            verb="Raise budget",
+            heading="Raise the budget of",
+            text=text,
+            apply=apply,
+        )
 
     @action(description="Export usage…", permissions=["export"])
     def export_usage(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> HttpResponse | None:
         chosen = list(queryset[:2])
         if len(chosen) > 1:
-            messages.error(request, "Choose one tenant; Usage, Exports makes a file of all of them.")
+            messages.error(request, "Select one tenant. To export all tenants, go to Usage › Exports.")
             return None
         return redirect(f"{reverse('admin:billing_usageexport_add')}?tenant={chosen[0].slug}")
 
@@ -102,6 +113,7 @@ class TenantActions:
         *,
         form: type[forms.Form],
         verb: str,
+        heading: str = "",
         text: str,
         apply: Callable[[list[Any], dict[str, Any]], str],
     ) -> HttpResponse | None:
@@ -122,6 +134,7 @@ class TenantActions:
             "opts": self.opts,
             "title": verb,
             "verb": verb,
+            "heading": heading or verb,
             "text": text,
             "form": filled,
             "action": request.POST["action"],

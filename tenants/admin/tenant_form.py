@@ -64,13 +64,13 @@ class TenantForm(AsShownForm):
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Needed to raise a budget. Kept in the audit trail.",
+        help_text="Needed to raise a budget. Recorded in the audit log.",
     )
     confirmed = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        label="Cut it off now",
-        help_text="Only needed when the change refuses what the tenant does now; you will be asked.",
+        label="Confirm: refuse requests immediately",
+        help_text="Only needed when the change would refuse what the tenant does now. You will be asked.",
     )
 
     class Media:
@@ -123,7 +123,7 @@ class TenantForm(AsShownForm):
             cleaned["models"] = starting_models(tier=cleaned["tier"], chosen=None)
         default, allowed = cleaned.get("default_model"), cleaned.get("models")
         if default and allowed is not None and default not in allowed:
-            self.add_error("default_model", "The default model has to be one of the allowed models.")
+            self.add_error("default_model", "The default model must be one of the allowed models.")
         threshold, tier = cleaned.get("downgrade_percent"), cleaned.get("tier")
         if threshold is None and tier:
             threshold = tier.downgrade_percent
@@ -139,21 +139,21 @@ class TenantForm(AsShownForm):
         budget = _budget(self.instance)
         raised = self._budget is not None and (budget is None or budget > self._budget)
         if raised and not self.cleaned_data.get("reason"):
-            self.add_error("reason", f"Why is the budget raised to {_shown(budget)}?")
+            self.add_error("reason", f"Give a reason for raising the budget to {_shown(budget)}.")
         harm = list(self._harm(budget))
         if harm and not self.cleaned_data.get("confirmed"):
-            self.add_error("confirmed", [*harm, "Switch this on and save again if that is what you want."])
+            self.add_error("confirmed", [*harm, "To confirm, turn this on and save again."])
         self.instance.change_reason = self.cleaned_data.get("reason", "")
 
     def _harm(self, budget: Decimal | None) -> Iterator[str]:
         """What the tenant does now and could not do any more."""
         tenant = self.instance
         if "status" in self.changed_data and tenant.status == TenantStatus.SUSPENDED:
-            yield "Suspended, every request is refused from the next one on."
+            yield "When suspended, all requests are refused immediately."
         spent = getattr(tenant, "spent_usd", Decimal(0))
         fitted = self._budget is None or spent < self._budget
         if tenant.budget_mode == BudgetMode.HARD and budget is not None and fitted and spent >= budget:
-            yield f"It has spent {formatters.short_usd(spent)} already: every request would be refused."
+            yield f"It has already spent {formatters.short_usd(spent)}, so every request would be refused."
         removed = {model.name for model in self._allowed} - {m.name for m in self.cleaned_data["models"]}
         since = timezone.now().date() - IN_USE
         used = tenant.daily_usage.filter(day__gte=since, model__in=removed).values("model").order_by("model")

@@ -40,13 +40,13 @@ def next_steps(tenant: Any, request: HttpRequest) -> list[NextStep]:
     of_tenant = f"?tenant={tenant.pk}"
     steps = (
         ("tenants.change_tenant", "#id_models", NextStep(
-            "Allow it models", "What it may ask for, and be charged.", "", tenant.has_models,
+            "Allow models", "The models it can use.", "", tenant.has_models,
         )),
         ("tenants.add_apikey", reverse("admin:tenants_apikey_add") + of_tenant, NextStep(
-            "Issue a key", "Shown once; the tenant's app sends it.", "", tenant.key_count > 0,
+            "Issue a key", "Shown once. The tenant's app sends it with each request.", "", tenant.key_count > 0,
         )),
         ("tenants.add_invitation", reverse("admin:tenants_invitation_add") + of_tenant, NextStep(
-            "Invite a person", "To the portal: usage, keys and webhooks of its own.", "",
+            "Invite a person", "Gives access to the portal: usage, keys and webhooks.", "",
             tenant.has_people,
         )),
     )  # fmt: skip

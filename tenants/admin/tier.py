@@ -23,7 +23,7 @@ class RouteInline(TabularInline):
     autocomplete_fields = ("model",)
     extra = 0
     max_num = len(Complexity)
-    verbose_name_plural = "routing table: what “auto” means"
+    verbose_name_plural = "routing table: how “auto” chooses"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TierRoute]:
         return super().get_queryset(request).select_related("model", "tier")
@@ -34,7 +34,7 @@ class DowngradeInline(TabularInline):
     fields = ("model", "target")
     autocomplete_fields = ("model", "target")
     extra = 0
-    verbose_name_plural = "downgrades: where they go, other than the catalogue says"
+    verbose_name_plural = "downgrades: where they differ from the catalogue"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TierDowngrade]:
         return super().get_queryset(request).select_related("model", "target", "tier")
@@ -73,7 +73,7 @@ class TierAdmin(ConsolePage):
         (
             "Limits",
             {
-                "description": "What its tenants have unless they have their own. Empty is unlimited.",
+                "description": "Limits of its tenants unless they have their own. Empty means unlimited.",
                 "fields": (
                     ("max_requests_per_minute", "max_user_requests_per_minute"),
                     ("max_concurrency", "max_tokens_per_day"),

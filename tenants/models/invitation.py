@@ -40,7 +40,7 @@ class Invitation(models.Model):
                 Lower("email"),
                 condition=Q(accepted_at=None),
                 name="tenants_invitation_one_open_per_person",
-                violation_error_message="This person has an open invitation already.",
+                violation_error_message="This person already has an open invitation.",
             ),
             models.CheckConstraint(
                 condition=Q(role__in=Role.values), name="tenants_invitation_role_is_known"
@@ -55,9 +55,7 @@ class Invitation(models.Model):
 
     def clean(self) -> None:
         if len(self.email) > LONGEST_ADDRESS:
-            raise ValidationError(
-                {"email": f"An address of up to {LONGEST_ADDRESS} characters can have an account."}
-            )
+            raise ValidationError({"email": f"Use an address of at most {LONGEST_ADDRESS} characters."})
 
     @property
     def is_expired(self) -> bool:

@@ -22,7 +22,7 @@ def release_refusal(*, release: int | None, threshold: int | None) -> str:
     """Why downgrades can't last until spend is below `release` (%) when they begin at `threshold`; empty: they can."""
     if release is None or threshold is None or release <= threshold:
         return ""
-    return f"Downgrades begin at {threshold} % and cannot end above that: give {threshold} or less, or leave it empty."
+    return f"Downgrades start at {threshold}% and cannot end above that. Enter {threshold} or less, or leave it empty."
 
 
 class Limits(PolicyModel):
@@ -55,15 +55,15 @@ class Limits(PolicyModel):
         null=True,
         blank=True,
         validators=[MaxValueValidator(100)],
-        help_text="Share of the budget from which cheaper models are preferred.",
+        help_text="Share of spent budget at which cheaper models take over.",
     )
     downgrade_release_percent = models.PositiveSmallIntegerField(
         "downgrade until below (%)",
         null=True,
         blank=True,
         validators=[MaxValueValidator(100)],
-        help_text="Cheaper models serve on until spend is below this share, after a top-up or a raised budget. "
-        "Empty: ten points below the threshold.",
+        help_text="Cheaper models keep serving until spend is below this share, after a top-up or a raised budget. "
+        "If empty, ten points below the threshold.",
     )
     shadow_tier = models.ForeignKey(
         "tenants.Tier",
@@ -71,9 +71,9 @@ class Limits(PolicyModel):
         null=True,
         blank=True,
         related_name="+",
-        verbose_name="tier in shadow",
-        help_text="Its limits and routes are tried beside those in force: what they would have refused or routed "
-        "otherwise is counted, and nothing else happens.",
+        verbose_name="shadow tier",
+        help_text="Its limits and routes are evaluated but not enforced. What they would have refused or routed "
+        "differently is counted.",
     )
     margin_percent = models.DecimalField(
         "margin (%)",
@@ -82,7 +82,7 @@ class Limits(PolicyModel):
         null=True,
         blank=True,
         validators=[MinValueValidator(Decimal(-100)), MaxValueValidator(Decimal(1000))],
-        help_text="Added to the cost price; budgets run on the sell price.",
+        help_text="Added to the cost price. Budgets count the sell price.",
     )
 
     class Meta:

@@ -16,7 +16,9 @@ class PolicyChange(models.Model):
     )
     source = models.CharField(max_length=63, db_default="", help_text="The table that changed.")
     created_at = models.DateTimeField(db_default=Now())
-    applied_at = models.DateTimeField(null=True, blank=True, help_text="When Redis was told.")
+    applied_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the change was announced to Redis."
+    )
 
     class Meta:
         ordering = ["-id"]

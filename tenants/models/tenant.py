@@ -27,7 +27,7 @@ BUDGET_MODES = [
 ]
 DISCONNECT_POLICIES = [
     (DisconnectPolicy.CANCEL.value, "Cancel the upstream call"),
-    (DisconnectPolicy.DRAIN.value, "Read on for exact usage"),
+    (DisconnectPolicy.DRAIN.value, "Read to the end for exact usage"),
 ]
 
 
@@ -37,7 +37,9 @@ def default_alert_percents() -> list[int]:
 
 def validate_timezone(name: str) -> None:
     if name not in zoneinfo.available_timezones():
-        raise ValidationError("%(name)s is no IANA time zone, e.g. Europe/Berlin.", params={"name": name})
+        raise ValidationError(
+            "%(name)s is not an IANA time zone such as Europe/Berlin.", params={"name": name}
+        )
 
 
 class Tenant(Limits):
@@ -47,14 +49,18 @@ class Tenant(Limits):
         max_length=63,
         unique=True,
         validators=[
-            RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z", "Lower-case letters, digits and hyphens.")
+            RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z", "Lowercase letters, digits and hyphens.")
         ],
     )
     name = models.CharField(max_length=200)
     tier = models.ForeignKey(Tier, models.PROTECT, related_name="tenants")
     status = models.CharField(max_length=10, choices=TenantStatus.choices, default=TenantStatus.ACTIVE)
     allowed_models = models.ManyToManyField(
-        Model, through="tenants.AllowedModel", related_name="tenants", blank=True, help_text="Empty: none."
+        Model,
+        through="tenants.AllowedModel",
+        related_name="tenants",
+        blank=True,
+        help_text="If empty, no model is allowed.",
     )
     default_model = models.ForeignKey(
         Model,
@@ -62,7 +68,7 @@ class Tenant(Limits):
         null=True,
         blank=True,
         related_name="default_of",
-        help_text="Used when a request names no model; empty: chosen by complexity.",
+        help_text="Used when a request names no model. If empty, the model is chosen by complexity.",
     )
     budget_mode = models.CharField(max_length=10, choices=BUDGET_MODES, default=BudgetMode.HARD.value)
     alert_percents = ArrayField(
@@ -78,10 +84,10 @@ class Tenant(Limits):
     billing_day = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(31)],
-        help_text="Day of the month its period starts; 29 to 31 mean the last day of shorter months.",
+        help_text="Day of the month on which its billing period starts. In shorter months, 29 to 31 mean the last day.",
     )
     alert_emails = ArrayField(
-        models.EmailField(), default=list, blank=True, help_text="Told by mail what its webhooks are told."
+        models.EmailField(), default=list, blank=True, help_text="Also emailed these alerts."
     )
     # Kept by billing, which knows the bookings behind them: what is granted beside the budget now, what prepaid
     # calls may ever cost (top-ups, credits and corrections), and the balance after the last top-up.

@@ -19,7 +19,7 @@ class Tier(Limits):
         Model,
         blank=True,
         related_name="+",
-        help_text="Offered to a new tenant; changing it changes no tenant.",
+        help_text="Models that new tenants start with. Existing tenants are not changed.",
     )
     max_requests_per_minute = models.PositiveIntegerField("requests/min", null=True, blank=True, default=60)
     max_tokens_per_day = models.PositiveBigIntegerField("tokens/day", null=True, blank=True, default=500_000)
@@ -36,7 +36,7 @@ class Tier(Limits):
         "downgrade at (%)",
         default=90,
         validators=[MaxValueValidator(100)],
-        help_text="Share of the budget from which cheaper models are preferred.",
+        help_text="Share of spent budget at which cheaper models take over.",
     )
     upstream_weight = models.PositiveSmallIntegerField(
         "share of upstream",
@@ -50,7 +50,7 @@ class Tier(Limits):
         decimal_places=3,
         default=Decimal(0),
         validators=[MinValueValidator(Decimal(-100)), MaxValueValidator(Decimal(1000))],
-        help_text="Added to the cost price; budgets run on the sell price.",
+        help_text="Added to the cost price. Budgets count the sell price.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -19,7 +19,7 @@ class TierDowngrade(PolicyModel):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Empty: this model is not downgraded.",
+        help_text="If empty, this model is not downgraded.",
     )
 
     class Meta:

@@ -12,8 +12,8 @@ from billing.meter.errors import MeteringUnavailable
 from billing.meter.reaper import reap
 from billing.models import Adjustment, UsageRecord
 from gateway_project.ground.redis_keys import shard_of
+from tests.billing.meter.test_admission import DOLLAR
 from tests.billing.meter.test_heartbeat import admitted, books_of, costing, tenant
-from tests.billing.meter.test_meter import DOLLAR
 
 __all__ = ["tenant"]
 pytestmark = pytest.mark.django_db(transaction=True)

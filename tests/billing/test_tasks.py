@@ -10,10 +10,8 @@ from billing.ledger import adjustments, reconcile
 from billing.ledger.adjustments import book
 from billing.meter.current_spend import counter_of
 from billing.models import BudgetAlert, DriftReport
-from gateway_project.celery import app
-from gateway_project.ground import task_board
 from gateway_project.ground.one_by_one import SomeFailed
-from gateway_project.metrics import _books, _meter
+from gateway_project.metrics import _books
 from tenants.models import Tenant
 from tests.factories import ApiKeyFactory, DailyUsageFactory, TenantFactory, WebhookEndpointFactory
 
@@ -127,21 +125,6 @@ def test_grants_of_the_others_end(tenants, broken, monkeypatch):
 def values_of(families, name):
     [family] = [each for each in families if each.name == name]
     return [(sample.labels, sample.value) for sample in family.samples]
-
-
-def test_a_task_that_fails_is_seen_until_it_succeeds_again(redis_server, monkeypatch):
-    task = app.tasks["billing.tasks.close_periods"]
-    monkeypatch.setattr("billing.tasks.close_due", lambda: 1 / 0)
-
-    task.apply()
-
-    assert task_board.failing_tasks() == {"close_periods": "ZeroDivisionError: division by zero"}
-    assert values_of(_meter(), "tenantry_failing_tasks") == [({"task": "close_periods"}, 1)]
-
-    monkeypatch.setattr("billing.tasks.close_due", lambda: 0)
-    task.apply()
-
-    assert task_board.failing_tasks() == {}
 
 
 def test_periods_that_stay_open_are_a_metric(redis_server):

@@ -95,7 +95,7 @@ def test_a_tenant_is_made_given_a_key_that_is_turned_and_suspended(stack: Stack,
     assert (call(admin, stack, key), call(admin, stack, newer)) == (200, 401)
 
     choose(admin, stack, "suspend", "fresh-fruit")
-    expect(admin.locator("form.c-card")).to_contain_text("refused from the next one on")
+    expect(admin.locator("form.c-card")).to_contain_text("will be refused immediately")
     admin.fill("input[name=reason]", "Has not paid")
     admin.click("button.c-button:has-text('Suspend')")
     assert call(admin, stack, key) == 403
@@ -139,7 +139,7 @@ def test_a_price_is_superseded_never_edited(stack: Stack, admin: Page):
     admin.goto(f"{stack.url}/admin/billing/modelprice/?q=gpt-4o")
     admin.click("#result_list a:has-text('gpt-4o') >> nth=0")
     expect(admin.locator(".c-timeline li")).to_have_count(2)
-    expect(admin.locator(".c-timeline")).to_contain_text("to come, input -20 %")
+    expect(admin.locator(".c-timeline")).to_contain_text("to come, input -20%")
 
 
 def test_an_adjustment_is_booked_and_stays(stack: Stack, admin: Page):

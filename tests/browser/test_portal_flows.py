@@ -134,7 +134,7 @@ def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(
     owner.fill("input[name=email]", "vera@example.com")
     owner.select_option("select[name=role]", "viewer")
     owner.get_by_role("button", name="Invite").click()
-    expect(owner.locator(".message")).to_contain_text("ask your provider to hand the link over")
+    expect(owner.locator(".message")).to_contain_text("ask your provider for the link")
     assert "/portal/join/" not in owner.content()
     with new_page(browser, storage_state=session_of("admin")) as staff:
         staff.goto(f"{stack.url}/admin/tenants/invitation/")
@@ -155,7 +155,7 @@ def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(
         buttons = viewer.locator("main button").all_inner_texts()
         assert not {"Issue a key", "Add webhook", "Invite", "Remove"} & set(buttons)
     viewer.goto(link)
-    expect(viewer.locator("h1")).to_have_text("This invitation does not work")
+    expect(viewer.locator("h1")).to_have_text("This invitation is not valid")
 
 
 def test_another_tenants_pages_are_not_found(stack: Stack, owner: Page):

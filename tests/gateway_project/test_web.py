@@ -1,143 +1,282 @@
-"""A web process that ends takes no caller along, and several of them count in one place."""
+"""A web process that is asked to stop: what is under way gets its time, then a word in its own dialect."""
 
 import asyncio
-import contextlib
-import os
+import json
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import asynccontextmanager
 
-import psutil
 import pytest
-import uvicorn
-import uvloop
+from asgiref.sync import sync_to_async
 
-from gateway_project.ground.http_protocol import BoundedProtocol
-from gateway_project.web import Server
-from tests.sandbox import free_port, wait_for_port
+from gateway_project.web import Server, configured
+from tests.proxy.conftest import books as books  # a fixture
+from tests.proxy.conftest import upstream_answering as upstream_answering  # a fixture
+from tests.proxy.conftest import world as world  # a fixture
+from tests.proxy.gateway import HELLO
+from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
+from tests.security.test_raw_http import request, statuses
 
-HOME = Path(__file__).resolve().parents[2]
-# An installation whose stores are not there.
-ALONE = {
-    "PATH": os.environ["PATH"],
-    "SECRET_KEY": "k9-Xw7_" * 8,
-    "DATA_DIR": "/nonexistent",
-    "DATABASE_URL": "postgresql://127.0.0.1:9/none",
-    "REDIS_URL": "redis://127.0.0.1:9/0",
-    "HOST": "127.0.0.1",
-}
-REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
+pytestmark = pytest.mark.django_db(transaction=True)
+STREAMED = json.dumps({**HELLO, "stream": True}).encode()
+START = event("message_start", message={"model": SONNET, "usage": {"input_tokens": 12, "output_tokens": 1}})
+WORD = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word "})
 
 
-async def app(scope, receive, send):
-    await send({"type": "http.response.start", "status": 204, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+class Stoppable(Server):
+    """A server that says when it is over."""
+
+    over: "asyncio.Task[None]"
 
 
-@contextlib.contextmanager
-def listening() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        listener.setblocking(False)
-        yield listener
-
-
-def caller_of(listener: socket.socket) -> socket.socket:
-    caller = socket.create_connection(listener.getsockname(), timeout=10)
-    caller.sendall(REQUEST)
-    return caller
-
-
-@pytest.mark.parametrize("owned", [True, False])
-def test_who_waits_to_be_accepted_when_a_process_ends_is_answered(owned):
-    async def end_with(callers: int) -> list[bytes]:
-        server = Server(
-            uvicorn.Config(
-                app, http=BoundedProtocol, lifespan="off", access_log=False, timeout_graceful_shutdown=5
-            ),
-            owned=owned,
-        )
-        server.config.load()
-        server.lifespan = server.config.lifespan_class(server.config)
-        with listening() as listener:
-            await server.startup(sockets=[listener])
-            # They come in one go: the loop has had no moment to accept one.
-            waiting = [caller_of(listener) for _ in range(callers)]
-            await server.shutdown(sockets=[listener])
-        return [await asyncio.to_thread(caller.recv, 100) for caller in waiting]
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        answers = runner.run(end_with(200))
-
-    assert {answer.split(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 204 No Content"}
-
-
-@contextlib.contextmanager
-def two_web_processes(port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "gateway_project.web"],
-        cwd=HOME,
-        env=ALONE | {"PORT": str(port), "WEB_WORKERS": "2"},
+@asynccontextmanager
+async def serving(*, grace: float):
+    """A server that stops as at SIGTERM when it is told to, and its port."""
+    server = Stoppable(
+        configured(loop="none", lifespan="off", log_level="error", timeout_graceful_shutdown=grace)
     )
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server.over = asyncio.create_task(
+        server._serve([listener])
+    )  # `serve` would take the suite's signal handlers
     try:
-        wait_for_port(port, 60)
-        yield process
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield server, port
     finally:
-        process.terminate()
-        process.wait(60)
+        server.should_exit = server._hurries = True
+        await server.over
 
 
-def until_two_serve(process: "subprocess.Popen[bytes]", port: int) -> list[psutil.Process]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        children = psutil.Process(process.pid).children()
-        with contextlib.suppress(OSError, psutil.Error):
-            if len(children) == 2 and all(child.num_threads() > 1 for child in children):
-                call(port)
-                return children
-        time.sleep(0.1)
-    raise AssertionError("they did not start")
+async def begun(port, data, upstream):
+    """A connection with `data` on its way, once the upstream has been asked."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    async with asyncio.timeout(10):
+        while not upstream.asked:  # noqa: ASYNC110 - a plain list, in tests only
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    return reader, writer
 
 
-def call(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
-        caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
-        return caller.recv(100)
+async def rest_of(reader, writer):
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return answer
 
 
-def test_several_processes_count_in_one_folder_that_goes_with_them():
-    port = free_port()
-    with two_web_processes(port) as process:
-        folders = {child.environ()["PROMETHEUS_MULTIPROC_DIR"] for child in until_two_serve(process, port)}
-        there = [Path(folder).is_dir() for folder in folders]
+def events(answer: bytes) -> bytes:
+    """A chunked body, which must have a proper end."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head.lower()
+    text = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if not int(size, 16):
+            assert body == b"\r\n"
+            return text
+        text, body = text + body[: int(size, 16)], body[int(size, 16) + 2 :]
 
-    assert there == [True]
-    assert not Path(folders.pop()).exists()
+
+async def test_a_stream_that_does_not_end_in_time_ends_with_an_error_event(world, upstream_answering, books):
+    async with (
+        upstream_answering(stream(START, *[WORD] * 40, 30)) as upstream,
+        serving(grace=0) as (
+            server,
+            port,
+        ),
+    ):
+        connection = await begun(port, request(world.key, body=STREAMED), upstream)
+        server.handle_exit(signal.SIGTERM, None)
+        text = events(await rest_of(*connection))
+        seen = await books()
+
+    *_, last = text.strip().split(b"\n\n")
+    name, data = last.split(b"\n")
+    error = json.loads(data.removeprefix(b"data: "))
+    assert name == b"event: error"
+    assert (error["type"], error["error"]["type"]) == ("error", "api_error")
+    assert error["error"]["code"] == "gateway_stopping"
+    assert (seen.row.status, seen.row.estimated) == ("cancelled", True)
+    assert seen.row.note == "the gateway stopped in mid-stream"
+    assert seen.reserved_usd == 0
+    assert seen.balanced
 
 
-def test_several_processes_that_end_take_no_callers_any_more():
-    port = free_port()
-    with two_web_processes(port) as process:
-        until_two_serve(process, port)
-        # A call under way: its body has not come yet.
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as under_way:
-            under_way.sendall(b"POST /healthz HTTP/1.1\r\nhost: here\r\ncontent-le")
-            time.sleep(0.5)
-            process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + 30
-            refused = False
-            while not refused and time.monotonic() < deadline and process.poll() is None:
-                try:
-                    call(port)
-                    time.sleep(0.05)
-                except ConnectionRefusedError:
-                    refused = True
-            still_there = process.poll() is None
-            under_way.sendall(b"ngth: 0\r\nconnection: close\r\n\r\n")
-            answer = under_way.recv(100)
+async def test_its_estimate_is_near_what_was_sent_and_within_what_was_asked_for(
+    world, upstream_answering, books
+):
+    # A word a delta, each a token, in events of some hundred bytes.
+    body = json.dumps({**HELLO, "stream": True, "max_tokens": 100}).encode()
+    for words, at_least, at_most in ((60, 60, 120), (300, 100, 100)):
+        async with (
+            upstream_answering(stream(START, *[WORD] * words, 30)) as upstream,
+            serving(grace=0) as (
+                server,
+                port,
+            ),
+        ):
+            connection = await begun(port, request(world.key, body=body), upstream)
+            server.handle_exit(signal.SIGTERM, None)
+            await rest_of(*connection)
+            seen = await books()
 
-    assert (refused, still_there) == (True, True)
-    assert answer.startswith(b"HTTP/1.1 405")
+        assert at_least <= seen.rows[-1].output_tokens <= at_most
+        assert "Passed its reservation" not in seen.rows[-1].note
+
+
+async def test_an_openai_stream_ends_with_its_own_kind_of_error(world, upstream_answering, books):
+    chunk = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
+    body = json.dumps({**HELLO, "stream": True}).encode()
+    asked = request(world.key, body=body).replace(b"/v1/messages", b"/v1/chat/completions")
+    async with upstream_answering(stream(chunk, chunk, 30)) as upstream, serving(grace=0) as (server, port):
+        connection = await begun(port, asked, upstream)
+        server.handle_exit(signal.SIGTERM, None)
+        text = events(await rest_of(*connection))
+        seen = await books()
+
+    *_, last = text.strip().split(b"\n\n")
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "gateway_stopping"
+    assert b"[DONE]" not in text
+    assert (seen.row.status, seen.row.estimated) == ("cancelled", True)
+
+
+@pytest.mark.parametrize("policy", ["cancel", "drain"])
+async def test_a_call_that_waits_for_its_json_is_told_to_try_again(world, upstream_answering, books, policy):
+    async def silent(asked, writer):
+        await asyncio.sleep(30)
+
+    await sync_to_async(world.with_limits)(disconnect_policy=policy)
+    async with upstream_answering(silent) as upstream, serving(grace=0) as (server, port):
+        connection = await begun(port, request(world.key), upstream)
+        server.handle_exit(signal.SIGTERM, None)
+        answer = await rest_of(*connection)
+        seen = await books()
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert statuses(answer) == [503]
+    assert b"\r\nretry-after: 1" in head
+    assert b"\r\nconnection: close" in head
+    assert json.loads(body)["error"]["code"] == "gateway_stopping"
+    assert (seen.row.status, seen.row.note) == ("cancelled", "the gateway stopped before the answer")
+    assert seen.reserved_usd == 0
+
+
+async def test_a_caller_who_does_not_read_holds_nothing_up(world, upstream_answering, books):
+    big = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word " * 20_000})
+    body = json.dumps({**HELLO, "stream": True, "max_tokens": 60_000}).encode()
+    async with (
+        upstream_answering(stream(START, *[big] * 60, 30)) as upstream,
+        serving(grace=0) as (
+            server,
+            port,
+        ),
+    ):
+        _, writer = await begun(port, request(world.key, body=body), upstream)
+        writer.transport.pause_reading()
+        await asyncio.sleep(0.5)
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.wait_for(asyncio.shield(server.over), 10)
+        seen = await books()
+        writer.close()
+
+    assert seen.row.note.endswith("the gateway stopped in mid-stream")
+    assert seen.reserved_usd == 0
+
+
+async def test_what_ends_in_time_is_whole_and_closes_its_connection(world, upstream_answering, books):
+    async def slow(asked, writer):
+        await asyncio.sleep(0.5)
+        await raw(message())(asked, writer)
+
+    async with upstream_answering(slow) as upstream, serving(grace=20) as (server, port):
+        connection = await begun(port, request(world.key), upstream)
+        server.handle_exit(signal.SIGTERM, None)
+        answer = await rest_of(*connection)
+        await asyncio.wait_for(asyncio.shield(server.over), 10)
+        seen = await books()
+
+    assert statuses(answer) == [200]
+    assert b"\r\nconnection: close\r\n" in answer
+    assert (seen.row.status, seen.row.estimated) == ("ok", False)
+
+
+async def test_a_request_on_its_way_over_an_idle_connection_is_still_answered(world, upstream_answering):
+    async with upstream_answering(raw(message())) as upstream, serving(grace=20) as (server, port):
+        reader, writer = await begun(port, request(world.key), upstream)
+        fresh = await asyncio.open_connection("127.0.0.1", port)
+        first = await reader.readuntil(b"}}")
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.sleep(0.3)  # it has stopped to listen
+        writer.write(request(world.key))
+        fresh[1].write(request(world.key))
+        second, third = await rest_of(reader, writer), await rest_of(*fresh)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    assert statuses(first) == [200]
+    assert b"connection: close" not in first
+    for answer in (second, third):
+        assert statuses(answer) == [200]
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+async def test_an_idle_connection_is_closed_and_nothing_waits_for_it(world):
+    async with serving(grace=300) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.1)
+        server.handle_exit(signal.SIGTERM, None)
+
+        assert await rest_of(reader, writer) == b""
+        await asyncio.wait_for(asyncio.shield(server.over), 10)
+
+
+async def test_a_second_signal_cuts_what_is_left(world, upstream_answering, books):
+    async with upstream_answering(stream(START, DELTA, 30)) as upstream, serving(grace=300) as (server, port):
+        connection = await begun(port, request(world.key, body=STREAMED), upstream)
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.sleep(0.3)
+        server.handle_exit(signal.SIGINT, None)
+        text = events(await rest_of(*connection))
+        seen = await books()
+
+    assert b"gateway_stopping" in text
+    assert seen.row.status == "cancelled"
+
+
+async def test_a_call_that_is_drained_for_a_caller_who_left_is_settled_too(world, upstream_answering, books):
+    await sync_to_async(world.with_limits)(disconnect_policy="drain")
+    async with (
+        upstream_answering(stream(START, DELTA, 30, END, STOP)) as upstream,
+        serving(grace=0) as (
+            server,
+            port,
+        ),
+    ):
+        _, writer = await begun(port, request(world.key, body=STREAMED), upstream)
+        writer.close()
+        await asyncio.sleep(0.1)
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.wait_for(asyncio.shield(server.over), 20)
+        seen = await books()
+
+    assert (seen.row.status, seen.row.note) == ("cancelled", "caller left in mid-stream")
+    assert seen.reserved_usd == 0
+    assert seen.balanced
+
+
+async def test_a_page_of_the_control_plane_is_answered_too(world, monkeypatch):
+    async def never(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    monkeypatch.setattr("gateway_project.asgi.control_plane", never)
+    async with serving(grace=0) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /admin/ HTTP/1.1\r\nhost: a\r\n\r\n")
+        await asyncio.sleep(0.1)
+        server.handle_exit(signal.SIGTERM, None)
+        answer = await rest_of(reader, writer)
+
+    assert statuses(answer) == [503]

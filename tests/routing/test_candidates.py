@@ -5,7 +5,6 @@ import pytest
 
 from routing.candidates import ModelNotAllowed, candidates_for
 from routing.choice import Ask, CatalogueModel, Complexity, ComplexityRules
-from routing.complexity import complexity_of
 
 RULES = ComplexityRules(
     max_simple_bytes=4000, max_simple_messages=10, max_simple_tools=2, keywords=("analyze",)
@@ -46,21 +45,6 @@ def ladder(ask, *models, default=None, routes=ROUTES, **options):
 
 def asking(**values):
     return msgspec.structs.replace(ASK, **values)
-
-
-@pytest.mark.parametrize(
-    ("values", "complexity"),
-    [
-        ({}, "simple"),
-        ({"text_bytes": 4000}, "simple"),
-        ({"text_bytes": 4001}, "complex"),
-        ({"message_count": 11}, "complex"),
-        ({"tool_count": 3}, "complex"),
-        ({"system_text": "Please ANALYZE this"}, "complex"),
-    ],
-)
-def test_sizes_and_keywords_make_a_request_complex(values, complexity):
-    assert complexity_of(asking(**values), RULES) == complexity
 
 
 def test_the_model_asked_for_is_served_and_may_be_downgraded():

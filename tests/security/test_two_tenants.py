@@ -1,6 +1,6 @@
 """Two tenants at every address there is: a route that is added without its case here fails.
 
-The portal's addresses are walked in tests/portal/test_portal.py.
+The portal's addresses are walked in tests/gateway_project/portal/test_access.py.
 """
 
 import json

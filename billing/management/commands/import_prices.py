@@ -96,6 +96,6 @@ class Command(BaseCommand):
             moment = datetime.fromisoformat(text)
         except ValueError as error:
             raise CommandError(
-                f"{text!r} is no date or time, e.g. 2026-12-01 or 2026-12-01T08:00."
+                f"{text!r} is not a date or time such as 2026-12-01 or 2026-12-01T08:00."
             ) from error
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

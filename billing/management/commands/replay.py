@@ -26,7 +26,7 @@ class _RuleFile(msgspec.Struct, forbid_unknown_fields=True):
 
 class Command(BaseCommand):
     help = (
-        "Routes and prices recorded usage anew under another tier, price list or rule set, and prints the "
+        "Routes and prices recorded usage again under another tier, price list or rule set, and prints the "
         "difference. Nothing is changed."
     )
 

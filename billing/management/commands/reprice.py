@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--since", required=True, type=date.fromisoformat, help="First day, e.g. 2026-11-01."
         )
-        parser.add_argument("--until", required=True, type=date.fromisoformat, help="Last day, included.")
+        parser.add_argument("--until", required=True, type=date.fromisoformat, help="Last day (inclusive).")
         parser.add_argument(
             "--price", type=int, help="Id of the price to use instead of that of each call's time."
         )
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             )
         if repricing.orphaned:
             self.stdout.write(
-                f"{repricing.orphaned} calls of processes that died stay at what was reserved for them."
+                f"{repricing.orphaned} calls of processes that crashed keep the amount that was reserved for them."
             )
         self.stdout.write(f"Difference: {repricing.difference_usd:+f} USD.")
         if options["apply"]:

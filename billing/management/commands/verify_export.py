@@ -11,11 +11,11 @@ from billing.models.usage_export import ExportStatus
 
 class Command(BaseCommand):
     help = (
-        "Computes an export's rows, control totals and SHA-256 from the ledger anew. Exit 1 if they differ."
+        "Computes an export's rows, control totals and SHA-256 from the ledger again. Exit 1 if they differ."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("export", type=int, help="Its number in the log of exports.")
+        parser.add_argument("export", type=int, help="Its number in the export log.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         export = UsageExport.objects.filter(pk=options["export"]).first()

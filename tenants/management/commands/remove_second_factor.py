@@ -1,4 +1,4 @@
-"""`manage.py remove_second_factor NAME`: for who has lost the authenticator app."""
+"""`manage.py remove_second_factor NAME`: for someone who lost their authenticator app."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -4,15 +4,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from rest_framework.test import APIClient
 
 from billing.ledger.adjustments import AlreadyBooked, book, end_grants
-from billing.models import Adjustment
 from gateway_project.ground.money import to_nano
 from gateway_project.ground.redis_keys import tenant_key
-from tenants.operators import rotate_token
 from tenants.snapshots import policy_of, read_version
-from tests.factories import DailyUsageFactory, StaffFactory, TenantFactory
+from tests.factories import DailyUsageFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db
 SOON = timedelta(hours=1)
@@ -105,17 +102,3 @@ def test_alerts_count_from_the_balance_after_the_last_top_up(prepaid, redis_serv
     top_up(prepaid, 5, "INV-2")
     prepaid.refresh_from_db()
     assert prepaid.topped_up_to_usd == 10
-
-
-def test_the_api_books_a_top_up_once(prepaid):
-    api = APIClient()
-    api.credentials(HTTP_AUTHORIZATION=f"Token {rotate_token(StaffFactory())}")
-    body = {"tenant": prepaid.slug, "kind": "topup", "amount_usd": "20", "reason": "x", "reference": "I1"}
-    ids = {api.post("/api/adjustments/", body, format="json").json()["id"] for _ in range(2)}
-    other = api.post("/api/adjustments/", {**body, "amount_usd": "30"}, format="json")
-
-    assert len(ids) == Adjustment.objects.count() == 1
-    assert other.status_code == 400
-    assert "reference" in other.json()
-    shown = api.get(f"/api/tenants/{prepaid.slug}/").json()
-    assert Decimal(shown["budget_remaining_usd"]) == 20

@@ -17,31 +17,14 @@ from billing.ledger import books
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
 from billing.ledger.posting import Entry, post
-from billing.models import DriftReport, UsageRecord, WebhookDelivery
+from billing.models import UsageRecord
 from billing.request_ids import new_request_id
-from billing.tasks import hold_the_books_together, keep_partitions_ahead
+from billing.tasks import keep_partitions_ahead
 from gateway_project.ground.redis_keys import shard_of, tag, tenant_key
 from tenants.periods import period_of
-from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory, WebhookEndpointFactory
+from tests.factories import DailyUsageFactory, TenantFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def test_books_that_agree_leave_no_report(redis_server):
-    TenantFactory()
-
-    assert hold_the_books_together() == 0
-    assert not DriftReport.objects.exists()
-
-
-def test_a_roll_up_that_differs_from_the_ledger_is_reported(redis_server):
-    from billing.meter.current_spend import counter_of
-
-    tenant = TenantFactory()
-    DailyUsageFactory(tenant=tenant, period_start=counter_of(tenant)[1], cost_usd=5)
-
-    assert hold_the_books_together() == 1
-    assert DriftReport.objects.get().drift_usd == 5
 
 
 def spent(tenant, usd, redis_server):
@@ -175,32 +158,6 @@ def test_a_counter_that_differs_is_drift_and_a_cold_one_is_not(redis_server):
     warm, cold = TenantFactory(), TenantFactory()
     spent(warm, 1, redis_server)
     assert [book.drift_usd for book in check_books([warm, cold])] == [1, 0]
-
-
-def test_a_counter_that_differs_is_told_and_dropped_so_that_the_next_call_rebuilds_it(redis_server):
-    tenant = TenantFactory()
-    WebhookEndpointFactory(tenant=None)
-    UsageRecordFactory(tenant=tenant, cost_usd=2)
-    DailyUsageFactory(tenant=tenant, cost_usd=2)
-    spent(tenant, 1, redis_server)
-
-    assert hold_the_books_together() == 1
-
-    assert not redis_server.keys(f"{tenant_key(tenant.pk)}:b:*")
-    assert DriftReport.objects.get().details == {"repaired": True}
-    assert WebhookDelivery.objects.get().event_type == "books.drift"
-    assert hold_the_books_together() == 0
-
-
-def test_a_counter_is_left_alone_where_ledger_and_roll_up_differ_too(redis_server):
-    tenant = TenantFactory()
-    UsageRecordFactory(tenant=tenant, cost_usd=2)
-    spent(tenant, 1, redis_server)
-
-    assert hold_the_books_together() == 1
-
-    assert redis_server.keys(f"{tenant_key(tenant.pk)}:b:*")
-    assert DriftReport.objects.get().details == {"repaired": False}
 
 
 def test_a_prepaid_tenants_older_periods_count_too(redis_server):

@@ -10,13 +10,12 @@ from django.core.management import call_command
 
 from billing import meter
 from billing.events import UsageEvent, encode
-from billing.ledger.drain import Drain, drain_all
+from billing.ledger.drain import drain_all
 from billing.ledger.posting import Entry, post
 from billing.meter import reaper
 from billing.models import Adjustment, BudgetAlert, DailyUsage, UsageRecord
 from billing.request_ids import new_request_id
-from billing.usage import Usage
-from tests.billing.meter.test_meter import DOLLAR, a_principal, admit, an_offer, costing
+from tests.billing.meter.test_admission import DOLLAR, a_principal, admit, an_offer, costing
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,18 +45,6 @@ def put(redis_server, event, **fields):
     redis_server.xadd(f"{{s{event.tenant_id % 4}}}:usage", {"e": encode(event), **fields})
 
 
-def test_a_thousand_events_at_once_all_arrive(tenant, redis_server):
-    for _ in range(1000):
-        put(redis_server, an_event(tenant.pk, cost_nano=3, usage=Usage(output_tokens=2)))
-
-    drain_all()
-
-    assert UsageRecord.objects.count() == 1000
-    [day] = DailyUsage.objects.all()
-    assert (day.requests, day.output_tokens, day.cost_usd) == (1000, 2000, Decimal("0.000003"))
-    assert redis_server.xlen(f"{{s{tenant.pk % 4}}}:usage") == 0
-
-
 def test_a_batch_that_is_posted_twice_counts_once(tenant):
     entries = [Entry(id="1-0", event=an_event(tenant.pk, cost_nano=5))]
     post(entries, shard=0)
@@ -77,29 +64,6 @@ def test_of_two_events_of_one_call_in_a_batch_all_books_take_the_first(tenant):
 
     assert (batch.inserted, batch.repeated) == (1, 1)
     assert UsageRecord.objects.get().cost_usd == DailyUsage.objects.get().cost_usd == Decimal("0.000000009")
-
-
-def test_what_a_dead_drain_has_read_is_taken_over(tenant, redis_server, monkeypatch):
-    put(redis_server, an_event(tenant.pk))
-    dead = Drain()
-    monkeypatch.setattr(dead, "_post", lambda *_: 0)
-    dead.step()
-    monkeypatch.setattr("billing.ledger.drain.CLAIM_AFTER_MS", 0)
-
-    drain_all()
-
-    assert UsageRecord.objects.count() == 1
-
-
-def test_an_event_that_cannot_be_read_is_set_aside_and_blocks_nobody(tenant, redis_server):
-    stream = f"{{s{tenant.pk % 4}}}:usage"
-    redis_server.xadd(stream, {"e": b"\xc1 not an event"})
-    put(redis_server, an_event(tenant.pk))
-
-    drain_all()
-
-    assert UsageRecord.objects.count() == 1
-    assert redis_server.xlen(f"{stream}:poison") == 1
 
 
 def test_a_crossed_threshold_is_alerted_once(tenant, redis_server):

@@ -10,8 +10,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from billing.ledger.posting import Entry, post
-from billing.ledger.verify import adopt, verify
-from billing.models import LedgerBatch, UsageRecord
+from billing.ledger.verify import verify
 from tests.billing.ledger.test_posting import an_event
 from tests.factories import TenantFactory, UsageRecordFactory, request_id_at
 
@@ -52,17 +51,6 @@ def test_a_ledger_nobody_touched_is_what_was_written():
 
 
 def test_an_empty_ledger_is_what_was_written():
-    assert verify().ok
-
-
-def test_a_batch_without_a_new_row_makes_no_link():
-    tenant = TenantFactory()
-    entries = [Entry(id="1-0", event=an_event(tenant.pk))]
-
-    post(entries, shard=0)
-    post(entries, shard=0)
-
-    assert LedgerBatch.objects.count() == 1
     assert verify().ok
 
 
@@ -179,18 +167,6 @@ def test_months_that_are_no_longer_attached_are_counted_and_no_fault():
         cursor.execute("DROP TABLE billing_usagerecord_y2031m05")
 
     assert (verdict.ok, verdict.rows, verdict.archived) == (True, 1, 2)
-
-
-def test_rows_from_before_the_chain_are_adopted_once():
-    for _ in range(3):
-        UsageRecordFactory()
-    assert not verify().ok
-
-    assert adopt() == 3
-
-    assert adopt() == 0
-    assert verify().ok
-    assert UsageRecord.objects.count() == 3
 
 
 def run(*arguments):

@@ -6,7 +6,7 @@ from billing import meter
 from billing.meter.errors import BudgetExceeded
 from billing.meter.lease import RequestMetadata
 from billing.request_ids import new_request_id
-from tests.billing.meter.test_meter import CHEAP, DOLLAR, a_principal, an_offer, costing, ready, settled
+from tests.billing.meter.test_admission import CHEAP, DOLLAR, a_principal, an_offer, costing, ready, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["ready"]  # the fixture

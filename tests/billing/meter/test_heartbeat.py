@@ -11,16 +11,14 @@ from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.meter import heartbeat
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
-from billing.meter.journal import RecoveryJournal, Settlement
 from billing.meter.lease import RequestMetadata
 from billing.meter.redis_pipe import AnswerLost
-from billing.meter.scripts import BEAT, BeatArguments, BeatKeys
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tenants.authentication import forget
-from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer
+from tests.billing.meter.test_admission import DOLLAR, MODEL, a_principal, an_offer
 from tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -229,17 +227,6 @@ async def test_what_was_drained_is_forgotten(tenant, redis_server):
     await heartbeat.beat("w")
 
     assert (before, len(meter.recovery._settles[shard_of(tenant.pk)])) == (1, 0)
-
-
-def test_memory_keeps_what_is_younger_than_the_oldest_entry():
-    memory = RecoveryJournal()
-    for number in range(4):
-        call = BEAT.call(BeatKeys("shard", "workers", "usage"), BeatArguments("w"))
-        memory.settled(Settlement(str(number), 0, b"", call, call, entry=(1000, number)))
-
-    memory.drained(0, (1000, 2))
-
-    assert [each.request_id for each in memory.take_settles(0)] == ["2", "3"]
 
 
 async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_server, monkeypatch):

@@ -30,7 +30,7 @@ from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 from tenants.periods import period_of
 from tenants.policy import KeyPolicy, PolicyVersion
-from tests.billing.meter.test_meter import CHEAP, MODEL, a_principal, an_offer
+from tests.billing.meter.test_admission import CHEAP, MODEL, a_principal, an_offer
 from tests.factories import ApiKeyFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,9 +16,9 @@ from billing.meter.lease import RequestMetadata
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from gateway_project.ground.redis_keys import shard_of, tenant_key
+from tests.billing.meter.test_admission import DOLLAR, MODEL, a_principal, an_offer
 from tests.billing.meter.test_heartbeat import admitted, costing, open_now
 from tests.billing.meter.test_heartbeat import tenant as tenant  # a fixture
-from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer
 
 NOW = time.time
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -28,7 +28,7 @@ from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tenants.models import Tenant
 from tenants.policy import KeyPolicy
 from tests.billing.meter.cold_herd import colds
-from tests.billing.meter.test_meter import DOLLAR, MODEL, a_principal, an_offer, costing
+from tests.billing.meter.test_admission import DOLLAR, MODEL, a_principal, an_offer, costing
 from tests.factories import DailyUsageFactory, TenantFactory, TierFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,12 +18,13 @@ from billing.models import UsageRecord
 from gateway_project.ground.policy_changes import put_tokens
 from gateway_project.ground.redis_address import cluster_address
 from gateway_project.ground.redis_client import store
-from tests.billing.meter.test_meter import DOLLAR, a_principal, admit, an_offer, costing
+from tests.billing.meter.test_admission import DOLLAR, a_principal, admit, an_offer, costing
 from tests.redis_cluster import running_cluster
 
 HOME = Path(__file__).resolve().parents[3]
 SUITE = [
-    "tests/billing/meter/test_meter.py",
+    "tests/billing/meter/test_admission.py",
+    "tests/billing/meter/test_settlement.py",
     "tests/billing/meter/test_heartbeat.py",
     "tests/billing/ledger/test_posting.py",
     "tests/billing/ledger/test_books.py",

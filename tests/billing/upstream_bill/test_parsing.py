@@ -46,10 +46,10 @@ def test_rows_of_one_day_and_model_are_added_up():
     ("row", "told"),
     [
         ({"day": "2026-11-20", "cost": "1"}, "Row 1 has no model"),
-        ({"day": "20.11.2026", "model": "m", "cost": "1"}, "no date such as"),
-        ({"day": "2026-11-20", "model": "m", "cost": "1,5"}, "no amount"),
-        ({"day": "2026-11-20", "model": "m", "cost": "nan"}, "no amount"),
-        ({"day": "2026-11-20", "model": "m", "cost": "1.2.3"}, "no amount"),
+        ({"day": "20.11.2026", "model": "m", "cost": "1"}, "not a date such as"),
+        ({"day": "2026-11-20", "model": "m", "cost": "1,5"}, "not an amount"),
+        ({"day": "2026-11-20", "model": "m", "cost": "nan"}, "not an amount"),
+        ({"day": "2026-11-20", "model": "m", "cost": "1.2.3"}, "not an amount"),
         ({"day": "2026-11-20", "model": "m", "cost": "1", "requests": "-1"}, "no number of requests"),
     ],
 )

@@ -55,27 +55,6 @@ def test_the_operators_addresses_hear_of_every_tenant_but_not_of_every_threshold
     assert recipients() == ["ops@example.com", "ops@example.com"]
 
 
-def test_an_address_that_is_struck_off_gets_no_more_emails_until_it_is_back():
-    tenant = TenantFactory(alert_emails=["a@example.com"])
-    told(tenant, key="1")
-    tenant.alert_emails = []
-    told(tenant, key="2")
-    tenant.alert_emails = ["a@example.com"]
-    told(tenant, key="3")
-
-    assert WebhookDelivery.objects.count() == 2
-    assert WebhookEndpoint.objects.get().enabled
-
-
-def test_an_address_of_another_tenant_hears_nothing():
-    TenantFactory(alert_emails=["a@example.com"])
-    tenant = TenantFactory(alert_emails=["b@example.com"])
-    told(tenant)
-    confirmed(tenant)
-    deliver_due()
-    assert recipients() == ["b@example.com"]
-
-
 def test_a_line_break_in_a_name_does_not_become_a_header():
     endpoint = WebhookEndpointFactory(url="mailto:a@example.com")
     data = {"tenant": "acme", "name": "x\r\nBcc: all@example.com"}

@@ -29,7 +29,7 @@ from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_shard, shard_key, tenant_key
 from routing.candidates import candidates_for
 from routing.choice import Ask
-from tests.billing.meter.test_meter import MODEL, a_principal
+from tests.billing.meter.test_admission import MODEL, a_principal
 from tests.billing.meter.test_meter_model import MONEY
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -167,3 +167,25 @@ def test_a_process_that_cannot_be_configured_says_so_in_json(tmp_path):
         for line in (done.stdout + done.stderr).splitlines():
             assert "level" in json.loads(line), line
         assert "SHUTDOWN_GRACE_SECONDS" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "key tn_abcdefghijklmnop was shown",
+        "Authorization: Bearer abcdefghijklmnop",
+        "{'x-api-key': 'abcdefghijklmnop'}",
+        "secret whsec_abcdefghijklmnop",
+        "sk-ant-abcdefghijklmnop",
+        "token tnop_abcdefghijklmnop",
+        "Not Found: /portal/join/abcdefghijklmnop/",
+        "Not Found: /portal/email/abcdefghijklmnop:1xKd2:x/",
+        "Not Found: /portal/password/Mq/abcdefghijklmnop/",
+    ],
+)
+def test_no_secret_is_written(text):
+    record = logging.LogRecord("x", logging.ERROR, "", 0, text, None, None)
+    record.tenant = text
+    assert "abcdefghijklmnop" not in redacted(text)
+    assert "abcdefghijklmnop" not in JsonFormatter().format(record)
+    assert json.loads(JsonFormatter().format(record))["level"] == "ERROR"

@@ -4,9 +4,6 @@ import pytest
 
 from gateway_project.ground import presence
 from gateway_project.ground.presence import KINDS, PROCESSES, Presence, process_states
-from gateway_project.ground.redis_keys import every_tag
-from gateway_project.health import readiness
-from gateway_project.metrics import scrape
 
 
 def age(redis_server, kind: str, seconds: int) -> None:
@@ -20,12 +17,6 @@ def age(redis_server, kind: str, seconds: int) -> None:
 def all_run(redis_server):
     for kind in KINDS:
         Presence(kind).beat()
-
-
-@pytest.fixture
-def open_meter(redis_server):
-    for tag in every_tag():
-        redis_server.hset(f"{tag}:shard", "opens_ms", 0)
 
 
 def test_nobody_is_heard_of_on_an_empty_redis(redis_server):
@@ -74,48 +65,3 @@ def test_a_full_redis_still_hears_who_lives(redis_server):
         assert process_states()["ledger"] == "ok"
     finally:
         redis_server.config_set("maxmemory", 0)
-
-
-@pytest.mark.django_db
-def test_readyz_names_the_missing_and_goes_on_taking_traffic(all_run, open_meter, redis_server):
-    age(redis_server, "worker", 60)
-
-    status, checks = readiness()
-
-    assert status == 200
-    assert checks == {
-        "status": "ok",
-        "postgresql": "ok",
-        "redis": "ok",
-        "web": "ok",
-        "ledger": "ok",
-        "worker": "missing",
-        "beat": "ok",
-    }
-
-
-@pytest.mark.django_db
-def test_readiness_is_a_plain_answer_for_whoever_serves_probes(all_run, redis_server):
-    status, checks = readiness()
-
-    assert (status, checks["redis"]) == (503, "warming")
-
-
-@pytest.mark.django_db
-def test_metrics_say_how_long_each_has_been_silent(all_run, redis_server):
-    age(redis_server, "beat", 100)
-
-    lines = scrape()[0].decode().splitlines()
-
-    seen = dict(
-        line.rsplit(" ", 1) for line in lines if line.startswith("tenantry_process_last_seen_seconds{")
-    )
-    assert float(seen['tenantry_process_last_seen_seconds{process="beat"}']) >= 100
-    assert float(seen['tenantry_process_last_seen_seconds{process="web"}']) < 60
-
-
-@pytest.mark.django_db
-def test_metrics_say_of_who_was_never_there_that_it_is_longer_than_any_bound(redis_server):
-    lines = scrape()[0].decode()
-
-    assert 'tenantry_process_last_seen_seconds{process="worker"} +Inf' in lines

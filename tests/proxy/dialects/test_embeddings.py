@@ -111,7 +111,7 @@ async def test_a_model_does_what_it_is_for(world, embedder, upstream_answering):
         vectors = await post(world.key, model="embed-small")
 
     assert (chat.status, vectors.status) == (400, 400)
-    assert "makes no embeddings" in chat.error["message"]
+    assert "is not an embedding model" in chat.error["message"]
     assert "/v1/embeddings" in vectors.error["message"]
     assert upstream.asked == []
 

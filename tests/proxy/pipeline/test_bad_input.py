@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from decimal import Decimal
 
 import httpx
 import pytest
@@ -58,17 +57,6 @@ async def test_a_body_that_cannot_be_used_is_a_400_that_names_the_field(
     assert (answer.error["type"], answer.error["code"]) == ("invalid_request_error", "invalid_request")
     assert answer.error.get("param") == field
     assert (upstream.asked, seen.rows, seen.reserved_usd) == ([], [], 0)
-
-
-@pytest.mark.parametrize("model", ["no-such-model", "gpt-4o", "claude-sonnet-4-20250514' OR 1=1", "\x00", ""])
-async def test_an_unknown_model_and_one_not_allowed_are_refused_alike(world, upstream_answering, model):
-    async with upstream_answering(raw(message())) as upstream:
-        answer = await post(world.key, model=model or "x")
-
-    assert (answer.status, answer.headers["x-should-retry"]) == (404, "false")
-    assert (answer.error["type"], answer.error["code"]) == ("not_found_error", "model_not_allowed")
-    assert answer.error["allowed"] == ["claude-opus-4-20250514", "claude-sonnet-4-20250514"]
-    assert upstream.asked == []
 
 
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/embeddings"])
@@ -198,48 +186,6 @@ async def test_the_root_is_no_server_error(method):
     assert answer.status_code < 500
 
 
-@pytest.mark.parametrize(
-    ("told", "status", "code", "http_status"),
-    [
-        (raw(b"<html>524</html>", status=524, kind="text/html"), 504, "upstream_timeout", 524),
-        (raw(b"<html>502</html>", status=502, kind="text/html"), 502, "upstream_unavailable", 502),
-        (raw(b"<html>403</html>", status=403, kind="text/html"), 502, "upstream_unavailable", 403),
-        (raw(b"<html>ok</html>", status=200, kind="text/html"), 502, "upstream_unavailable", 502),
-        (raw(b'{"error":"bad key"}', status=401), 502, "upstream_unavailable", 401),
-    ],
-)
-async def test_what_is_no_answer_of_an_api_becomes_our_envelope_and_is_free(
-    world, upstream_answering, books, told, status, code, http_status
-):
-    async with upstream_answering(told):
-        answer = await post(world.key)
-        seen = await books()
-
-    assert (answer.status, answer.error["code"]) == (status, code)
-    assert (seen.row.status, seen.row.cost_usd) == ("upstream_error", 0)
-    assert seen.row.http_status == http_status
-    assert seen.reserved_usd == 0
-    assert seen.balanced
-
-
-@pytest.mark.parametrize("status", [400, 404, 413, 422, 429, 500, 529])
-async def test_the_upstreams_own_errors_pass_unmodified_and_are_free(
-    world, upstream_answering, books, status
-):
-    body = b'{"type": "error",  "error":{"type":"any","message":"caf\xc3\xa9"}}'
-    told = raw(body, status=status, headers=("retry-after: 7", "x-should-retry: true"))
-    async with upstream_answering(told):
-        answer = await post(world.key)
-        seen = await books()
-
-    assert (answer.status, answer.body) == (status, body)
-    assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("7", "true")
-    assert Decimal(answer.headers["x-tenantry-cost-usd"]) == 0
-    assert answer.headers["x-tenantry-error-source"] == "upstream"
-    assert (seen.row.status, seen.row.http_status, seen.row.cost_usd) == ("upstream_error", status, 0)
-    assert seen.reserved_usd == 0
-
-
 async def test_an_upstream_that_is_down_is_a_502_and_free(world, books, settings):
     settings.EZAI_BASE_URL = "http://127.0.0.1:1"
 
@@ -299,37 +245,6 @@ async def test_a_fault_of_ours_is_a_500_without_a_word_about_it(world, upstream_
 
     assert (answer.status, answer.error["code"]) == (500, "internal_error")
     assert b"secret-detail" not in answer.body
-
-
-async def test_a_run_and_tags_are_checked(world, upstream_answering, books):
-    async with upstream_answering(raw(message())):
-        good = await post(
-            world.key,
-            headers={
-                "x-tenantry-run-id": "run-1",
-                "x-tenantry-run-max-usd": "0.05",
-                "x-tenantry-tags": "feature=summarize,team=a",
-            },
-        )
-        seen = await books()
-        bad = [
-            await post(world.key, headers=headers)
-            for headers in (
-                {"x-tenantry-run-max-usd": "1"},
-                {"x-tenantry-run-id": "r", "x-tenantry-run-max-usd": "-1"},
-                {"x-tenantry-run-id": "r", "x-tenantry-run-max-usd": "NaN"},
-                {"x-tenantry-run-id": "r" * 300},
-                {"x-tenantry-tags": "feature"},
-            )
-        ]
-        poor = await post(
-            world.key, headers={"x-tenantry-run-id": "r2", "x-tenantry-run-max-usd": "0.000001"}
-        )
-
-    assert good.status == 200
-    assert (seen.row.run_id, seen.row.tags) == ("run-1", {"feature": "summarize", "team": "a"})
-    assert [answer.status for answer in bad] == [400] * 5
-    assert (poor.status, poor.error["scope"]) == (402, "run")
 
 
 async def test_reads_need_a_key_too(world):
