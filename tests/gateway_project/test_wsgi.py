@@ -10,7 +10,12 @@ pytestmark = pytest.mark.django_db
 
 def answered(path):
     said = []
-    body = application(RequestFactory().get(path).environ, lambda status, headers: said.append(status))
+
+    def start(status, headers, error=None, /):
+        said.append(status)
+        return said.append
+
+    body = application(RequestFactory().get(path).environ, start)
     assert list(body)
     return said[0]
 

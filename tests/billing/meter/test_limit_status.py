@@ -4,6 +4,7 @@ import pytest
 
 from billing.meter.lease import Run
 from billing.meter.limit_status import limit_status
+from gateway_project.ground.money import NanoUSD
 from tests.billing.meter.test_admission import a_principal, admit, an_offer, settled
 from tests.billing.meter.test_admission import ready as ready  # a fixture
 
@@ -32,6 +33,6 @@ async def test_asking_counts_as_no_request(ready):
 
 
 async def test_a_run_has_a_budget_of_its_own(ready):
-    found = await limit_status(a_principal(), run=Run("nightly", 500))
+    found = await limit_status(a_principal(), run=Run("nightly", NanoUSD(500)))
 
     assert [(each.scope, each.budget_nano) for each in found.budgets] == [("tenant", None), ("run", 500)]

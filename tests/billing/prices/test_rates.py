@@ -24,7 +24,7 @@ def test_columns_are_those_of_the_price_list():
 def test_a_row_is_read_by_its_columns():
     row = ModelPriceFactory(input_usd=Decimal(2), output_usd=Decimal(8))
 
-    assert (Rates.of(row).input, Rates.of(row).output) == (2, 8)
+    assert (Rates.of(row).input, Rates.of(row).output) == (Decimal(2), Decimal(8))
 
 
 def test_what_nobody_priced_is_charged_as_plain_input():

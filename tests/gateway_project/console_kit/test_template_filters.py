@@ -1,6 +1,7 @@
 """The console's cells as template filters."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.template import Context, Template
@@ -20,7 +21,8 @@ def test_a_template_uses_them():
     from django.template import engines
 
     assert settings.TEMPLATES
-    engine = engines["django"].engine
+    engine: Any = engines["django"]
+    engine = engine.engine
     [short] = [key for key, module in engine.libraries.items() if module == library] or [None]
     load = f"{{% load {short} %}}" if short else ""
 

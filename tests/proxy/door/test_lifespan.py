@@ -21,7 +21,8 @@ def usual_garbage_collection():
 
 
 async def test_it_says_that_it_lives_until_it_has_stopped(redis_server, usual_garbage_collection):
-    asked, sent = asyncio.Queue(), asyncio.Queue()
+    asked: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    sent: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     running = asyncio.create_task(lifespan(Runtime(), asked.get, sent.put))
 
     await asked.put({"type": "lifespan.startup"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_project.ground.checks import public_url
+from gateway_project.server.checks import public_url
 
 
 @pytest.fixture
