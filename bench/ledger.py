@@ -58,7 +58,7 @@ def measure() -> None:
 
     from billing.models import PeriodUsage, UsageRecord
     from tenants.models import ApiKey
-    from tenants.operators import rotate_token
+    from tenants.people.operators import rotate_token
 
     settings.ALLOWED_HOSTS = ["*"]
     user, _ = get_user_model().objects.get_or_create(

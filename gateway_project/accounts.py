@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm as ConsoleForm
 
 from tenants.models import SecondFactor
-from tenants.second_factors import UncheckableCode, check, has_second_factor, set_up
+from tenants.people.second_factors import UncheckableCode, check, has_second_factor, set_up
 
 
 class _WithCode(AuthenticationForm):

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from tenants.passwords import mail_links
+from tenants.people.passwords import mail_links
 
 
 @shared_task

@@ -27,7 +27,7 @@ from gateway_project.console_kit import formatters
 from gateway_project.console_kit.list_filters import Moments
 from gateway_project.console_kit.pages import ConsolePage, CountlessPage, ReadOnlyInline
 from gateway_project.outgoing_email import EmailNotSent
-from tenants.email_limits import TooManyEmails
+from tenants.people.email_limits import TooManyEmails
 
 
 @admin.register(WebhookEndpoint)

@@ -9,8 +9,8 @@ from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.endpoints import keep_alert_addresses
 from billing.webhooks.event_types import EMAILED_TO_TENANTS
 from gateway_project.outgoing_email import EmailNotSent, can_send
-from tenants.email_limits import TooManyEmails
 from tenants.models import Tenant
+from tenants.people.email_limits import TooManyEmails
 
 # How long a new one is looked for. One whose email fails is asked with its next event.
 NEW = timedelta(days=1)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from billing.address_guard import MAIL
 from billing.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from gateway_project.outgoing_email import one_line, public_link, send
-from tenants.email_limits import DAY, WEEK, EmailLimit, count
+from tenants.people.email_limits import DAY, WEEK, EmailLimit, count
 
 VALID_SECONDS = WEEK
 MOST_FOR_A_TENANT = 20

@@ -9,7 +9,7 @@ from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.confirmation import ask, awaits_confirmation
 from billing.webhooks.event_types import EventType
 from gateway_project.outgoing_email import EmailNotSent, one_line, send
-from tenants.email_limits import EmailLimit, TooManyEmails, count
+from tenants.people.email_limits import EmailLimit, TooManyEmails, count
 
 # Customers make events, of every key they issue for instance. What is above this waits for the next hour.
 MOST_FOR_A_TENANT = 200

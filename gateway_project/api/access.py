@@ -7,7 +7,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from tenants.operators import find_token
+from tenants.people.operators import find_token
 
 
 class OperatorAuthentication(TokenAuthentication):

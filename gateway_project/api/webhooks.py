@@ -20,8 +20,8 @@ from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.api.serializers import Pages, Strict
 from gateway_project.outgoing_email import EmailNotSent
-from tenants.email_limits import TooManyEmails
 from tenants.models import Tenant
+from tenants.people.email_limits import TooManyEmails
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,15 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from tenants.invitations import AccountExists, accept, accept_as_new, accounts_of, is_for, open_invitation
 from tenants.models import Invitation, Membership
+from tenants.people.invitations import (
+    AccountExists,
+    accept,
+    accept_as_new,
+    accounts_of,
+    is_for,
+    open_invitation,
+)
 
 
 class JoinForm(forms.Form):

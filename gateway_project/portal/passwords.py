@@ -13,10 +13,10 @@ from django.views.generic import FormView
 from kombu.exceptions import OperationalError
 
 from gateway_project.outgoing_email import can_send
-from tenants.email_limits import TooManyEmails
-from tenants.passwords import count_request
+from tenants.people.email_limits import TooManyEmails
+from tenants.people.passwords import count_request
+from tenants.people.verified_emails import mark_verified
 from tenants.tasks import mail_password_links
-from tenants.verified_emails import mark_verified
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from gateway_project.outgoing_email import EmailNotSent, can_send
 from gateway_project.portal.access import member, page
-from tenants.email_limits import TooManyEmails
-from tenants.invitations import invite, renew, send_link, withdraw
-from tenants.members import LastOwner, remove_member
 from tenants.models import Invitation, Membership, Role
 from tenants.models.invitation import LONGEST_ADDRESS
+from tenants.people.email_limits import TooManyEmails
+from tenants.people.invitations import invite, renew, send_link, withdraw
+from tenants.people.members import LastOwner, remove_member
 
 
 class InviteForm(forms.Form):

@@ -17,8 +17,8 @@ from billing.webhooks.publish import publish_test, redeliver
 from billing.webhooks.signing import give_secret, rotate_secret
 from gateway_project.outgoing_email import EmailNotSent, can_send
 from gateway_project.portal.access import member, page
-from tenants.email_limits import EmailLimit, TooManyEmails, count
 from tenants.models import Membership, Role
+from tenants.people.email_limits import EmailLimit, TooManyEmails, count
 
 MOST_BY_HAND = 60  # tests and repetitions an hour, of all endpoints of a tenant
 

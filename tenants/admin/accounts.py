@@ -14,9 +14,9 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from gateway_project.console_kit.pages import ConsolePage, ReadOnlyPage
 from gateway_project.console_kit.stale_forms import AsShown
 from tenants.admin.role_form import RoleForm
-from tenants.members import end_invitations_of
 from tenants.models import OperatorToken
-from tenants.verified_emails import has_verified_email
+from tenants.people.members import end_invitations_of
+from tenants.people.verified_emails import has_verified_email
 
 # A row of the page "Roles" is a role: in titles, buttons and the audit trail.
 Group._meta.verbose_name, Group._meta.verbose_name_plural = "role", "roles"

@@ -14,8 +14,8 @@ from unfold.decorators import action, display
 
 from gateway_project.console_kit.pages import InsertOnlyPage, staff_of
 from gateway_project.outgoing_email import EmailNotSent, can_send
-from tenants.invitations import invite, link_of, renew, send_link, withdraw
 from tenants.models import Invitation, Role
+from tenants.people.invitations import invite, link_of, renew, send_link, withdraw
 
 
 @admin.register(Invitation)

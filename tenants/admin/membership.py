@@ -10,9 +10,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from gateway_project.console_kit.pages import ConsolePage
-from tenants.members import remove_member, set_role
 from tenants.models import Membership
-from tenants.verified_emails import has_verified_email
+from tenants.people.members import remove_member, set_role
+from tenants.people.verified_emails import has_verified_email
 
 
 @admin.register(Membership)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     AdjustmentFactory,
     ApiKeyFactory,

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from billing.ledger.drain import drain_all
 from proxy.door.urls import urlpatterns as data_plane
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import ApiKeyFactory, MembershipFactory, ModelFactory, TenantFactory, UserFactory
 from tests.proxy.conftest import books, upstream_answering, world
 from tests.proxy.gateway import HELLO, get, post

@@ -13,7 +13,7 @@ from billing.meter.current_spend import counter_of, current_spend
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 from tenants.budget_mode import forget_idle_counters
 from tenants.models import Tenant
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.billing.alerts.test_thresholds import spend
 from tests.factories import StaffFactory, TenantFactory
 from tests.gateway_project.console.test_tenants import form_of

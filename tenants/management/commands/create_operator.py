@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 
 
 class Command(BaseCommand):

@@ -15,7 +15,7 @@ from billing.models import ModelPrice
 from routing.models import Model
 from tenants.keys import digest_of
 from tenants.models import ApiKey, Tenant, Tier, TierRoute
-from tenants.operators import find_token
+from tenants.people.operators import find_token
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from billing.ledger.adjustments import book
 from billing.ledger.balance import balance_of
 from billing.ledger.posting import Entry, post
 from billing.request_ids import new_request_id
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     DailyUsageFactory,
     MembershipFactory,

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 from billing.models import ModelPrice
 from billing.prices.rates import Rates
 from billing.prices.unit_check import slips
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import ModelFactory, ModelPriceFactory, StaffFactory
 
 pytestmark = pytest.mark.django_db

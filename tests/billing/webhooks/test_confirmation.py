@@ -17,7 +17,7 @@ from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish, publish_test
 from gateway_project.portal.webhooks import MOST_BY_HAND
 from tenants.models import Role
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     MembershipFactory,
     StaffFactory,

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Group
 from rest_framework.test import APIClient
 
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     TenantFactory,
     UserFactory,

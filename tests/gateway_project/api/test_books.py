@@ -6,7 +6,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from billing.models import Adjustment
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.billing.ledger.test_adjustments import prepaid as prepaid  # a fixture
 from tests.billing.ledger.test_adjustments import tenant as tenant  # a fixture
 from tests.factories import StaffFactory

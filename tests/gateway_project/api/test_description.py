@@ -3,7 +3,7 @@
 import pytest
 from rest_framework.test import APIClient
 
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     StaffFactory,
     UserFactory,

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from rest_framework.test import APIClient
 
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     DailyTagUsageFactory,
     DailyUsageFactory,

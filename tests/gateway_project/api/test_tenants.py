@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 from gateway_project.api.tenants import KeySerializer, TenantSerializer
 from tenants.keys import revoke_key
 from tenants.models import ApiKey, Tenant
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import (
     ApiKeyFactory,
     ModelFactory,

@@ -5,7 +5,7 @@ from rest_framework.test import APIClient
 
 from billing.models import WebhookDelivery, WebhookEndpoint
 from gateway_project.ground.secrets import decrypt
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import StaffFactory, TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 
 pytestmark = pytest.mark.django_db

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from billing.models import DailyTotal, DailyUsage, UsageRecord
 from gateway_project.console import dashboard
-from tenants.operators import rotate_token
+from tenants.people.operators import rotate_token
 from tests.factories import ModelFactory, TenantFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from gateway_project.ground.redis_keys import tenant_key
 from tenants.models import ApiKey, Invitation, Tenant
+from tenants.people.verified_emails import has_verified_email, mark_verified
 from tenants.spend import forecast
-from tenants.verified_emails import has_verified_email, mark_verified
 from tests.factories import (
     ApiKeyFactory,
     DailyUsageFactory,

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tenants.models import VerifiedEmail
-from tenants.passwords import MOST_FOR_AN_ADDRESS, MOST_FROM_AN_IP
+from tenants.people.passwords import MOST_FOR_AN_ADDRESS, MOST_FROM_AN_IP
 from tests.factories import MembershipFactory
 from tests.processes import run
 

@@ -9,8 +9,8 @@ from django.core import mail
 from django.db.models import F
 from django.urls import reverse
 
-from tenants.invitations import invite
 from tenants.models import Invitation, Membership, Role, VerifiedEmail
+from tenants.people.invitations import invite
 from tests.factories import MembershipFactory, StaffFactory, TenantFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

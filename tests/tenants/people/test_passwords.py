@@ -3,8 +3,8 @@
 import pytest
 from django.core import mail
 
-from tenants.email_limits import TooManyEmails
-from tenants.passwords import MOST_FOR_AN_ADDRESS, MOST_FROM_AN_IP, count_request, mail_links
+from tenants.people.email_limits import TooManyEmails
+from tenants.people.passwords import MOST_FOR_AN_ADDRESS, MOST_FROM_AN_IP, count_request, mail_links
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -17,9 +17,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from gateway_project.outgoing_email import one_line, public_link, send
-from tenants.email_limits import DAY, EmailLimit, count
 from tenants.models import Invitation, Membership, Role, Tenant
-from tenants.verified_emails import mark_verified
+from tenants.people.email_limits import DAY, EmailLimit, count
+from tenants.people.verified_emails import mark_verified
 
 VALID = timedelta(days=7)
 MOST_FOR_A_TENANT = 20

@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 
-from tenants.verified_emails import has_verified_email, mark_verified
+from tenants.people.verified_emails import has_verified_email, mark_verified
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db

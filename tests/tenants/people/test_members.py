@@ -3,8 +3,8 @@
 import pytest
 from django.urls import reverse
 
-from tenants.invitations import invite
 from tenants.models import Membership, Role
+from tenants.people.invitations import invite
 from tests.factories import MembershipFactory, TenantFactory
 from tests.gateway_project.portal.conftest import log_in as log_in  # a fixture
 

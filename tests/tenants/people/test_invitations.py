@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from tenants.invitations import AccountExists, accept, accept_as_new, invite, renew, withdraw
-from tenants.members import remove_member
 from tenants.models import Invitation, Membership, Role
+from tenants.people.invitations import AccountExists, accept, accept_as_new, invite, renew, withdraw
+from tenants.people.members import remove_member
 from tests.factories import MembershipFactory, UserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

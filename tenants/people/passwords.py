@@ -9,7 +9,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from gateway_project.outgoing_email import public_link, send
-from tenants.email_limits import EmailLimit, count
+from tenants.people.email_limits import EmailLimit, count
 
 MOST_FOR_AN_ADDRESS = 3
 MOST_FROM_AN_IP = 20

@@ -4,8 +4,8 @@ import pytest
 from django.core import mail
 from django.urls import reverse
 
-from tenants.invitations import MOST_FOR_A_TENANT, MOST_FOR_AN_ADDRESS
 from tenants.models import EmailCount, Invitation, Role
+from tenants.people.invitations import MOST_FOR_A_TENANT, MOST_FOR_AN_ADDRESS
 from tests.factories import MembershipFactory, TenantFactory
 from tests.gateway_project.portal.conftest import log_in as log_in  # a fixture
 from tests.gateway_project.portal.conftest import owner as owner  # a fixture

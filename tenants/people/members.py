@@ -3,8 +3,8 @@
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from tenants.invitations import withdraw_made_by, withdraw_made_to
 from tenants.models import Invitation, Membership, Role
+from tenants.people.invitations import withdraw_made_by, withdraw_made_to
 
 
 class LastOwner(Exception):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tenants.models import OperatorToken
-from tenants.operators import PREFIX, find_token, rotate_token
+from tenants.people.operators import PREFIX, find_token, rotate_token
 from tests.factories import OperatorTokenFactory, StaffFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tenants.models import SecondFactor
-from tenants.second_factors import set_up
+from tenants.people.second_factors import set_up
 from tests.factories import SecondFactorFactory, UserFactory
 from tests.gateway_project.test_accounts import DOORS, code_of, log_in, person
 
