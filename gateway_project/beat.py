@@ -3,19 +3,11 @@
 from typing import Any
 
 from celery.beat import PersistentScheduler
-from celery.loaders.app import AppLoader
 
 from gateway_project.ground.presence import Presence
 
 
-class BareLoader(AppLoader):  # type: ignore[misc]  # Celery carries no types
-    """For CELERY_LOADER: beat sends tasks by name, so it needs neither them nor Django (60 MB, two seconds)."""
-
-    def import_default_modules(self) -> None:
-        return None
-
-
-class PresentScheduler(PersistentScheduler):  # type: ignore[misc]
+class PresentScheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no types
     """Says at each turn that it runs: a schedule that hangs falls silent."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

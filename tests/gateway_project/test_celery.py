@@ -1,4 +1,9 @@
-"""The Celery application: what its signals write down."""
+"""The Celery application: how it is found, and what its signals write down."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +12,7 @@ from gateway_project.ground import task_board
 from gateway_project.metrics import _meter
 from tests.billing.test_tasks import values_of
 
+HOME = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -23,3 +29,21 @@ def test_a_task_that_fails_is_seen_until_it_succeeds_again(redis_server, monkeyp
     task.apply()
 
     assert task_board.failing_tasks() == {}
+
+
+@pytest.mark.parametrize("loader", ["", "gateway_project.celery_loader:BareLoader"])
+@pytest.mark.parametrize("command", ["worker", "beat"])
+def test_celery_finds_its_application(command, loader):
+    """As `make up` starts it: Celery hides an import that fails, and says that there is no application."""
+    environment = {**os.environ, "DEBUG": "1", **({"CELERY_LOADER": loader} if loader else {})}
+
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "celery", "-A", "gateway_project", command, "--help"],
+        cwd=HOME,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (found.returncode, found.stderr) == (0, "")
