@@ -252,7 +252,7 @@ class Installation:
             Process(
                 "beat",
                 [*celery, "beat", "--loglevel", "ERROR", "--schedule", str(self.data / "beat")],
-                {"CELERY_LOADER": "gateway_project.celery_loader:BareLoader"},
+                {"CELERY_LOADER": "gateway_project.server.celery_loader:BareLoader"},
             ),
         ]
         if self.sandbox:

@@ -26,7 +26,7 @@ TESTED_ELSEWHERE = {
     "gateway_project/formats/en/formats.py": "tests/browser/test_date_fields.py",
     "gateway_project/server/prepare.py": "tests/stack/test_first_five_minutes.py",
     "gateway_project/celery_logs.py": "tests/deploy/test_processes.py",
-    "gateway_project/celery_loader.py": "tests/gateway_project/test_celery.py",
+    "gateway_project/server/celery_loader.py": "tests/gateway_project/test_celery.py",
     "gateway_project/asgi.py": "tests/proxy/pipeline/test_serve.py",
     "proxy/sandbox/__main__.py": "tests/proxy/sandbox/test_app.py",
     # They only hold what the pipeline puts into them.

@@ -48,7 +48,7 @@ def test_with_one_the_code_is_asked_for(client, door):
     right = log_in(client, door, user, code=code_of(device))
 
     assert (without.status_code, wrong.status_code, right.status_code) == (200, 200, 302)
-    assert "one-time code" in without.content.decode()
+    assert "current code from your authenticator app" in without.content.decode()
 
 
 def test_a_wrong_password_is_not_told_whether_there_is_a_second_factor(client):

@@ -31,7 +31,7 @@ def test_a_task_that_fails_is_seen_until_it_succeeds_again(redis_server, monkeyp
     assert task_board.failing_tasks() == {}
 
 
-@pytest.mark.parametrize("loader", ["", "gateway_project.celery_loader:BareLoader"])
+@pytest.mark.parametrize("loader", ["", "gateway_project.server.celery_loader:BareLoader"])
 @pytest.mark.parametrize("command", ["worker", "beat"])
 def test_celery_finds_its_application(command, loader):
     """As `make up` starts it: Celery hides an import that fails, and says that there is no application."""

@@ -26,10 +26,10 @@ HIDDEN_MODEL = "a-model-of-the-others"
 QUESTION = json.dumps({**HELLO, "model": HIDDEN_MODEL})
 # Each route of the data plane: how the other tenant asks it for what is this one's, and what it may be told.
 ASKED = {
-    "v1/messages": ("POST", QUESTION, {403}),
-    "v1/chat/completions": ("POST", QUESTION, {403}),
-    "v1/embeddings": ("POST", json.dumps({"model": HIDDEN_MODEL, "input": "x"}), {403}),
-    "v1/messages/count_tokens": ("POST", QUESTION, {403}),
+    "v1/messages": ("POST", QUESTION, {404}),
+    "v1/chat/completions": ("POST", QUESTION, {404}),
+    "v1/embeddings": ("POST", json.dumps({"model": HIDDEN_MODEL, "input": "x"}), {404}),
+    "v1/messages/count_tokens": ("POST", QUESTION, {404}),
     "v1/route": ("POST", QUESTION, {200, 403}),
     "v1/models": ("GET", "", {200}),
     "v1/models/<path:name>": ("GET", "", {404}),

@@ -128,7 +128,7 @@ def test_a_file_that_was_changed_is_not_put_back(tenant, tmp_path):
 def test_an_export_that_would_miss_archived_rows_is_refused(tenant, tmp_path):
     archive_month(MONTH, folder=tmp_path)
     for wanted in (Filter(), Filter(since=INSIDE), Filter(until=datetime(2024, 1, 2, tzinfo=UTC))):
-        with pytest.raises(exports.BadExport, match="2024-01 stand in archives"):
+        with pytest.raises(exports.BadExport, match="2024-01 are archived"):
             exports.begin(wanted)
     exports.begin(Filter(since=datetime(2024, 2, 1, tzinfo=UTC)))
     exports.begin(Filter(until=datetime(2024, 1, 1, tzinfo=UTC)))

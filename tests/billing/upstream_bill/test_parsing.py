@@ -50,7 +50,7 @@ def test_rows_of_one_day_and_model_are_added_up():
         ({"day": "2026-11-20", "model": "m", "cost": "1,5"}, "not an amount"),
         ({"day": "2026-11-20", "model": "m", "cost": "nan"}, "not an amount"),
         ({"day": "2026-11-20", "model": "m", "cost": "1.2.3"}, "not an amount"),
-        ({"day": "2026-11-20", "model": "m", "cost": "1", "requests": "-1"}, "no number of requests"),
+        ({"day": "2026-11-20", "model": "m", "cost": "1", "requests": "-1"}, "not a number of requests"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_row(row, told):

@@ -71,7 +71,8 @@ def test_nothing_is_sent_before_the_address_has_confirmed_and_all_that_waited_af
     assert events() == []  # mail scanners open links, and press no button
 
     assert (
-        "Events of Acme are emailed to stranger@example.com" in client.post(mailed_link(0)).content.decode()
+        "Events of Acme will now be emailed to stranger@example.com"
+        in client.post(mailed_link(0)).content.decode()
     )
     deliver_due()
     assert [each.to for each in events()] == [["stranger@example.com"]]

@@ -61,7 +61,7 @@ def test_a_line_break_in_a_name_does_not_become_a_header():
     delivery = WebhookDeliveryFactory(
         endpoint=endpoint, event_type=EventType.KEY_CREATED, payload={"data": data}
     )
-    assert letter(delivery).subject == "[Tenantry] acme: the key x Bcc: all@example.com was made"
+    assert letter(delivery).subject == "[Tenantry] acme: the API key x Bcc: all@example.com was created"
 
 
 @pytest.mark.parametrize("event_type", list(EventType))

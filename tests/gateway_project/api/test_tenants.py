@@ -56,7 +56,7 @@ def test_a_tenant_is_made_read_changed_and_deleted(api):
         ({"default_model": "dear"}, "default_model", "add it there, or choose"),
         ({"allowed_models": ["dear"]}, "allowed_models", "keep it, or send another default_model"),
         ({"allowed_models": ["dear"], "default_model": "plain"}, "default_model", "is not one of"),
-        ({"downgrade_release_percent": 71}, "downgrade_release_percent", "give 70 or less"),
+        ({"downgrade_release_percent": 71}, "downgrade_release_percent", "Enter 70 or less"),
         (
             {"downgrade_percent": 50, "downgrade_release_percent": 60},
             "downgrade_release_percent",

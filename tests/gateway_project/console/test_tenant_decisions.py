@@ -60,7 +60,7 @@ def test_the_tenants_page_says_why_it_was_refused_and_what_downgrades_saved(staf
     )
     page = page_of(staff, "tenant-decisions", tenant.pk)
 
-    assert "concurrency_limited</th><td>1,234" in page
+    assert "concurrency_limited</small></th><td>1,234" in page
     assert "rerouted opus" in page
     assert "key_expired" not in page
     assert "<b>$4.00</b>" in page
@@ -79,7 +79,7 @@ def test_a_tier_is_simulated_on_the_last_thirty_days(staff, tenant):
 
     assert "daily_tokens_exceeded</th><td>1" in page
     assert "+$0.00375" in page
-    assert "77 requests were refused in these days" in page
+    assert "77 requests were refused on these days" in page
     assert "Only the latest calls" not in page
 
 
@@ -90,7 +90,7 @@ def test_of_many_calls_the_latest_are_simulated_and_it_is_said(staff, tenant, mo
             tenant=tenant, model="sonnet", at=timezone.now() - timedelta(hours=1, minutes=minutes)
         )
 
-    assert "3 before them were not" in page_of(staff, "tenant-simulation", tenant.pk, tier="pro")
+    assert "3 earlier calls were left out" in page_of(staff, "tenant-simulation", tenant.pk, tier="pro")
 
 
 @pytest.mark.parametrize("name", ["tenant-decisions", "tenant-decision", "tenant-simulation"])

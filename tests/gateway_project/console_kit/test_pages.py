@@ -192,7 +192,7 @@ def test_a_delivery_shows_its_payload_and_is_sent_again_by_a_button(staff):
     assert "&quot;type&quot;: &quot;webhook.test&quot;" in page
 
     again = reverse("admin:billing_webhookdelivery_redeliver_this", args=[delivery.pk])
-    assert "under the same id" in staff.get(again).content.decode()
+    assert "with the same id" in staff.get(again).content.decode()
     delivery.refresh_from_db()
     assert delivery.status == "failed"
 

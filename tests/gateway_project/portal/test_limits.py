@@ -22,7 +22,7 @@ def test_refusals_are_counted_for_the_tenant(as_role, acme):
         tenant=acme["tenant"], day=timezone.now().date(), code="rate_limited", requests=12
     )
     page = as_role(Role.VIEWER).get(reverse("portal:limits", args=["acme"])).content.decode()
-    assert "<code>rate_limited</code> <b>12</b>" in page
+    assert "<code>rate_limited</code></small></span> <b>12</b>" in page
 
 
 def test_limits_show_how_close_the_tenant_came(as_role, acme):

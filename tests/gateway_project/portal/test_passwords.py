@@ -50,7 +50,7 @@ def test_a_link_is_dead_once_its_account_is_deactivated(client, ada):
 
     ada.refresh_from_db()
     assert not ada.check_password(PASSWORD)
-    assert "was used" in client.get(link[1]).content.decode()
+    assert "has been used or has expired" in client.get(link[1]).content.decode()
 
 
 def test_a_changed_password_ends_the_sessions_elsewhere(client):
