@@ -101,7 +101,8 @@ def variables() -> set[str]:
     """Every name that is read from the environment."""
     rooms = ("billing", "gateway_project", "proxy", "routing", "tenants")
     source = "".join(path.read_text() for room in rooms for path in (HOME / room).rglob("*.py"))
-    reader = r"(?:\b(?:text|integer|number|flag|words|folder|origin|choice|pairs|web_address)|environ\.get|environ\.setdefault)"
+    kinds = "text|integer|number|flag|words|folder|origin|choice|pairs|web_address"
+    reader = rf"(?:\b(?:{kinds})|environ\.get|environ\.setdefault)"
     read = rf"""{reader}\(\s*"([A-Z][A-Z_]+)"|environ\["([A-Z][A-Z_]+)"\]"""
     return {first or second for first, second in re.findall(read, source)}
 

@@ -30,7 +30,7 @@ ASKED = {
     "v1/chat/completions": ("POST", QUESTION, {404}),
     "v1/embeddings": ("POST", json.dumps({"model": HIDDEN_MODEL, "input": "x"}), {404}),
     "v1/messages/count_tokens": ("POST", QUESTION, {404}),
-    "v1/route": ("POST", QUESTION, {200, 403}),
+    "v1/route": ("POST", QUESTION, {200, 404}),
     "v1/models": ("GET", "", {200}),
     "v1/models/<path:name>": ("GET", "", {404}),
     "v1/usage": ("GET", "", {200}),
