@@ -153,7 +153,7 @@ def test_an_invited_viewer_joins_by_the_link_and_has_no_buttons(
         assert answer is not None
         assert answer.status == status
         buttons = viewer.locator("main button").all_inner_texts()
-        assert not {"Issue a key", "Add webhook", "Invite", "Remove"} & set(buttons)
+        assert not {"Create key", "Add webhook", "Invite", "Remove"} & set(buttons)
     viewer.goto(link)
     expect(viewer.locator("h1")).to_have_text("This invitation is not valid")
 
@@ -180,7 +180,7 @@ def test_every_page_works_without_scripts(stack: Stack, browser: Browser):
         assert "show=calls" in page.url
         page.goto(of(stack, "keys/"))
         page.fill("input[name=name]", "without scripts")
-        page.click("text=Issue a key")
+        page.click("text=Create key")
         assert page.input_value("input.secret").startswith("tn_")
         page.click("text=I have copied it")
         page.locator("tr", has_text="without scripts").get_by_role(
