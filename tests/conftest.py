@@ -143,7 +143,8 @@ def stack():
 
 @pytest.fixture
 def redis_server():
-    """A synchronous client of the suite's Redis, emptied first."""
+    """A synchronous client of the suite's Redis, emptied first, like what an earlier test's process kept to settle."""
+    shutil.rmtree(Path(os.environ["DATA_DIR"]) / "unsettled", ignore_errors=True)
     client = connect(os.environ["REDIS_URL"], cluster=EveryNode)
     client.flushall()
     yield client
