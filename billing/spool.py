@@ -12,8 +12,8 @@ import msgspec
 from django.conf import settings
 
 from billing.events import decode
-from billing.meter import heartbeat
 from billing.meter.errors import MeteringUnavailable
+from billing.meter.heartbeat import Heartbeat
 from billing.meter.journal import Settlement
 from billing.meter.lease import NO_OFFER, Lease, LeaseState
 from billing.meter.settlement import CallOutcome, settle_call, settlement_of
@@ -53,15 +53,15 @@ def keep(settles: Sequence[tuple[Lease, CallOutcome]]) -> Path:
     return file
 
 
-async def deliver() -> bool:
+async def deliver(heartbeat: Heartbeat) -> bool:
     """Settle what ended processes kept, each call once; whether nothing is left. Another process may be at it, and
     what Redis or PostgreSQL cannot take now is for the next time.
     """
-    done = [await _deliver(file) for file in sorted(_folder().glob("*.msgpack"))]
+    done = [await _deliver(file, heartbeat) for file in sorted(_folder().glob("*.msgpack"))]
     return all(done)
 
 
-async def _deliver(file: Path) -> bool:
+async def _deliver(file: Path, heartbeat: Heartbeat) -> bool:
     claimed = _claimed(file)
     if claimed is None:
         return False

@@ -7,8 +7,8 @@ from django.conf import settings
 
 from billing import meter, spool
 from billing.ledger.refusal_counts import RefusalCounts
-from billing.meter import heartbeat
 from billing.meter.errors import MeteringUnavailable
+from billing.meter.heartbeat import Heartbeat
 from billing.meter.lease import Lease
 from billing.meter.output_sizes import OutputSizes
 from billing.meter.settlement import CallOutcome
@@ -39,6 +39,7 @@ class Runtime:
         self.reports = Reader(name="reports", threads=4)
         self.prices = Prices()
         self.refusals = RefusalCounts()
+        self.heartbeat = Heartbeat()
         self.output_sizes = OutputSizes()
         self.upstreams = Upstreams()
         self.targets = UpstreamTargets(self.reports)
@@ -51,7 +52,7 @@ class Runtime:
     def start(self) -> None:
         """Say from now on that this process lives, and settle what an earlier one kept. Raises MissingExtra."""
         self.tracing.start()
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(_deliver())]
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._deliver())]
 
     async def close(self) -> None:
         """Finish what calls have left to do, write what is counted, and let every connection go."""
@@ -63,7 +64,7 @@ class Runtime:
         await self.upstreams.close()
         await meter.pipe().close()
         self.tracing.stop()
-        for threads in (self.reports, self.prices, self.refusals):
+        for threads in (self.heartbeat, self.reports, self.prices, self.refusals):
             threads.close()
 
     async def flush(self) -> None:
@@ -93,7 +94,7 @@ class Runtime:
         """Without this the reaper would take the leases of a long stream for those of a dead process, and what a
         flush of Redis took would be lost."""
         while True:
-            for part in (_beat_once, self.flush):
+            for part in (self._beat_once, self.flush):
                 try:
                     await part()
                 except MeteringUnavailable as error:
@@ -103,15 +104,13 @@ class Runtime:
                     logger.exception("A part of the heartbeat failed")
             await asyncio.sleep(BEAT_SECONDS)
 
+    async def _beat_once(self) -> None:
+        await self.heartbeat.beat(meter.WORKER)
 
-async def _beat_once() -> None:
-    await heartbeat.beat(meter.WORKER)
-
-
-async def _deliver() -> None:
-    """Settle what an earlier process of this DATA_DIR could not, as soon as that is possible."""
-    try:
-        while not await spool.deliver():  # noqa: ASYNC110 - for other processes' files
-            await asyncio.sleep(DELIVER_SECONDS)
-    except Exception:
-        logger.exception("Settles that were kept for this process stay in %s", settings.DATA_DIR)
+    async def _deliver(self) -> None:
+        """Settle what an earlier process of this DATA_DIR could not, as soon as that is possible."""
+        try:
+            while not await spool.deliver(self.heartbeat):  # noqa: ASYNC110 - for other processes' files
+                await asyncio.sleep(DELIVER_SECONDS)
+        except Exception:
+            logger.exception("Settles that were kept for this process stay in %s", settings.DATA_DIR)

@@ -151,6 +151,16 @@ def redis_server():
     client.close()
 
 
+@pytest.fixture
+def heartbeat():
+    """The part of a process that says it lives, as every runtime has one."""
+    from billing.meter.heartbeat import Heartbeat
+
+    heartbeat = Heartbeat()
+    yield heartbeat
+    heartbeat.close()
+
+
 # Whole keys and webhook secrets: nothing the product writes may hold one, whatever a test makes it do.
 _SECRET = re.compile(r"tn(?:op)?_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/=_-]{32,}")
 _shown: list[str] = []

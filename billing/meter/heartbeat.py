@@ -7,7 +7,6 @@ that was settled has a tombstone, an event that was drained is in the ledger.
 
 import asyncio
 import logging
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.journal import Settlement, entry_id
 from billing.meter.lease import Lease, LeaseState
-from billing.meter.redis_pipe import RedisPipe
 from billing.meter.scripts import (
     BEAT,
     RESTORE,
@@ -44,106 +42,125 @@ from tenants.authentication import forget_policies
 
 logger = logging.getLogger("tenantry.billing")
 UNCONFIRMED_BEATS = 10
-_threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
-# The epoch and the connection's number as they were at the last beat.
-_seen: weakref.WeakKeyDictionary[RedisPipe, dict[int, tuple[bytes, int]]] = weakref.WeakKeyDictionary()
 
 
-async def beat(worker: str) -> None:
-    """Say that this process lives, in every shard, and put back what is missing there.
+class Heartbeat:
+    """One process's. It reads the ledger in a thread of its own."""
 
-    Raises MeteringUnavailable when Redis is away; the next beat then does it.
-    """
-    await asyncio.gather(*(_beat(worker, shard) for shard in range(settings.METER_SHARDS)))
+    def __init__(self) -> None:
+        # By shard, the epoch and the connection's number as they were at the last beat.
+        self._seen: dict[int, tuple[bytes, int]] = {}
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
 
+    def close(self) -> None:
+        """Begin no more reads."""
+        self._threads.shutdown(wait=False)
 
-async def _beat(worker: str, shard: int) -> None:
-    pipe = meter.pipe()
-    keys = BeatKeys(shard=shard_key(shard), workers=workers_key(shard), usage=usage_stream(shard))
-    epoch, oldest = await pipe.run(BEAT, keys, BeatArguments(worker=worker))
-    if not epoch:
-        # The next beat sees the new epoch; it opens late enough for every process to have had one.
-        await meter.open_epoch(shard)
-    await _take_back(shard)
-    now = (epoch, pipe.generation)
-    seen = _seen.setdefault(pipe, {})
-    if seen.get(shard) == now:
-        meter.recovery.drained(shard, entry_id(oldest))
-        return
-    if shard in seen:
-        forget_policies()
-    await put_back(shard)
-    if epoch:
-        seen[shard] = now
+    async def beat(self, worker: str) -> None:
+        """Say that this process lives, in every shard, and put back what is missing there.
 
+        Raises MeteringUnavailable when Redis is away; the next beat then does it.
+        """
+        await asyncio.gather(*(self._beat(worker, shard) for shard in range(settings.METER_SHARDS)))
 
-async def _take_back(shard: int) -> None:
-    """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
-    the old connection's commands still before it, so they are looked for over several beats.
-    """
-    for unconfirmed in [each for each in meter.recovery.unconfirmed if each.shard == shard]:
-        found = await meter.pipe().run(VOID, unconfirmed.keys, unconfirmed.arguments)
-        unconfirmed.beats += 1
-        if found or unconfirmed.beats >= UNCONFIRMED_BEATS:
-            meter.recovery.unconfirmed.remove(unconfirmed)
+    async def _beat(self, worker: str, shard: int) -> None:
+        pipe = meter.pipe()
+        keys = BeatKeys(shard=shard_key(shard), workers=workers_key(shard), usage=usage_stream(shard))
+        epoch, oldest = await pipe.run(BEAT, keys, BeatArguments(worker=worker))
+        if not epoch:
+            # The next beat sees the new epoch; it opens late enough for every process to have had one.
+            await meter.open_epoch(shard)
+        await self._take_back(shard)
+        now = (epoch, pipe.generation)
+        seen = self._seen
+        if seen.get(shard) == now:
+            meter.recovery.drained(shard, entry_id(oldest))
+            return
+        if shard in seen:
+            forget_policies()
+        await self.put_back(shard)
+        if epoch:
+            seen[shard] = now
 
+    async def _take_back(self, shard: int) -> None:
+        """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
+        the old connection's commands still before it, so they are looked for over several beats.
+        """
+        for unconfirmed in [each for each in meter.recovery.unconfirmed if each.shard == shard]:
+            found = await meter.pipe().run(VOID, unconfirmed.keys, unconfirmed.arguments)
+            unconfirmed.beats += 1
+            if found or unconfirmed.beats >= UNCONFIRMED_BEATS:
+                meter.recovery.unconfirmed.remove(unconfirmed)
 
-async def put_back(shard: int) -> None:
-    """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
-    settles = meter.recovery.take_settles(shard)
-    try:
-        # The stream before the ledger: what is drained in between is then found in the latter.
-        waiting = await _in_stream(shard, settles)
-        known = await _in_ledger([each.request_id for each in settles if each.request_id not in waiting])
-        for settlement in list(settles):
-            if settlement.request_id in waiting:
-                meter.recovery.settled(settlement)
-            elif settlement.request_id not in known or await _is_open(settlement):
-                await meter.repeat(settlement)
-            settles.remove(settlement)
-    finally:
-        # What was not reached, because Redis went away again, is for the next beat.
-        for settlement in settles:
-            meter.recovery.settled(settlement)
-    restored = 0
-    leases = list(meter.recovery.leases(shard))
-    booked = await _in_ledger([lease.request_id for lease in leases])
-    for lease in leases:
-        if status := booked.get(lease.request_id):
-            # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
-            await _bury(
-                shard,
-                lease.request_id,
-                LeaseState.REAPED if status == UsageStatus.ORPHANED else LeaseState.SETTLED,
+    async def put_back(self, shard: int) -> None:
+        """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
+        settles = meter.recovery.take_settles(shard)
+        try:
+            # The stream before the ledger: what is drained in between is then found in the latter.
+            waiting = await _in_stream(shard, settles)
+            known = await self._in_ledger(
+                [each.request_id for each in settles if each.request_id not in waiting]
             )
-        else:
-            restored += await _restore(lease)
-    if restored:
-        logger.warning("put back %d open leases into shard %d", restored, shard)
+            for settlement in list(settles):
+                if settlement.request_id in waiting:
+                    meter.recovery.settled(settlement)
+                elif settlement.request_id not in known or await _is_open(settlement):
+                    await meter.repeat(settlement)
+                settles.remove(settlement)
+        finally:
+            # What was not reached, because Redis went away again, is for the next beat.
+            for settlement in settles:
+                meter.recovery.settled(settlement)
+        restored = 0
+        leases = list(meter.recovery.leases(shard))
+        booked = await self._in_ledger([lease.request_id for lease in leases])
+        for lease in leases:
+            if status := booked.get(lease.request_id):
+                # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
+                await _bury(
+                    shard,
+                    lease.request_id,
+                    LeaseState.REAPED if status == UsageStatus.ORPHANED else LeaseState.SETTLED,
+                )
+            else:
+                restored += await _restore(lease)
+        if restored:
+            logger.warning("put back %d open leases into shard %d", restored, shard)
 
+    async def deliver(self, settles: list[Settlement]) -> int:
+        """Settle what a process that has ended could not, each call once; how many were not known yet.
 
-async def deliver(settles: list[Settlement]) -> int:
-    """Settle what a process that has ended could not, each call once; how many were not known yet.
+        Raises MeteringUnavailable while Redis or PostgreSQL is away: nothing may be settled by guess then.
+        """
+        delivered = 0
+        for shard in {shard_of(each.tenant_id) for each in settles}:
+            those = [each for each in settles if shard_of(each.tenant_id) == shard]
+            # The stream before the ledger, as above.
+            waiting = await _in_stream(shard, those, since_ever=True)
+            unseen = [each for each in those if each.request_id not in waiting]
+            booked = await self._in_ledger([each.request_id for each in unseen], must_know=True)
+            for settlement in unseen:
+                status = booked.get(settlement.request_id)
+                if status == UsageStatus.ORPHANED:
+                    # Reaped, perhaps longer ago than its tombstone lasts: what it really cost becomes an adjustment.
+                    await _bury(shard, settlement.request_id, LeaseState.REAPED)
+                elif status and not await _is_open(settlement):
+                    continue
+                await meter.repeat(settlement)
+                delivered += 1
+        return delivered
 
-    Raises MeteringUnavailable while Redis or PostgreSQL is away: nothing may be settled by guess then.
-    """
-    delivered = 0
-    for shard in {shard_of(each.tenant_id) for each in settles}:
-        those = [each for each in settles if shard_of(each.tenant_id) == shard]
-        # The stream before the ledger, as above.
-        waiting = await _in_stream(shard, those, since_ever=True)
-        unseen = [each for each in those if each.request_id not in waiting]
-        booked = await _in_ledger([each.request_id for each in unseen], must_know=True)
-        for settlement in unseen:
-            status = booked.get(settlement.request_id)
-            if status == UsageStatus.ORPHANED:
-                # Reaped, perhaps longer ago than its tombstone lasts: what it really cost becomes an adjustment.
-                await _bury(shard, settlement.request_id, LeaseState.REAPED)
-            elif status and not await _is_open(settlement):
-                continue
-            await meter.repeat(settlement)
-            delivered += 1
-    return delivered
+    async def _in_ledger(self, request_ids: list[str], *, must_know: bool = False) -> dict[str, str]:
+        """The ids, with their rows' status, that were drained before Redis lost them; without a database none, and the
+        ledger will skip. `must_know`: then MeteringUnavailable is raised.
+        """
+        if not request_ids:
+            return {}
+        ids = [UUID(request_id) for request_id in request_ids]
+        known = await asyncio.get_running_loop().run_in_executor(self._threads, _known, ids)
+        if known is None and must_know:
+            raise MeteringUnavailable("The ledger cannot be asked now.")
+        return known or {}
 
 
 async def _bury(shard: int, request_id: str, state: LeaseState) -> None:
@@ -200,19 +217,6 @@ async def _in_stream(shard: int, settles: list[Settlement], *, since_ever: bool 
         if len(page) < 1000:
             return found
         after = "(" + page[-1][0].decode()
-
-
-async def _in_ledger(request_ids: list[str], *, must_know: bool = False) -> dict[str, str]:
-    """The ids, with their rows' status, that were drained before Redis lost them; without a database none, and the
-    ledger will skip. `must_know`: then MeteringUnavailable is raised.
-    """
-    if not request_ids:
-        return {}
-    ids = [UUID(request_id) for request_id in request_ids]
-    known = await asyncio.get_running_loop().run_in_executor(_threads, _known, ids)
-    if known is None and must_know:
-        raise MeteringUnavailable("The ledger cannot be asked now.")
-    return known or {}
 
 
 def _known(ids: list[UUID]) -> dict[str, str] | None:

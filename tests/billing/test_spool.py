@@ -7,7 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from billing import meter, spool
-from billing.meter import heartbeat
+from billing.meter import heartbeat as module
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.reaper import reap
 from billing.models import Adjustment, UsageRecord
@@ -43,10 +43,10 @@ async def all_costs(tenant):
     return book, int(await sync_to_async(read)() * DOLLAR)
 
 
-async def test_the_next_start_settles_it_exactly(tenant, data):
+async def test_the_next_start_settles_it_exactly(tenant, data, heartbeat):
     await kept(tenant)
 
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
     book, cost = await all_costs(tenant)
 
     assert cost == COST
@@ -63,18 +63,18 @@ async def test_only_the_owner_can_read_it(tenant, data):
 
 
 @pytest.mark.parametrize("drained", [True, False])
-async def test_twice_delivered_is_booked_once(tenant, data, redis_server, drained):
+async def test_twice_delivered_is_booked_once(tenant, data, redis_server, drained, heartbeat):
     lease = await kept(tenant)
     [file] = data.glob("*")
     again = file.read_bytes()
-    await spool.deliver()
+    await spool.deliver(heartbeat)
     if drained:
         await books_of(tenant)
     # Longer ago than a tombstone lasts.
     redis_server.delete(f"{{s{shard_of(tenant.pk)}}}:done:{lease.request_id}")
     file.write_bytes(again)
 
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
     book, cost = await all_costs(tenant)
 
     assert cost == COST
@@ -82,32 +82,34 @@ async def test_twice_delivered_is_booked_once(tenant, data, redis_server, draine
 
 
 @pytest.mark.parametrize("tombstone", [True, False])
-async def test_what_was_reaped_meanwhile_costs_in_the_end_what_it_did(tenant, data, redis_server, tombstone):
+async def test_what_was_reaped_meanwhile_costs_in_the_end_what_it_did(
+    tenant, data, redis_server, tombstone, heartbeat
+):
     lease = await kept(tenant)
     assert await reap(dead_after=-1) == 1
     await books_of(tenant)
     if not tombstone:
         redis_server.delete(f"{{s{shard_of(tenant.pk)}}}:done:{lease.request_id}")
 
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
     book, cost = await all_costs(tenant)
 
     assert cost == COST
     assert book.reserved_usd == 0
 
 
-async def test_after_a_flush_it_is_in_the_ledger_all_the_same(tenant, data, redis_server):
+async def test_after_a_flush_it_is_in_the_ledger_all_the_same(tenant, data, redis_server, heartbeat):
     await kept(tenant)
     redis_server.flushall()
     await heartbeat.beat("w")
 
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
     _, cost = await all_costs(tenant)
 
     assert cost == COST
 
 
-async def test_while_a_store_is_away_it_stays(tenant, data, monkeypatch):
+async def test_while_a_store_is_away_it_stays(tenant, data, monkeypatch, heartbeat):
     await kept(tenant)
 
     async def away(settles):
@@ -115,34 +117,34 @@ async def test_while_a_store_is_away_it_stays(tenant, data, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(heartbeat, "deliver", away)
-        assert not await spool.deliver()
+        assert not await spool.deliver(heartbeat)
 
     assert len(list(data.glob("*.msgpack"))) == 1
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
     assert (await all_costs(tenant))[1] == COST
 
 
-async def test_without_a_database_nothing_is_settled_by_guess(tenant, data, monkeypatch):
+async def test_without_a_database_nothing_is_settled_by_guess(tenant, data, monkeypatch, heartbeat):
     await kept(tenant)
-    monkeypatch.setattr(heartbeat, "_known", lambda ids: None)
+    monkeypatch.setattr(module, "_known", lambda ids: None)
 
-    assert not await spool.deliver()
+    assert not await spool.deliver(heartbeat)
     assert len(list(data.glob("*.msgpack"))) == 1
 
 
-async def test_what_another_process_delivers_is_left_to_it(tenant, data):
+async def test_what_another_process_delivers_is_left_to_it(tenant, data, heartbeat):
     await kept(tenant)
     [file] = data.glob("*")
     with file.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert not await spool.deliver()
+        assert not await spool.deliver(heartbeat)
 
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
 
 
-async def test_a_file_that_cannot_be_read_is_set_aside(tenant, data):
+async def test_a_file_that_cannot_be_read_is_set_aside(tenant, data, heartbeat):
     data.mkdir()
     (data / "broken.msgpack").write_bytes(b"\x00nonsense")
 
-    assert await spool.deliver()
+    assert await spool.deliver(heartbeat)
     assert [file.name for file in data.glob("*")] == ["broken.unreadable"]

@@ -3,22 +3,26 @@
 import asyncio
 import threading
 
-from billing.meter import heartbeat
+import pytest
+
+from billing.meter.heartbeat import Heartbeat
 from proxy import runtime as module
 from proxy.runtime import Runtime
+from tests.billing.meter.test_heartbeat import admitted
+from tests.billing.meter.test_heartbeat import tenant as tenant  # a fixture
 
 
 async def test_the_heart_beats_on_whatever_went_wrong(monkeypatch):
     beats = []
 
-    async def beat(worker):
+    async def beat(self, worker):
         beats.append(worker)
         raise ValueError("an answer nobody expected")
 
     async def flush(self):
         raise OSError("standard output is closed")
 
-    monkeypatch.setattr(heartbeat, "beat", beat)
+    monkeypatch.setattr(Heartbeat, "beat", beat)
     monkeypatch.setattr(Runtime, "flush", flush)
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     beating = asyncio.create_task(Runtime()._beat())
@@ -42,7 +46,9 @@ async def test_two_runtimes_share_nothing():
     assert other.upstreams.at("http://127.0.0.1:1") is not one.upstreams.at("http://127.0.0.1:1")
 
 
-async def test_a_closed_runtime_leaves_no_task_and_no_thread(redis_server):
+@pytest.mark.django_db(transaction=True)
+async def test_a_closed_runtime_leaves_no_task_and_no_thread(tenant):
+    await admitted(tenant)  # for the first beat to look for in the ledger
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
     runtime = Runtime()
     runtime.start()

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from billing import meter, spool
 from billing.ledger.drain import BATCH, RECOVERABLE, Drain
-from billing.meter import heartbeat
+from billing.meter.heartbeat import Heartbeat
 from billing.meter.reaper import Reaper
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.policy_changes import replay_policy_changes
@@ -38,14 +38,14 @@ class Command(BaseCommand):
             signal.signal(number, self._stop)
         self.drain: Drain | None = None
         self.runner = asyncio.Runner()
-        self.reaper = Reaper()
+        self.heartbeat, self.reaper = Heartbeat(), Reaper()
         presence = Presence("ledger")
         chores_at, wait = 0.0, IDLE_SECONDS
         while not self.stopping:
             try:
                 presence.beat()
                 if time.monotonic() >= chores_at:
-                    self.runner.run(chores(self.reaper))
+                    self.runner.run(chores(self.heartbeat, self.reaper))
                     replay_policy_changes()
                     chores_at = time.monotonic() + CHORES_EVERY_SECONDS
                 self.drain = self.drain or Drain()
@@ -68,12 +68,12 @@ class Command(BaseCommand):
         self.stopping = True
 
 
-async def chores(reaper: Reaper) -> None:
+async def chores(heartbeat: Heartbeat, reaper: Reaper) -> None:
     """Open the meter where it was never opened, and settle what the dead left."""
     try:
         await open_meter()
         await heartbeat.beat(meter.WORKER)
-        await spool.deliver()  # before those calls count as abandoned
+        await spool.deliver(heartbeat)  # before those calls count as abandoned
         await reaper.look()
     finally:
         await meter.pipe().close()

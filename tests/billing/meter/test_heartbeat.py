@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
-from billing.meter import heartbeat
+from billing.meter import heartbeat as module
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import RequestMetadata
 from billing.meter.redis_pipe import AnswerLost
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-async def tenant(redis_server, settings):
+async def tenant(redis_server, settings, heartbeat):
     forget()
     meter.recovery.clear()
     tenant = await sync_to_async(TenantFactory)(models=[])
@@ -66,7 +66,9 @@ async def books_of(tenant):
     return await sync_to_async(read)()
 
 
-async def test_after_a_flush_settled_calls_that_were_not_drained_reach_the_ledger(tenant, redis_server):
+async def test_after_a_flush_settled_calls_that_were_not_drained_reach_the_ledger(
+    tenant, redis_server, heartbeat
+):
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
     redis_server.flushall()
@@ -78,7 +80,7 @@ async def test_after_a_flush_settled_calls_that_were_not_drained_reach_the_ledge
     assert book.ok
 
 
-async def test_after_a_flush_drained_calls_are_not_counted_twice(tenant, redis_server):
+async def test_after_a_flush_drained_calls_are_not_counted_twice(tenant, redis_server, heartbeat):
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
     await books_of(tenant)
@@ -89,7 +91,7 @@ async def test_after_a_flush_drained_calls_are_not_counted_twice(tenant, redis_s
     assert redis_server.xlen(f"{{s{shard_of(tenant.pk)}}}:usage") == 0
 
 
-async def test_after_a_flush_open_calls_are_reserved_again_and_settle_once(tenant, redis_server):
+async def test_after_a_flush_open_calls_are_reserved_again_and_settle_once(tenant, redis_server, heartbeat):
     admission = await admitted(tenant)
     redis_server.flushall()
     await heartbeat.beat("w")
@@ -106,7 +108,7 @@ async def test_after_a_flush_open_calls_are_reserved_again_and_settle_once(tenan
     assert (book.ok, book.reserved_usd) == (True, 0)
 
 
-async def test_nothing_is_admitted_before_every_process_had_a_beat(tenant, redis_server):
+async def test_nothing_is_admitted_before_every_process_had_a_beat(tenant, redis_server, heartbeat):
     redis_server.flushall()
     await heartbeat.beat("w")
     redis_server.hset(f"{{s{shard_of(tenant.pk)}}}:shard", "policy", "everyone")
@@ -115,7 +117,7 @@ async def test_nothing_is_admitted_before_every_process_had_a_beat(tenant, redis
         await admitted(tenant)
 
 
-async def test_a_budget_spent_before_a_flush_is_spent_after_it(tenant, redis_server):
+async def test_a_budget_spent_before_a_flush_is_spent_after_it(tenant, redis_server, heartbeat):
     for _ in range(3):
         admission = await admitted(tenant)
         await meter.settle(admission.lease, costing(30 * DOLLAR))
@@ -128,7 +130,7 @@ async def test_a_budget_spent_before_a_flush_is_spent_after_it(tenant, redis_ser
     await admitted(tenant, hold=10 * DOLLAR)
 
 
-async def test_a_new_connection_makes_a_process_repeat_what_may_be_lost(tenant, redis_server):
+async def test_a_new_connection_makes_a_process_repeat_what_may_be_lost(tenant, redis_server, heartbeat):
     """As after a restart that lost its last second: the epoch stands, the lease and the event are gone."""
     settled, still_open = await admitted(tenant), await admitted(tenant)
     await meter.settle(settled.lease, costing(5_000))
@@ -146,7 +148,7 @@ async def test_a_new_connection_makes_a_process_repeat_what_may_be_lost(tenant, 
 
 
 async def test_a_new_connection_counts_nothing_twice_that_waits_longer_than_its_tombstone(
-    tenant, redis_server
+    tenant, redis_server, heartbeat
 ):
     """PostgreSQL is away for minutes, nothing is drained, and the connection to Redis breaks."""
     admission = await admitted(tenant)
@@ -165,7 +167,7 @@ async def test_a_new_connection_counts_nothing_twice_that_waits_longer_than_its_
 
 
 async def test_a_settle_without_an_answer_that_was_drained_stays_done_however_late_it_is_repeated(
-    tenant, redis_server
+    tenant, redis_server, heartbeat
 ):
     """Redis dies after it has settled, before it says so, and is back when the tombstone has expired."""
     admission = await admitted(tenant)
@@ -185,7 +187,7 @@ async def test_a_settle_without_an_answer_that_was_drained_stays_done_however_la
     assert not await sync_to_async(Adjustment.objects.exists)()
 
 
-async def test_a_lost_second_gives_no_drained_call_its_lease_back(tenant, redis_server):
+async def test_a_lost_second_gives_no_drained_call_its_lease_back(tenant, redis_server, heartbeat):
     """The ledger was faster than Redis's disk: the row is there, and the lease is open again."""
     lease = (await admitted(tenant)).lease
     await meter.settle(lease, costing(5_000))
@@ -204,7 +206,7 @@ async def test_a_lost_second_gives_no_drained_call_its_lease_back(tenant, redis_
     assert (book.ok, book.reserved_usd) == (True, 0)
 
 
-async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
+async def test_two_beats_put_nothing_back_twice(tenant, redis_server, heartbeat):
     await admitted(tenant)
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
@@ -217,7 +219,7 @@ async def test_two_beats_put_nothing_back_twice(tenant, redis_server):
     assert redis_server.hlen(f"{tenant_key(tenant.pk)}:leases") == 1
 
 
-async def test_what_was_drained_is_forgotten(tenant, redis_server):
+async def test_what_was_drained_is_forgotten(tenant, redis_server, heartbeat):
     admission = await admitted(tenant)
     await meter.settle(admission.lease, costing(5_000))
     await heartbeat.beat("w")
@@ -229,7 +231,7 @@ async def test_what_was_drained_is_forgotten(tenant, redis_server):
     assert (before, len(meter.recovery._settles[shard_of(tenant.pk)])) == (1, 0)
 
 
-async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_server, monkeypatch):
+async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_server, monkeypatch, heartbeat):
     """As of a Redis that stood still: the caller was told 503, and the command was carried out later."""
     carried_out = meter.pipe().make
     answered = False
@@ -253,10 +255,10 @@ async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_serve
 
 
 async def test_policies_are_read_anew_where_redis_may_say_an_old_token_again(
-    tenant, redis_server, monkeypatch
+    tenant, redis_server, monkeypatch, heartbeat
 ):
     read_anew = []
-    monkeypatch.setattr(heartbeat, "forget_policies", lambda: read_anew.append(True))
+    monkeypatch.setattr(module, "forget_policies", lambda: read_anew.append(True))
     for _ in range(3):
         await heartbeat.beat("w")  # by then each node of a cluster has its connection
     read_anew.clear()

@@ -17,9 +17,10 @@ from hypothesis.stateful import run_state_machine_as_test as run
 from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
-from billing.meter import heartbeat, prepared_policy, reaper
+from billing.meter import prepared_policy, reaper
 from billing.meter.admission import short
 from billing.meter.errors import BudgetExceeded, ConcurrencyLimited
+from billing.meter.heartbeat import Heartbeat
 from billing.meter.lease import RequestMetadata, Run
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
@@ -89,7 +90,7 @@ class Meter(RuleBasedStateMachine):
 
     @initialize(budgets=st.tuples(MONEY, MONEY, MONEY))
     def begin(self, budgets):
-        self.loop = asyncio.Runner()
+        self.loop, self.heartbeat = asyncio.Runner(), Heartbeat()
         self.model, self.charged, self.late = Model(), {}, {}
         self.billing_day, self.budgets, self.concurrency, self.skew = 1, budgets, 50, 0
         store().flushall()
@@ -247,7 +248,7 @@ class Meter(RuleBasedStateMachine):
 
     @rule()
     def every_process_beats(self):
-        self.loop.run(heartbeat.beat("w"))
+        self.loop.run(self.heartbeat.beat("w"))
 
     @staticmethod
     def _counts(name):

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
-from billing.meter import heartbeat, reaper
+from billing.meter import reaper
 from billing.meter.lease import RequestMetadata
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
@@ -31,7 +31,7 @@ async def books():
     return await sync_to_async(lambda: (list(rows), list(corrections)))()
 
 
-async def test_a_reap_that_is_repeated_is_no_late_settle(tenant):
+async def test_a_reap_that_is_repeated_is_no_late_settle(tenant, heartbeat):
     """Else it would use up the one correction there is, with nothing to correct."""
     admission = await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
@@ -45,7 +45,7 @@ async def test_a_reap_that_is_repeated_is_no_late_settle(tenant):
     assert corrections == [(Decimal("-0.000003"), "late_settle")]
 
 
-async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server):
+async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server, heartbeat):
     await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
     redis_server.flushall()
@@ -57,7 +57,7 @@ async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server):
     assert corrections == []
 
 
-async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redis_server):
+async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redis_server, heartbeat):
     admission = await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
     meter.recovery.closed(admission.lease)
@@ -73,7 +73,7 @@ async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redi
 
 
 async def test_a_settle_that_comes_after_a_reap_was_drained_and_a_flush_is_still_a_correction(
-    tenant, redis_server
+    tenant, redis_server, heartbeat
 ):
     admission = await admitted(tenant, hold=5_000)
     await reaper.reap(dead_after=-1)
@@ -112,7 +112,7 @@ async def begun_a_minute_ago(tenant, redis_server):
     return lease
 
 
-async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, redis_server):
+async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, redis_server, heartbeat):
     lease = await begun_a_minute_ago(tenant, redis_server)
     await heartbeat.beat(meter.WORKER)
 
@@ -120,7 +120,7 @@ async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenan
     assert (await meter.settle(lease, costing(10))).first
 
 
-async def test_a_reapers_own_clock_declares_nobody_dead(tenant, redis_server, monkeypatch):
+async def test_a_reapers_own_clock_declares_nobody_dead(tenant, redis_server, monkeypatch, heartbeat):
     await begun_a_minute_ago(tenant, redis_server)
     await heartbeat.beat(meter.WORKER)
     monkeypatch.setattr("time.time", lambda: NOW() + 3600)
