@@ -23,8 +23,8 @@ test: .venv/installed-dev ## run the fast tests (ARGS=… for some of them)
 test-slow: .venv/installed-dev ## run the tests that hurt an installation or go through every page
 	$(PY) -m pytest $(WORKERS) -m "slow and not chaos" $(ARGS)
 
-# Compiled once, and not by every process that a test starts.
-test test-slow: export PYTHONDONTWRITEBYTECODE =
+# Compiled once, and not by every process that is started.
+up test test-slow: export PYTHONDONTWRITEBYTECODE =
 
 test-cluster: .venv/installed-dev ## run the meter's tests on a Redis Cluster
 	TEST_REDIS=cluster $(PY) -m pytest tests/billing tests/proxy tests/tenants $(ARGS)

@@ -37,7 +37,13 @@ from gateway_project.server.preflight import (
     secret_key,
     variable_names,
 )
-from gateway_project.server.prepared import is_prepared, note_prepared, note_settings, settings_changed
+from gateway_project.server.prepared import (
+    is_prepared,
+    note_prepared,
+    note_settings,
+    seen_settings,
+    settings_changed,
+)
 from gateway_project.server.process_output import Fold, ProcessLog, bound, reason
 from gateway_project.server.supervisor import HOME, Process, Supervisor
 
@@ -120,9 +126,9 @@ class Installation:
 
     def prepare(self) -> None:
         """Services up, schema migrated, demo there. Raises UpError, EmbeddedServiceError."""
+        seen = seen_settings(variable_names())  # before our own addresses, which are other ones at each start
         self._set_environment()
-        names = variable_names()
-        if changed := settings_changed(self.data, names):
+        if changed := settings_changed(self.data, seen):
             self._run_to_end("settings", ["-c", "from django.conf import settings; settings.DEBUG"])
         self._check_stores()
         self._start_services()
@@ -131,7 +137,7 @@ class Installation:
             self._run_to_end("prepare", ["-m", "gateway_project.server.prepare"])
             note_prepared(self.data, url)
         if changed:
-            note_settings(self.data, names)
+            note_settings(self.data, seen)
 
     async def run(self, began: float) -> str | None:
         """Keep everything running until it is to end; why it could not start, if it could not."""
@@ -182,6 +188,8 @@ class Installation:
 
     def _check_stores(self) -> None:
         """Those of one's own: there, and new enough."""
+        if self.postgres is not None and self.redis is not None:
+            return
         from gateway_project.server.store_versions import StoreError, check_postgres, check_redis
 
         try:

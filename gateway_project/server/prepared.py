@@ -55,19 +55,20 @@ def _keys_work(keys: dict[str, str], database_url: str) -> bool:
     return bool(live == len(keys))
 
 
-def settings_changed(data: Path, names: list[str]) -> bool:
-    """Whether a variable that the settings read, or they themselves, are not as they were at the last good start."""
+def seen_settings(names: list[str]) -> str:
+    """What the settings are made of: the variables they read, as they are given, and they themselves. A digest."""
+    values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in names)
+    source = (BASE_DIR / "gateway_project" / "settings.py").read_bytes()
+    return hashlib.sha256(values.encode() + source).hexdigest()
+
+
+def settings_changed(data: Path, seen: str) -> bool:
+    """Whether they were other ones at the last good start."""
     try:
-        return (data / "settings.seen").read_text() != _seen(names)
+        return (data / "settings.seen").read_text() != seen
     except OSError:
         return True
 
 
-def note_settings(data: Path, names: list[str]) -> None:
-    write_private(data / "settings.seen", _seen(names))
-
-
-def _seen(names: list[str]) -> str:
-    values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in names)
-    source = (BASE_DIR / "gateway_project" / "settings.py").read_bytes()
-    return hashlib.sha256(values.encode() + source).hexdigest()
+def note_settings(data: Path, seen: str) -> None:
+    write_private(data / "settings.seen", seen)

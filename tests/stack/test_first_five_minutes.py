@@ -199,6 +199,20 @@ def test_a_long_stream_is_not_taken_for_an_orphan(stack, operator, tenant_key):
     assert [(row["status"], row["output_tokens"]) for row in rows] == [("ok", 16)]
 
 
+def test_the_next_start_in_the_same_folder_has_nothing_to_prepare(stack, monkeypatch):
+    from gateway_project.server.preflight import variable_names
+    from gateway_project.server.prepared import is_prepared, seen_settings, settings_changed
+
+    for name in variable_names():
+        if name in stack.environment:
+            monkeypatch.setenv(name, stack.environment[name])
+        else:
+            monkeypatch.delenv(name, raising=False)
+
+    assert not settings_changed(stack.home, seen_settings(variable_names()))
+    assert is_prepared(stack.home, (stack.home / "postgres.url").read_text())
+
+
 def test_a_second_up_in_the_same_folder_says_so(stack):
     import subprocess
     import sys

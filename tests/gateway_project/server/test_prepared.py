@@ -2,29 +2,29 @@
 
 import pytest
 
-from gateway_project.server.prepared import is_prepared, note_settings, settings_changed
+from gateway_project.server.prepared import is_prepared, note_settings, seen_settings, settings_changed
 
 
 def test_settings_count_as_changed_until_they_were_noted(tmp_path, monkeypatch):
     monkeypatch.setenv("THING", "1")
-    assert settings_changed(tmp_path, ["THING"])
+    assert settings_changed(tmp_path, seen_settings(["THING"]))
 
-    note_settings(tmp_path, ["THING"])
+    note_settings(tmp_path, seen_settings(["THING"]))
 
-    assert not settings_changed(tmp_path, ["THING"])
+    assert not settings_changed(tmp_path, seen_settings(["THING"]))
 
 
 def test_another_value_is_a_change(tmp_path, monkeypatch):
     monkeypatch.setenv("THING", "1")
-    note_settings(tmp_path, ["THING"])
+    note_settings(tmp_path, seen_settings(["THING"]))
     monkeypatch.setenv("THING", "2")
 
-    assert settings_changed(tmp_path, ["THING"])
+    assert settings_changed(tmp_path, seen_settings(["THING"]))
 
 
 def test_no_value_is_kept_readable(tmp_path, monkeypatch):
     monkeypatch.setenv("THING", "a-secret-value")
-    note_settings(tmp_path, ["THING"])
+    note_settings(tmp_path, seen_settings(["THING"]))
 
     assert "a-secret-value" not in (tmp_path / "settings.seen").read_text()
     assert (tmp_path / "settings.seen").stat().st_mode & 0o077 == 0
