@@ -21,6 +21,7 @@ def main() -> None:
         port=options.port,
         log_level="warning",
         lifespan="off",
+        timeout_graceful_shutdown=1,  # nobody pays for what it was still writing
     )
 
 

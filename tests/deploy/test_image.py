@@ -113,6 +113,7 @@ def _instructions() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def built() -> Iterator[Image]:
     root = throwaway_folder("tenantry-image-")
+    root.chmod(0o755)  # as / is
     made = Image(root, a_python_for_everybody())
     try:
         made.build()

@@ -35,7 +35,9 @@ class Up:
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", "gateway_project.up"],
-                cwd=HOME, env=given, stdout=stdout or out, stderr=subprocess.STDOUT, preexec_fn=preexec_fn,
+                cwd=HOME, env=given, stdout=stdout or out, stderr=subprocess.STDOUT,
+                # As from a terminal, even where the suite itself was started by `nohup`.
+                preexec_fn=preexec_fn or (lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)),
             )  # fmt: skip
         return self.process
 
