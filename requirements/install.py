@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
 _COLLECTING = re.compile(r"^Collecting ([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)")
 _PRESENT = re.compile(r"^Requirement already satisfied: ")
 _QUIET_SECONDS = 10.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NETWORK = (
     "Connection",
     "Temporary failure in name resolution",
@@ -79,8 +79,8 @@ def _install(name: str) -> int:
     log = Path(sys.prefix) / f"install-{name}.log"
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "--require-hashes", "-r", str(lock)]
-    options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with log.open("w") as out, _ended(subprocess.Popen(command, **options)) as pip:  # noqa: S603 - pip
+    with log.open("w") as out, _ended_with_us(command) as pip:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         assert pip.stdout is not None
         done = 0
         unpacked = threading.Event()
@@ -104,13 +104,20 @@ def _install(name: str) -> int:
 
 
 @contextlib.contextmanager
-def _ended(pip: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
-    """Whatever ends this, pip ends first: two of them would write the same files."""
-    with pip:
+def _ended_with_us(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """The command as a process that ends before we do: two of them would write the same files.
+
+    Signals wait until the caller unblocks them: one that came between the start of the process and the caller's
+    block would leave it running. The process inherits that, which is no loss: we end it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    with subprocess.Popen(  # noqa: S603 - pip
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
-            yield pip
+            yield process
         except BaseException:
-            pip.kill()
+            process.kill()
             raise
 
 
@@ -138,6 +145,6 @@ def _why(said: str) -> str:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, _end)
     sys.exit(main(sys.argv[1]))

@@ -70,14 +70,18 @@ def test_an_environment_whose_making_was_stopped_is_finished(tmp_path):
     assert "Installed 0 packages" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_in_the_middle_it_ends_pip_and_says_one_line(tmp_path, number):
-    python, script = environment_without_pip(tmp_path), lay_out(tmp_path, "")
-    # A pip that takes its time.
-    slow = tmp_path / ".venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+def lay_out_a_pip_that_takes_its_time(folder: Path) -> tuple[Path, Path]:
+    python, script = environment_without_pip(folder), lay_out(folder, "")
+    slow = folder / ".venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     (slow / "pip").mkdir()
     (slow / "pip" / "__init__.py").touch()
     (slow / "pip" / "__main__.py").write_text("print('here', flush=True)\nimport time\ntime.sleep(600)\n")
+    return python, script
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_in_the_middle_it_ends_pip_and_says_one_line(tmp_path, number):
+    python, script = lay_out_a_pip_that_takes_its_time(tmp_path)
     log = tmp_path / ".venv" / "install-base.log"
     process = subprocess.Popen(
         [python, script, "base"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -92,6 +96,32 @@ def test_stopped_in_the_middle_it_ends_pip_and_says_one_line(tmp_path, number):
     assert out.splitlines()[-1] == "  Stopped. The next `make up` goes on from here."
     assert err == ""
     assert not any(each.is_running() for each in pips)
+
+
+# A signal in the instant in which pip has been started and nobody holds it yet.
+STOPPED_AT_ONCE = """
+import os, runpy, signal, subprocess, sys
+
+class Popen(subprocess.Popen):
+    def _execute_child(self, *arguments):
+        super()._execute_child(*arguments)
+        print(self.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Popen
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_stopped_in_the_very_start_of_pip_it_ends_pip_too(tmp_path):
+    python, script = lay_out_a_pip_that_takes_its_time(tmp_path)
+    code = f"import sys; sys.argv = [{str(script)!r}, 'base']\n{STOPPED_AT_ONCE}"
+
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+    pip = next(int(line) for line in done.stdout.splitlines() if line.isdigit())
+    assert not psutil.pid_exists(pip)
 
 
 def test_a_line_that_pip_says_of_a_package_is_counted(install):
