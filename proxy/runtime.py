@@ -5,11 +5,13 @@ import logging
 
 from django.conf import settings
 
-from billing import meter, spool
+from billing import spool
 from billing.ledger.refusal_counts import RefusalCounts
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.heartbeat import Heartbeat
+from billing.meter.journal import WORKER
 from billing.meter.lease import Lease
+from billing.meter.meter import Meter
 from billing.meter.output_sizes import OutputSizes
 from billing.meter.settlement import CallOutcome
 from gateway_project.ground.database import Reader
@@ -21,6 +23,7 @@ from proxy.upstream.breaker import Breakers
 from proxy.upstream.catalogue import UpstreamTargets
 from proxy.upstream.client import Upstreams
 from proxy.upstream.fair_share import FairShareLimiters
+from tenants.authentication import Authenticator
 
 logger = logging.getLogger("tenantry.proxy")
 # Settling what is still open when the process ends; what Redis does not take by then is kept for the next process.
@@ -38,12 +41,14 @@ class Runtime:
         self.tracing = Tracing()
         self.reports = Reader(name="reports", threads=4)
         self.prices = Prices()
-        self.refusals = RefusalCounts()
-        self.heartbeat = Heartbeat()
+        self.authenticator = Authenticator()
+        self.meter = Meter()
+        self.refusals = RefusalCounts(self.meter.policies)
+        self.heartbeat = Heartbeat(self.meter, forget_policies=self.authenticator.forget_policies)
         self.output_sizes = OutputSizes()
         self.upstreams = Upstreams()
         self.targets = UpstreamTargets(self.reports)
-        self.breakers = Breakers(self.background)
+        self.breakers = Breakers(self.background, self.meter.pipe)
         self.limiters = FairShareLimiters()
         # Settles that Redis has not taken yet, by request id.
         self.unsettled: dict[str, tuple[Lease, CallOutcome]] = {}
@@ -62,9 +67,9 @@ class Runtime:
             task.cancel()
         await self.flush()
         await self.upstreams.close()
-        await meter.pipe().close()
+        await self.meter.close()
         self.tracing.stop()
-        for threads in (self.heartbeat, self.reports, self.prices, self.refusals):
+        for threads in (self.authenticator, self.heartbeat, self.reports, self.prices, self.refusals):
             threads.close()
 
     async def flush(self) -> None:
@@ -105,7 +110,7 @@ class Runtime:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _beat_once(self) -> None:
-        await self.heartbeat.beat(meter.WORKER)
+        await self.heartbeat.beat(WORKER)
 
     async def _deliver(self) -> None:
         """Settle what an earlier process of this DATA_DIR could not, as soon as that is possible."""

@@ -14,13 +14,9 @@ from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.redis_address import STORE_ERRORS
 from tenants.policy import Policy, Principal
 from tenants.snapshots import load_principal
-from tenants.throttle import failures
+from tenants.throttle import FailureWindow
 
-MOST_CACHED = 50_000
-_cache: OrderedDict[str, Principal] = OrderedDict()
-_loading: dict[str, asyncio.Future[Principal | None]] = {}
-# Loads are rare and short; threads of their own keep them off the loop and off each other's heels.
-_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="policy")
+MOST_KNOWN = 50_000
 
 
 class InvalidApiKey(TenantryError):
@@ -85,45 +81,68 @@ def presented_key(headers: Mapping[str, str]) -> str:
     return key
 
 
-async def authenticate(headers: Mapping[str, str], *, address: str = "") -> Principal:
-    """The caller behind `headers` (lower-case names). Raises the 401s and 403 of the error table, or 503;
-    TooManyFailures where `address` has shown too many wrong keys and this one is not in memory.
-    """
-    digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
-    principal = _cache.get(digest)
-    if principal is not None:
+class Authenticator:
+    """One process's: keys that were seen become principals without a query."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Principal] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[Principal | None]] = {}
+        # Loads are rare and short; threads of their own keep them off the loop and off each other's heels.
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="policy")
+        self._failures = FailureWindow()
+
+    def close(self) -> None:
+        """Begin no more loads."""
+        self._threads.shutdown(wait=False)
+
+    async def authenticate(self, headers: Mapping[str, str], *, address: str = "") -> Principal:
+        """The caller behind `headers` (lower-case names). Raises the 401s and 403 of the error table, or 503;
+        TooManyFailures where `address` has shown too many wrong keys and this one is not in memory.
+        """
+        digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
+        principal = self._known.get(digest)
+        if principal is not None:
+            try:
+                return _in_good_standing(principal)
+            except TenantryError:
+                # A no from memory may be out of date (resumed, extended): only PostgreSQL says no.
+                self._known.pop(digest, None)
+        else:
+            self._failures.check(address)
         try:
-            return _in_good_standing(principal)
-        except TenantryError:
-            # A no from memory may be out of date (resumed, extended): only PostgreSQL says no.
-            _cache.pop(digest, None)
-    else:
-        failures.check(address)
-    try:
-        return _in_good_standing(await _load(digest))
-    except InvalidApiKey:
-        failures.failed(address)
-        raise
+            return _in_good_standing(await self._load(digest))
+        except InvalidApiKey:
+            self._failures.failed(address)
+            raise
 
+    async def refresh(self, principal: Principal, headers: Mapping[str, str]) -> Principal:
+        """The same caller under the policy in force now: for a snapshot that the meter found stale."""
+        digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
+        if self._known.get(digest) is principal:
+            del self._known[digest]
+        return await self.authenticate(headers)
 
-async def refresh(principal: Principal, headers: Mapping[str, str]) -> Principal:
-    """The same caller under the policy in force now: for a snapshot that the meter found stale."""
-    digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
-    if _cache.get(digest) is principal:
-        del _cache[digest]
-    return await authenticate(headers)
+    def forget_policies(self) -> None:
+        """Read every policy again: a Redis that has lost its last second may call an old one current again."""
+        self._known.clear()
+        forget_all()
 
-
-def forget() -> None:
-    """Drop every cached policy, and the addresses that showed wrong keys."""
-    forget_policies()
-    failures.forget()
-
-
-def forget_policies() -> None:
-    """Read every policy again: a Redis that has lost its last second may call an old one current again."""
-    _cache.clear()
-    forget_all()
+    async def _load(self, digest: str) -> Principal:
+        loading = self._loading.get(digest)
+        if loading is None:
+            loop = asyncio.get_running_loop()
+            loading = self._loading[digest] = loop.run_in_executor(self._threads, _load_in_thread, digest)
+            loading.add_done_callback(lambda _: self._loading.pop(digest, None))
+        try:
+            principal = await asyncio.shield(loading)
+        except (DatabaseError, *STORE_ERRORS) as error:
+            raise PolicyUnavailable from error
+        if principal is None:
+            raise InvalidApiKey
+        self._known[digest] = principal
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return principal
 
 
 def _in_good_standing(principal: Principal) -> Principal:
@@ -134,24 +153,6 @@ def _in_good_standing(principal: Principal) -> Principal:
         raise KeyExpired("This API key has expired. Use another key.", policy)
     if policy.suspended:
         raise TenantSuspended("This account is suspended. Contact your provider.", policy)
-    return principal
-
-
-async def _load(digest: str) -> Principal:
-    loading = _loading.get(digest)
-    if loading is None or loading.get_loop() is not asyncio.get_running_loop():
-        loop = asyncio.get_running_loop()
-        loading = _loading[digest] = loop.run_in_executor(_threads, _load_in_thread, digest)
-        loading.add_done_callback(lambda _: _loading.pop(digest, None))
-    try:
-        principal = await asyncio.shield(loading)
-    except (DatabaseError, *STORE_ERRORS) as error:
-        raise PolicyUnavailable from error
-    if principal is None:
-        raise InvalidApiKey
-    _cache[digest] = principal
-    if len(_cache) > MOST_CACHED:
-        _cache.popitem(last=False)
     return principal
 
 

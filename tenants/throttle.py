@@ -47,9 +47,3 @@ class FailureWindow:
         self._seen[address] = (since, count + 1)
         if len(self._seen) > MOST_ADDRESSES:
             self._seen.popitem(last=False)
-
-    def forget(self) -> None:
-        self._seen.clear()
-
-
-failures = FailureWindow()

@@ -153,11 +153,12 @@ def redis_server():
 
 
 @pytest.fixture
-def heartbeat():
+async def heartbeat():
     """The part of a process that says it lives, as every runtime has one."""
     from billing.meter.heartbeat import Heartbeat
+    from tests.meters import meter
 
-    heartbeat = Heartbeat()
+    heartbeat = Heartbeat(meter())
     yield heartbeat
     heartbeat.close()
 

@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import Sum
 from prometheus_client import Counter as Metric
 
-from billing.meter.prepared_policy import spans
+from billing.meter.prepared_policy import PreparedPolicies
 from billing.models import DailyVerdict
 from tenants.policy import Policy
 
@@ -47,18 +47,23 @@ class VerdictSum(msgspec.Struct, frozen=True):
 class RefusalCounts:
     """What one process has counted and not written yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, policies: PreparedPolicies) -> None:
+        self._policies = policies
         self._counts: Counter[RefusalCount] = Counter()
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="refusals")
 
     def refused(self, policy: Policy, code: str) -> None:
         """A request of this tenant was refused."""
-        self._counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, False, code)] += 1
+        self._count(policy, in_shadow=False, code=code)
 
     def would_have(self, policy: Policy, code: str, detail: str = "") -> None:
         """A request was served, and what is in shadow would have decided otherwise."""
-        self._counts[RefusalCount(policy.tenant_id, spans(policy)[1].name, True, code, detail[:100])] += 1
+        self._count(policy, in_shadow=True, code=code, detail=detail[:100])
         IN_SHADOW.labels(code).inc()
+
+    def _count(self, policy: Policy, *, in_shadow: bool, code: str, detail: str = "") -> None:
+        _, day = self._policies.spans(policy)
+        self._counts[RefusalCount(policy.tenant_id, day.name, in_shadow, code, detail)] += 1
 
     async def flush(self) -> None:
         """Write what was counted. While the database is away it is kept: one number for a tenant, day and code."""

@@ -7,16 +7,17 @@ that was settled has a tombstone, an event that was drained is in the ledger.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
-from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.journal import Settlement, entry_id
 from billing.meter.lease import Lease, LeaseState
+from billing.meter.meter import Meter
 from billing.meter.scripts import (
     BEAT,
     RESTORE,
@@ -26,7 +27,9 @@ from billing.meter.scripts import (
     RestoreArguments,
     RestoreKeys,
 )
+from billing.meter.settlement import REAPED_SECONDS
 from billing.models import UsageRecord, UsageStatus
+from gateway_project.ground.by_token import forget_all
 from gateway_project.ground.redis_keys import (
     busy_key,
     leases_key,
@@ -38,16 +41,20 @@ from gateway_project.ground.redis_keys import (
     usage_stream,
     workers_key,
 )
-from tenants.authentication import forget_policies
 
 logger = logging.getLogger("tenantry.billing")
 UNCONFIRMED_BEATS = 10
 
 
 class Heartbeat:
-    """One process's. It reads the ledger in a thread of its own."""
+    """One process's. It reads the ledger in a thread of its own.
 
-    def __init__(self) -> None:
+    `forget_policies` has those that the process keeps read anew.
+    """
+
+    def __init__(self, meter: Meter, *, forget_policies: Callable[[], None] = forget_all) -> None:
+        self._meter = meter
+        self._forget_policies = forget_policies
         # By shard, the epoch and the connection's number as they were at the last beat.
         self._seen: dict[int, tuple[bytes, int]] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
@@ -64,20 +71,20 @@ class Heartbeat:
         await asyncio.gather(*(self._beat(worker, shard) for shard in range(settings.METER_SHARDS)))
 
     async def _beat(self, worker: str, shard: int) -> None:
-        pipe = meter.pipe()
+        pipe = self._meter.pipe
         keys = BeatKeys(shard=shard_key(shard), workers=workers_key(shard), usage=usage_stream(shard))
         epoch, oldest = await pipe.run(BEAT, keys, BeatArguments(worker=worker))
         if not epoch:
             # The next beat sees the new epoch; it opens late enough for every process to have had one.
-            await meter.open_epoch(shard)
+            await self._meter.open_epoch(shard)
         await self._take_back(shard)
         now = (epoch, pipe.generation)
         seen = self._seen
         if seen.get(shard) == now:
-            meter.recovery.drained(shard, entry_id(oldest))
+            self._meter.journal.drained(shard, entry_id(oldest))
             return
         if shard in seen:
-            forget_policies()
+            self._forget_policies()
         await self.put_back(shard)
         if epoch:
             seen[shard] = now
@@ -86,44 +93,44 @@ class Heartbeat:
         """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
         the old connection's commands still before it, so they are looked for over several beats.
         """
-        for unconfirmed in [each for each in meter.recovery.unconfirmed if each.shard == shard]:
-            found = await meter.pipe().run(VOID, unconfirmed.keys, unconfirmed.arguments)
+        for unconfirmed in [each for each in self._meter.journal.unconfirmed if each.shard == shard]:
+            found = await self._meter.pipe.run(VOID, unconfirmed.keys, unconfirmed.arguments)
             unconfirmed.beats += 1
             if found or unconfirmed.beats >= UNCONFIRMED_BEATS:
-                meter.recovery.unconfirmed.remove(unconfirmed)
+                self._meter.journal.unconfirmed.remove(unconfirmed)
 
     async def put_back(self, shard: int) -> None:
         """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
-        settles = meter.recovery.take_settles(shard)
+        settles = self._meter.journal.take_settles(shard)
         try:
             # The stream before the ledger: what is drained in between is then found in the latter.
-            waiting = await _in_stream(shard, settles)
+            waiting = await self._in_stream(shard, settles)
             known = await self._in_ledger(
                 [each.request_id for each in settles if each.request_id not in waiting]
             )
             for settlement in list(settles):
                 if settlement.request_id in waiting:
-                    meter.recovery.settled(settlement)
-                elif settlement.request_id not in known or await _is_open(settlement):
-                    await meter.repeat(settlement)
+                    self._meter.journal.settled(settlement)
+                elif settlement.request_id not in known or await self._is_open(settlement):
+                    await self._meter.repeat(settlement)
                 settles.remove(settlement)
         finally:
             # What was not reached, because Redis went away again, is for the next beat.
             for settlement in settles:
-                meter.recovery.settled(settlement)
+                self._meter.journal.settled(settlement)
         restored = 0
-        leases = list(meter.recovery.leases(shard))
+        leases = list(self._meter.journal.leases(shard))
         booked = await self._in_ledger([lease.request_id for lease in leases])
         for lease in leases:
             if status := booked.get(lease.request_id):
                 # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
-                await _bury(
+                await self._bury(
                     shard,
                     lease.request_id,
                     LeaseState.REAPED if status == UsageStatus.ORPHANED else LeaseState.SETTLED,
                 )
             else:
-                restored += await _restore(lease)
+                restored += await self._restore(lease)
         if restored:
             logger.warning("put back %d open leases into shard %d", restored, shard)
 
@@ -136,17 +143,17 @@ class Heartbeat:
         for shard in {shard_of(each.tenant_id) for each in settles}:
             those = [each for each in settles if shard_of(each.tenant_id) == shard]
             # The stream before the ledger, as above.
-            waiting = await _in_stream(shard, those, since_ever=True)
+            waiting = await self._in_stream(shard, those, since_ever=True)
             unseen = [each for each in those if each.request_id not in waiting]
             booked = await self._in_ledger([each.request_id for each in unseen], must_know=True)
             for settlement in unseen:
                 status = booked.get(settlement.request_id)
                 if status == UsageStatus.ORPHANED:
                     # Reaped, perhaps longer ago than its tombstone lasts: what it really cost becomes an adjustment.
-                    await _bury(shard, settlement.request_id, LeaseState.REAPED)
-                elif status and not await _is_open(settlement):
+                    await self._bury(shard, settlement.request_id, LeaseState.REAPED)
+                elif status and not await self._is_open(settlement):
                     continue
-                await meter.repeat(settlement)
+                await self._meter.repeat(settlement)
                 delivered += 1
         return delivered
 
@@ -162,61 +169,61 @@ class Heartbeat:
             raise MeteringUnavailable("The ledger cannot be asked now.")
         return known or {}
 
+    async def _bury(self, shard: int, request_id: str, state: LeaseState) -> None:
+        """Give a call back the tombstone that says how it is booked already."""
+        tombstone = tombstone_key(shard, request_id)
+        await self._meter.pipe.call("SET", tombstone, state, "NX", "EX", REAPED_SECONDS)
 
-async def _bury(shard: int, request_id: str, state: LeaseState) -> None:
-    """Give a call back the tombstone that says how it is booked already."""
-    tombstone = tombstone_key(shard, request_id)
-    await meter.pipe().call("SET", tombstone, state, "NX", "EX", meter.REAPED_SECONDS)
+    async def _restore(self, lease: Lease) -> int:
+        shard, key_prefix = shard_of(lease.tenant_id), tenant_key(lease.tenant_id)
+        tenant_budget, key_budget, user_budget, run_budget, day = named_keys(
+            key_prefix, (*lease.counters, lease.day_counter)
+        )
+        keys = RestoreKeys(
+            leases=leases_key(lease.tenant_id),
+            tenant_budget=tenant_budget,
+            key_budget=key_budget,
+            user_budget=user_budget,
+            run_budget=run_budget,
+            day=day,
+            busy=busy_key(shard),
+            tombstone=tombstone_key(shard, lease.request_id),
+        )
+        arguments = RestoreArguments(
+            request_id=lease.request_id,
+            tenant_id=lease.tenant_id,
+            hold=lease.hold_nano,
+            held_tokens=lease.held_tokens,
+            kept=lease.kept,
+            lease=lease.text(),
+        )
+        restored = await self._meter.pipe.run(RESTORE, keys, arguments)
+        return int(restored)
 
+    async def _is_open(self, settlement: Settlement) -> bool:
+        """Whether Redis has the lease again: it lost the settle, which the ledger had already taken from its stream."""
+        return bool(
+            await self._meter.pipe.call("HEXISTS", leases_key(settlement.tenant_id), settlement.request_id)
+        )
 
-async def _restore(lease: Lease) -> int:
-    shard, key_prefix = shard_of(lease.tenant_id), tenant_key(lease.tenant_id)
-    tenant_budget, key_budget, user_budget, run_budget, day = named_keys(
-        key_prefix, (*lease.counters, lease.day_counter)
-    )
-    keys = RestoreKeys(
-        leases=leases_key(lease.tenant_id),
-        tenant_budget=tenant_budget,
-        key_budget=key_budget,
-        user_budget=user_budget,
-        run_budget=run_budget,
-        day=day,
-        busy=busy_key(shard),
-        tombstone=tombstone_key(shard, lease.request_id),
-    )
-    arguments = RestoreArguments(
-        request_id=lease.request_id,
-        tenant_id=lease.tenant_id,
-        hold=lease.hold_nano,
-        held_tokens=lease.held_tokens,
-        kept=lease.kept,
-        lease=lease.text(),
-    )
-    restored = await meter.pipe().run(RESTORE, keys, arguments)
-    return int(restored)
-
-
-async def _is_open(settlement: Settlement) -> bool:
-    """Whether Redis has the lease again: it lost the settle, which the ledger had already taken from its stream."""
-    return bool(await meter.pipe().call("HEXISTS", leases_key(settlement.tenant_id), settlement.request_id))
-
-
-async def _in_stream(shard: int, settles: list[Settlement], *, since_ever: bool = False) -> set[str]:
-    """The ids whose events Redis still has. While nothing is drained they outlive their tombstones, and a repetition
-    would count them twice. `since_ever`: their entries are not known.
-    """
-    if not settles:
-        return set()
-    events = {settlement.event: settlement.request_id for settlement in settles}
-    entries = [settlement.entry for settlement in settles]
-    after, last = ("-", "+") if since_ever else (f"{a}-{b}" for a, b in (min(entries), max(entries)))
-    found = set()
-    while True:
-        page = await meter.pipe().call("XRANGE", usage_stream(shard), after, last, "COUNT", 1000)
-        found |= {events[fields[1]] for _, fields in page if fields[1] in events}
-        if len(page) < 1000:
-            return found
-        after = "(" + page[-1][0].decode()
+    async def _in_stream(
+        self, shard: int, settles: list[Settlement], *, since_ever: bool = False
+    ) -> set[str]:
+        """The ids whose events Redis still has: while nothing is drained they outlive their tombstones, and a
+        repetition would count them twice. `since_ever`: their entries are not known.
+        """
+        if not settles:
+            return set()
+        events = {settlement.event: settlement.request_id for settlement in settles}
+        entries = [settlement.entry for settlement in settles]
+        after, last = ("-", "+") if since_ever else (f"{a}-{b}" for a, b in (min(entries), max(entries)))
+        found = set()
+        while True:
+            page = await self._meter.pipe.call("XRANGE", usage_stream(shard), after, last, "COUNT", 1000)
+            found |= {events[fields[1]] for _, fields in page if fields[1] in events}
+            if len(page) < 1000:
+                return found
+            after = "(" + page[-1][0].decode()
 
 
 def _known(ids: list[UUID]) -> dict[str, str] | None:

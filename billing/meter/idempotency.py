@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from billing import meter
+from billing.meter.redis_pipe import RedisPipe
 from billing.meter.scripts import REMEMBER, RememberArguments, RememberKeys
 from gateway_project.ground.redis_keys import idempotency_bytes, idempotency_index, idempotency_key
 
@@ -34,7 +34,8 @@ _decode = msgspec.msgpack.Decoder(Kept).decode
 class Claim:
     """One tenant's idempotency key for one request."""
 
-    def __init__(self, tenant_id: int, key: str, digest: bytes) -> None:
+    def __init__(self, pipe: RedisPipe, tenant_id: int, key: str, digest: bytes) -> None:
+        self._pipe = pipe
         self._tenant_id = tenant_id
         self._name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         self._redis_key = idempotency_key(tenant_id, self._name)
@@ -44,21 +45,21 @@ class Claim:
         """Claim the key: `None`, or what is known under it already. Raises MeteringUnavailable."""
         mine = _encode(Kept(digest=self.digest, state="running", request_id=request_id))
         for _ in range(3):
-            if await meter.pipe().call("SET", self._redis_key, mine, "NX", "PX", CLAIM_MS):
+            if await self._pipe.call("SET", self._redis_key, mine, "NX", "PX", CLAIM_MS):
                 return None
-            known = await meter.pipe().call("GET", self._redis_key)
+            known = await self._pipe.call("GET", self._redis_key)
             if known is not None:
                 return _decode(known)
         return Kept(digest=self.digest, state="running")
 
     async def renew(self) -> None:
-        await meter.pipe().call("PEXPIRE", self._redis_key, CLAIM_MS)
+        await self._pipe.call("PEXPIRE", self._redis_key, CLAIM_MS)
 
     async def keep(self, answer: Kept) -> None:
         """Replay this from now on, for a day."""
         if answer.body is not None and len(answer.body) > LARGEST_ANSWER:
             answer = msgspec.structs.replace(answer, body=None, headers=[])
-        await meter.pipe().run(
+        await self._pipe.run(
             REMEMBER,
             RememberKeys(
                 answer=self._redis_key,
@@ -76,4 +77,4 @@ class Claim:
 
     async def give_up(self) -> None:
         """Nothing came of it that could be replayed: a repetition is a call of its own."""
-        await meter.pipe().call("DEL", self._redis_key)
+        await self._pipe.call("DEL", self._redis_key)

@@ -4,11 +4,11 @@ import asyncio
 
 import msgspec
 
-from billing.meter import pipe, rebuild_counters
 from billing.meter.admission import AdmissionRequest
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
-from billing.meter.prepared_policy import prepared_policy_of
+from billing.meter.meter import Meter
+from billing.meter.redis_pipe import RedisPipe
 from billing.meter.scripts import BUDGET_KEYS, SCOPES, AdmitKey
 from gateway_project.ground.money import NanoUSD
 from tenants.periods import Span
@@ -41,32 +41,34 @@ class LimitStatus(msgspec.Struct, frozen=True):
     saving: bool
 
 
-async def limit_status(principal: Principal, *, end_user: str = "", run: Run | None = None) -> LimitStatus:
+async def limit_status(
+    meter: Meter, principal: Principal, *, end_user: str = "", run: Run | None = None
+) -> LimitStatus:
     """How close the caller is to its limits, for one of its end users or runs if named. Raises MeteringUnavailable."""
     metadata = RequestMetadata(wire="", model_requested="", stream=False, end_user=end_user)
-    request = AdmissionRequest(principal, [], "", metadata, run, prepared_policy_of(principal))
+    request = AdmissionRequest(principal, [], "", metadata, run, meter.policies.of(principal))
     for _ in range(3):
-        counters, cold = await _read(request)
+        counters, cold = await _read(meter.pipe, request)
         if not cold:
             return counters
-        await rebuild_counters(request, cold)
+        await meter.rebuild_counters(request, cold)
     raise MeteringUnavailable
 
 
-async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[AdmitKey]]:
+async def _read(pipe: RedisPipe, request: AdmissionRequest) -> tuple[LimitStatus, list[AdmitKey]]:
     """What is there, and the counters that are missing."""
     keys = request.keys
     budget_keys = (keys.tenant_budget, keys.key_budget, keys.user_budget, keys.run_budget)
     kept = [number for number in range(4) if number == 0 or request.budgets[number] is not None]
     clock, open_calls, day, *budgets = await asyncio.gather(
-        pipe().call("TIME"),
-        pipe().call("HLEN", keys.leases),
-        pipe().call("HMGET", keys.day, "tokens", "held"),
-        *(pipe().call("HMGET", budget_keys[number], "spent", "held", "saving") for number in kept),
+        pipe.call("TIME"),
+        pipe.call("HLEN", keys.leases),
+        pipe.call("HMGET", keys.day, "tokens", "held"),
+        *(pipe.call("HMGET", budget_keys[number], "spent", "held", "saving") for number in kept),
     )
     since = int(clock[0]) * 1_000_000 + int(clock[1]) - WINDOW_US
     windows = [
-        await _used(key, since, tenant=keys.tenant)
+        await _used(pipe, key, since, tenant=keys.tenant)
         for key in (keys.tenant_window, keys.user_window, keys.key_window)
     ]
     cold = [BUDGET_KEYS[number] for number, found in zip(kept, budgets, strict=True) if found[0] is None]
@@ -95,9 +97,9 @@ async def _read(request: AdmissionRequest) -> tuple[LimitStatus, list[AdmitKey]]
     return limit_status, cold
 
 
-async def _used(key: str, since_us: int, *, tenant: str) -> int:
+async def _used(pipe: RedisPipe, key: str, since_us: int, *, tenant: str) -> int:
     """Requests in the window, 0 where none is kept (the tenant's own hash then stands for it)."""
     if key == tenant:
         return 0
-    used: int = await pipe().call("ZCOUNT", key, f"({since_us}", "+inf")
+    used: int = await pipe.call("ZCOUNT", key, f"({since_us}", "+inf")
     return used

@@ -132,28 +132,31 @@ def pack_keys(keys: AdmitKeys) -> bytes:
     return bulk(len(keys), *keys)
 
 
-_prepared: WeakKeyDictionary[Principal, PreparedPolicy] = WeakKeyDictionary()
-_spans: dict[tuple[str, int], tuple[Span, Span]] = {}
+class PreparedPolicies:
+    """Those of one process, each kept for as long as its principal is."""
 
+    def __init__(self) -> None:
+        self._prepared: WeakKeyDictionary[Principal, PreparedPolicy] = WeakKeyDictionary()
+        self._spans: dict[tuple[str, int], tuple[Span, Span]] = {}
 
-def prepared_policy_of(principal: Principal, *, at: float | None = None) -> PreparedPolicy:
-    """The policy as prepared for epoch second `at`, or for now by this process's clock."""
-    now = time.time() if at is None else at
-    prepared = _prepared.get(principal)
-    if prepared is None or at is not None or not prepared.day.start <= now < prepared.day.end:
-        prepared = _prepared[principal] = PreparedPolicy(principal, *spans(principal.policy, at=at))
-    return prepared
+    def of(self, principal: Principal, *, at: float | None = None) -> PreparedPolicy:
+        """The policy as prepared for epoch second `at`, or for now by this process's clock."""
+        now = time.time() if at is None else at
+        prepared = self._prepared.get(principal)
+        if prepared is None or at is not None or not prepared.day.start <= now < prepared.day.end:
+            prepared = PreparedPolicy(principal, *self.spans(principal.policy, at=at))
+            self._prepared[principal] = prepared
+        return prepared
 
-
-def spans(policy: Policy, at: float | None = None) -> tuple[Span, Span]:
-    """The tenant's period and day, at epoch second `at` or as last known."""
-    calendar = (policy.timezone, policy.billing_day)
-    known = _spans.get(calendar)
-    now = time.time() if at is None else at
-    if known is None or at is not None or not known[1].start <= now < known[1].end:
-        known = (period_of(now, *calendar), day_of(now, policy.timezone))
-        _spans[calendar] = known
-    return known
+    def spans(self, policy: Policy, at: float | None = None) -> tuple[Span, Span]:
+        """The tenant's period and day, at epoch second `at` or as last known."""
+        calendar = (policy.timezone, policy.billing_day)
+        known = self._spans.get(calendar)
+        now = time.time() if at is None else at
+        if known is None or at is not None or not known[1].start <= now < known[1].end:
+            known = (period_of(now, *calendar), day_of(now, policy.timezone))
+            self._spans[calendar] = known
+        return known
 
 
 def _alert_lines(policy: Policy) -> str:

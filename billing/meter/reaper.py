@@ -5,8 +5,8 @@ import time
 
 import msgspec
 
-from billing.meter import pipe, settle
 from billing.meter.lease import NO_OFFER, Lease, LeaseState, OrphanedLease, read
+from billing.meter.meter import Meter
 from billing.meter.settlement import CallOutcome
 from billing.models import UsageStatus
 from billing.usage import Usage
@@ -15,69 +15,68 @@ from gateway_project.ground.redis_keys import busy_key, every_shard, leases_key,
 
 logger = logging.getLogger(__name__)
 DEAD_AFTER_SECONDS = 10
-# Said once a process, though they are met every two seconds.
-_UNREADABLE: set[str] = set()
 
 
 class Reaper:
     """One process's reaping. `seen_at` (monotonic seconds) is when it last found Redis there."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
         self.seen_at = float("-inf")
+        # Said once, though they are met every two seconds.
+        self._unreadable: set[str] = set()
 
     async def look(self) -> int:
         """`reap`, unless Redis was out of sight for about as long as makes a process count as dead: then the living
         could not be heard of either, and have until the next look.
         """
         judges = time.monotonic() - self.seen_at < 0.8 * DEAD_AFTER_SECONDS
-        reaped = await reap() if judges else 0
+        reaped = await self.reap() if judges else 0
         self.seen_at = time.monotonic()
         return reaped
 
+    async def reap(self, *, dead_after: float = DEAD_AFTER_SECONDS) -> int:
+        """Settle the leases of processes that have not been heard of for `dead_after` seconds; how many."""
+        reaped, pipe = 0, self._meter.pipe
+        for shard in every_shard():
+            seconds, microseconds = map(int, await pipe.call("TIME"))
+            now = seconds + microseconds / 1_000_000
+            alive = await self._alive(shard, since=now - dead_after, now=now)
+            for tenant_id in await pipe.call("SMEMBERS", busy_key(shard)):
+                reaped += await self._reap_tenant(int(tenant_id), alive, since=now - dead_after)
+        return reaped
 
-async def reap(*, dead_after: float = DEAD_AFTER_SECONDS) -> int:
-    """Settle the leases of processes that have not been heard of for `dead_after` seconds; how many."""
-    reaped = 0
-    for shard in every_shard():
-        seconds, microseconds = map(int, await pipe().call("TIME"))
-        now = seconds + microseconds / 1_000_000
-        alive = await _alive(shard, since=now - dead_after, now=now)
-        for tenant_id in await pipe().call("SMEMBERS", busy_key(shard)):
-            reaped += await _reap_tenant(int(tenant_id), alive, since=now - dead_after)
-    return reaped
+    async def _alive(self, shard: int, *, since: float, now: float) -> set[str]:
+        """Workers heard of since. Those silent for an hour are forgotten."""
+        pipe, workers = self._meter.pipe, workers_key(shard)
+        await pipe.call("ZREMRANGEBYSCORE", workers, "-inf", int((now - 3600) * 1000))
+        names = await pipe.call("ZRANGEBYSCORE", workers, int(since * 1000), "+inf")
+        return {name.decode() for name in names}
 
+    async def _reap_tenant(self, tenant_id: int, alive: set[str], *, since: float) -> int:
+        leases = await self._meter.pipe.call("HGETALL", leases_key(tenant_id))
+        reaped = 0
+        for request_id, text in zip(leases[::2], leases[1::2], strict=True):
+            orphan = self._read(request_id.decode(), tenant_id, text)
+            if orphan is None:
+                continue
+            # A worker that has only just begun may not have been heard of yet.
+            young = orphan.admitted_us / 1_000_000 > since
+            if orphan.worker in alive or young:
+                continue
+            settled = await self._meter.settle(_lease(orphan), _worst(orphan), state=LeaseState.REAPED)
+            reaped += settled.first
+        return reaped
 
-async def _alive(shard: int, *, since: float, now: float) -> set[str]:
-    """Workers heard of since. Those silent for an hour are forgotten."""
-    await pipe().call("ZREMRANGEBYSCORE", workers_key(shard), "-inf", int((now - 3600) * 1000))
-    names = await pipe().call("ZRANGEBYSCORE", workers_key(shard), int(since * 1000), "+inf")
-    return {name.decode() for name in names}
-
-
-async def _reap_tenant(tenant_id: int, alive: set[str], *, since: float) -> int:
-    leases = await pipe().call("HGETALL", leases_key(tenant_id))
-    reaped = 0
-    for request_id, text in zip(leases[::2], leases[1::2], strict=True):
-        orphan = _read(request_id.decode(), tenant_id, text)
-        if orphan is None:
-            continue
-        # A worker that has only just begun may not have been heard of yet.
-        young = orphan.admitted_us / 1_000_000 > since
-        if orphan.worker in alive or young:
-            continue
-        reaped += (await settle(_lease(orphan), _worst(orphan), state=LeaseState.REAPED)).first
-    return reaped
-
-
-def _read(request_id: str, tenant_id: int, text: bytes) -> OrphanedLease | None:
-    """The lease; `None` for one that cannot be read, as of another version. It keeps what it holds."""
-    try:
-        return read(request_id, tenant_id, text)
-    except (ValueError, LookupError, msgspec.MsgspecError) as error:
-        if request_id not in _UNREADABLE:
-            _UNREADABLE.add(request_id)
-            logger.error("lease %s of tenant %d cannot be read: %r", request_id, tenant_id, error)
-        return None
+    def _read(self, request_id: str, tenant_id: int, text: bytes) -> OrphanedLease | None:
+        """The lease; `None` for one that cannot be read, as of another version. It keeps what it holds."""
+        try:
+            return read(request_id, tenant_id, text)
+        except (ValueError, LookupError, msgspec.MsgspecError) as error:
+            if request_id not in self._unreadable:
+                self._unreadable.add(request_id)
+                logger.error("lease %s of tenant %d cannot be read: %r", request_id, tenant_id, error)
+            return None
 
 
 def _lease(orphan: OrphanedLease) -> Lease:

@@ -6,7 +6,6 @@ and the others wait; counters that go cold together are summed together, in a qu
 
 import asyncio
 import uuid
-import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +34,6 @@ from billing.models.usage_record import TOTAL_TOKENS
 from gateway_project.ground.money import to_nano
 from gateway_project.ground.redis_keys import leases_key, named_key, shard_of, usage_stream
 
-_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")
 # Calls that find their counters cold within this time are served by one round.
 GATHER_SECONDS = 0.003
 # A builder that has not seeded by then is taken for dead, and the next one in line builds.
@@ -92,121 +90,121 @@ class MissingCounter(msgspec.Struct, frozen=True):
         return self.scope == "tenant" or event.end_user == self.end_user
 
 
-class _Crew:
-    """The cold counters of one event loop that somebody waits for, and those not begun yet."""
+class Rebuilder:
+    """The cold counters of one process that somebody waits for, and those not begun yet."""
 
-    def __init__(self) -> None:
-        self.waiting: dict[MissingCounter, asyncio.Future[None]] = {}
-        self.gathered: list[MissingCounter] = []
-        self.rounds: set[asyncio.Task[None]] = set()
+    def __init__(self, pipe: RedisPipe) -> None:
+        self._pipe = pipe
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rebuild")
+        self._waiting: dict[MissingCounter, asyncio.Future[None]] = {}
+        self._gathered: list[MissingCounter] = []
+        self._rounds: set[asyncio.Task[None]] = set()
 
-    def begin(self, pipe: RedisPipe) -> None:
-        round_ = asyncio.get_running_loop().create_task(_round(pipe, self))
-        self.rounds.add(round_)
-        round_.add_done_callback(self.rounds.discard)
+    def close(self) -> None:
+        """Begin no more reads of the ledger."""
+        self._threads.shutdown(wait=False)
 
+    async def rebuild(self, cold: MissingCounter) -> None:
+        """Return once the counter is there, whoever rebuilds it.
 
-_crews: weakref.WeakKeyDictionary[RedisPipe, _Crew] = weakref.WeakKeyDictionary()
+        Raises MeteringUnavailable when the ledger can't be read, or settles keep coming in between.
+        """
+        waiting = self._waiting.get(cold)
+        if waiting is None:
+            loop = asyncio.get_running_loop()
+            waiting = self._waiting[cold] = loop.create_future()
+            if not self._gathered:
+                loop.call_later(GATHER_SECONDS, self._begin)
+            self._gathered.append(cold)
+        await asyncio.shield(waiting)
 
+    def _begin(self) -> None:
+        round_ = asyncio.get_running_loop().create_task(self._round())
+        self._rounds.add(round_)
+        round_.add_done_callback(self._rounds.discard)
 
-async def rebuild_missing(pipe: RedisPipe, cold: MissingCounter) -> None:
-    """Return once the counter is there, whoever rebuilds it.
+    async def _round(self) -> None:
+        """Rebuild what was gathered; each counter's callers go on as soon as it is there."""
+        left, self._gathered = self._gathered, []
+        builder, until = uuid.uuid4().hex, asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        failure: Exception = MeteringUnavailable(
+            "Counters could not be rebuilt while calls were settling; try again."
+        )
+        try:
+            while left and asyncio.get_running_loop().time() < until:
+                done = await self._rebuilt(builder, left)
+                for cold in done:
+                    self._waiting.pop(cold).set_result(None)
+                left = [cold for cold in left if cold not in done]
+                if left:
+                    await asyncio.sleep(PAUSE_SECONDS)
+        except Exception as error:  # each caller raises it
+            failure = error
+        for cold in left:
+            waiting = self._waiting.pop(cold)
+            waiting.set_exception(failure)
+            waiting.exception()  # its callers may have left
 
-    Raises MeteringUnavailable when the ledger can't be read, or settles keep coming in between.
-    """
-    crew = _crews.setdefault(pipe, _Crew())
-    waiting = crew.waiting.get(cold)
-    if waiting is None:
-        loop = asyncio.get_running_loop()
-        waiting = crew.waiting[cold] = loop.create_future()
-        if not crew.gathered:
-            loop.call_later(GATHER_SECONDS, crew.begin, pipe)
-        crew.gathered.append(cold)
-    await asyncio.shield(waiting)
-
-
-async def _round(pipe: RedisPipe, crew: _Crew) -> None:
-    """Rebuild what was gathered; each counter's callers go on as soon as it is there."""
-    left, crew.gathered = crew.gathered, []
-    builder, until = uuid.uuid4().hex, asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    failure: Exception = MeteringUnavailable(
-        "Counters could not be rebuilt while calls were settling; try again."
-    )
-    try:
-        while left and asyncio.get_running_loop().time() < until:
-            done = await _rebuilt(pipe, builder, left)
-            for cold in done:
-                crew.waiting.pop(cold).set_result(None)
-            left = [cold for cold in left if cold not in done]
-            if left:
-                await asyncio.sleep(PAUSE_SECONDS)
-    except Exception as error:  # each caller raises it
-        failure = error
-    for cold in left:
-        waiting = crew.waiting.pop(cold)
-        waiting.set_exception(failure)
-        waiting.exception()  # its callers may have left
-
-
-async def _rebuilt(pipe: RedisPipe, builder: str, colds: Sequence[MissingCounter]) -> set[MissingCounter]:
-    """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
-    answers = await asyncio.gather(
-        *(
-            pipe.run(
-                BEGIN_REBUILD,
-                BeginRebuildKeys(counter=_key(cold)),
-                BeginRebuildArguments(field=cold.field, builder=builder, builder_ms=BUILDER_MS),
+    async def _rebuilt(self, builder: str, colds: Sequence[MissingCounter]) -> set[MissingCounter]:
+        """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
+        answers = await asyncio.gather(
+            *(
+                self._pipe.run(
+                    BEGIN_REBUILD,
+                    BeginRebuildKeys(counter=_key(cold)),
+                    BeginRebuildArguments(field=cold.field, builder=builder, builder_ms=BUILDER_MS),
+                )
+                for cold in colds
             )
+        )
+        done = {cold for cold, answer in zip(colds, answers, strict=True) if answer == b"WARM"}
+        mine = [cold for cold, answer in zip(colds, answers, strict=True) if answer == b"YOURS"]
+        if not mine:
+            return done
+        try:
+            totals = await self._totals(mine)
+        except BaseException:
+            await asyncio.gather(*(self._pipe.call("HDEL", _key(cold), "builder") for cold in mine))
+            raise
+        answers = await asyncio.gather(
+            *(
+                self._pipe.run(
+                    SEED,
+                    SeedKeys(leases=leases_key(cold.tenant_id), counter=_key(cold)),
+                    SeedArguments(
+                        builder=builder,
+                        field=cold.field,
+                        value=totals[cold],
+                        name=cold.counter,
+                        expires_at=cold.expires_at,
+                    ),
+                )
+                for cold in mine
+            )
+        )
+        return done | {cold for cold, answer in zip(mine, answers, strict=True) if answer == b"SEEDED"}
+
+    async def _totals(self, colds: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
+        """What each counter must say: the stream is read first, so that nothing can leave it unseen."""
+        shards = sorted({shard_of(cold.tenant_id) for cold in colds})
+        by_tenant: dict[int, list[UsageEvent]] = defaultdict(list)
+        for events in await asyncio.gather(*(undrained_events(self._pipe, shard) for shard in shards)):
+            for event in events:
+                by_tenant[event.tenant_id].append(event)
+        waiting = {
+            cold: {
+                event.request_id: event for event in by_tenant.get(cold.tenant_id, ()) if cold.counts(event)
+            }
             for cold in colds
-        )
-    )
-    done = {cold for cold, answer in zip(colds, answers, strict=True) if answer == b"WARM"}
-    mine = [cold for cold, answer in zip(colds, answers, strict=True) if answer == b"YOURS"]
-    if not mine:
-        return done
-    try:
-        totals = await _totals(pipe, mine)
-    except BaseException:
-        await asyncio.gather(*(pipe.call("HDEL", _key(cold), "builder") for cold in mine))
-        raise
-    answers = await asyncio.gather(
-        *(
-            pipe.run(
-                SEED,
-                SeedKeys(leases=leases_key(cold.tenant_id), counter=_key(cold)),
-                SeedArguments(
-                    builder=builder,
-                    field=cold.field,
-                    value=totals[cold],
-                    name=cold.counter,
-                    expires_at=cold.expires_at,
-                ),
-            )
-            for cold in mine
-        )
-    )
-    return done | {cold for cold, answer in zip(mine, answers, strict=True) if answer == b"SEEDED"}
+        }
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, ledger_totals, waiting)
+        except DatabaseError as error:
+            raise MeteringUnavailable("Counters cannot be rebuilt without the database.") from error
 
 
 def _key(cold: MissingCounter) -> str:
     return named_key(cold.tenant_id, cold.counter)
-
-
-async def _totals(pipe: RedisPipe, colds: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
-    """What each counter must say: the stream is read first, so that nothing can leave it unseen."""
-    shards = sorted({shard_of(cold.tenant_id) for cold in colds})
-    by_tenant: dict[int, list[UsageEvent]] = defaultdict(list)
-    for events in await asyncio.gather(*(undrained_events(pipe, shard) for shard in shards)):
-        for event in events:
-            by_tenant[event.tenant_id].append(event)
-    waiting = {
-        cold: {event.request_id: event for event in by_tenant.get(cold.tenant_id, ()) if cold.counts(event)}
-        for cold in colds
-    }
-    try:
-        return await asyncio.get_running_loop().run_in_executor(_threads, ledger_totals, waiting)
-    except DatabaseError as error:
-        raise MeteringUnavailable("Counters cannot be rebuilt without the database.") from error
 
 
 async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from billing import meter
 from billing.meter.lease import RequestMetadata
+from billing.meter.meter import Meter
 from billing.meter.output_sizes import OutputSizes
 from billing.prices.price_book import price_book
 from proxy.dialects.base import ParsedRequest
@@ -57,10 +57,11 @@ def what_would_happen(tenant: Tenant, ask: Ask, *, may_downgrade: bool = True) -
     metadata = RequestMetadata(wire="", model_requested=ask.model or "", stream=False, end_user=ask.end_user)
 
     async def asked() -> dict[str, Any]:
+        meter = Meter()
         try:
-            return await decision_on(plan, metadata=metadata)
+            return await decision_on(meter, plan, metadata=metadata)
         finally:
-            await meter.pipe().close()
+            await meter.close()
 
     decision = asyncio.run(asked())
     if principal.policy.suspended:

@@ -10,13 +10,14 @@ import msgspec
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from billing import meter
 from billing.events import UsageEvent
 from billing.ledger import refusal_counts, tag_usage
 from billing.ledger.tag_usage import TagSum
 from billing.meter.downgrades import saved_between
 from billing.meter.limit_status import BudgetStatus, limit_status
+from billing.meter.meter import Meter
 from billing.meter.rebuild import undrained_events
+from billing.meter.redis_pipe import RedisPipe
 from billing.models import DailyUsage, UsageRecord
 from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at
@@ -42,10 +43,10 @@ _TAG_TOTALS = {
 _TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOTAL_TOKENS), 0)}
 
 
-async def budget_of(principal: Principal) -> dict[str, Any]:
+async def budget_of(meter: Meter, principal: Principal) -> dict[str, Any]:
     """Spend, what is left, and every limit with how much of it is used now."""
     policy = principal.policy
-    now = await limit_status(principal)
+    now = await limit_status(meter, principal)
     tenant, *others = now.budgets
     return {
         **_budget(tenant, policy.monthly_budget_nano),
@@ -67,11 +68,12 @@ async def budget_of(principal: Principal) -> dict[str, Any]:
     }
 
 
-async def usage_of(reports: Reader, principal: Principal, query: Mapping[str, str]) -> dict[str, Any]:
-    """Totals, by day, model and end user, between `since` and `until` (dates, both included; this period);
+async def usage_of(
+    reports: Reader, principal: Principal, query: Mapping[str, str], *, period: Span
+) -> dict[str, Any]:
+    """Totals, by day, model and end user, between `since` and `until` (dates, both included; this `period`);
     with `tag=name` by the values of that tag as well, with `tag=name=value` of calls that carry it alone.
     """
-    period, _ = meter.spans(principal.policy)
     since = _date(query, "since") or date.fromisoformat(period.name)
     until = _date(query, "until")
     tenant_id = principal.policy.tenant_id
@@ -136,7 +138,9 @@ def _by_tag(values: list[TagSum], total: Mapping[str, Any]) -> list[dict[str, An
     return [*rows, {"value": "", **rest}] if rest["requests"] > 0 else rows
 
 
-async def receipt_of(reports: Reader, principal: Principal, request_id: str) -> dict[str, Any]:
+async def receipt_of(
+    reports: Reader, pipe: RedisPipe, principal: Principal, request_id: str
+) -> dict[str, Any]:
     """One call of the tenant's own, from the ledger or from what is not in it yet. Raises NotFound."""
     try:
         wanted = UUID(request_id)
@@ -150,7 +154,7 @@ async def receipt_of(reports: Reader, principal: Principal, request_id: str) -> 
     )
     if row is not None:
         return _receipt_of_row(row)
-    for event in await undrained_events(meter.pipe(), shard_of(tenant_id)):
+    for event in await undrained_events(pipe, shard_of(tenant_id)):
         if event.request_id == str(wanted) and event.tenant_id == tenant_id:
             return _receipt_of_event(event)
     raise NotFound(f"There is no request {wanted}, or it has not finished yet.")

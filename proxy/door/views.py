@@ -106,15 +106,15 @@ class ModelView(DataPlaneView):
 class UsageView(DataPlaneView):
     async def get(self, call: Call) -> Answer:
         principal = await current_principal(call)
-        usage = await account.usage_of(
-            call.runtime.reports, principal, QueryDict(call.target.partition("?")[2])
-        )
+        period, _ = call.runtime.meter.policies.spans(principal.policy)
+        query = QueryDict(call.target.partition("?")[2])
+        usage = await account.usage_of(call.runtime.reports, principal, query, period=period)
         return json_answer(usage, request_id=call.request_id)
 
 
 class BudgetView(DataPlaneView):
     async def get(self, call: Call) -> Answer:
-        budget = await account.budget_of(await current_principal(call))
+        budget = await account.budget_of(call.runtime.meter, await current_principal(call))
         return json_answer(budget, request_id=call.request_id)
 
 
@@ -122,7 +122,8 @@ class ReceiptView(DataPlaneView):
     """`GET /v1/requests/{request-id}`."""
 
     async def get(self, call: Call, request_id: str) -> Answer:
-        receipt = await account.receipt_of(call.runtime.reports, await current_principal(call), request_id)
+        runtime, principal = call.runtime, await current_principal(call)
+        receipt = await account.receipt_of(runtime.reports, runtime.meter.pipe, principal, request_id)
         return json_answer(receipt, request_id=call.request_id)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable
 import msgspec
 from django.conf import settings
 
-from billing import meter
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.prices.price_book import ModelNotPriced
 from proxy.dialects import headers as header_lists
@@ -182,7 +181,7 @@ async def _fall_back(admitted: AdmittedCall) -> bool:
         if min(offer.max_tokens, lease.max_tokens) < offer.min_output_tokens:
             return False
         needed = offer.input_hold_nano + offer.output_nano_per_token * lease.output_tokens
-        await meter.hold_also(lease, needed - lease.hold_nano)
+        await admitted.call.runtime.meter.hold_also(lease, needed - lease.hold_nano)
     except (ModelNotPriced, BudgetExceeded, MeteringUnavailable):
         return False
     admitted.hold.serve_by(offer)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from billing import meter
 from billing.meter.admission import Admission
 from billing.meter.downgrades import targets_of
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import PricedCandidate, RequestMetadata, Run
 from billing.meter.limit_status import LimitStatus, limit_status
+from billing.meter.meter import Meter
 from billing.prices.price_book import cost, with_margin
 from billing.usage import Usage
 from gateway_project.ground.errors import TenantryError
@@ -25,13 +25,17 @@ from tenants.policy import Policy
 async def decide(call: Call) -> dict[str, Any]:
     """The candidates with their cost, which of them would serve, and what would refuse."""
     plan = await current_plan(call)
-    return await decision_on(plan, metadata=metadata_of(call, plan), run=run_of(call.headers))
+    return await decision_on(
+        call.runtime.meter, plan, metadata=metadata_of(call, plan), run=run_of(call.headers)
+    )
 
 
-async def decision_on(plan: Plan, *, metadata: RequestMetadata, run: Run | None = None) -> dict[str, Any]:
+async def decision_on(
+    meter: Meter, plan: Plan, *, metadata: RequestMetadata, run: Run | None = None
+) -> dict[str, Any]:
     """What would become of `plan` now. The meter itself is asked, by the script that admits."""
     ask, policy = plan.parsed.ask, plan.principal.policy
-    now = await limit_status(plan.principal, end_user=ask.end_user, run=run)
+    now = await limit_status(meter, plan.principal, end_user=ask.end_user, run=run)
     refusals = _refusals(policy, plan.principal.key.requests_per_minute, now)
     admission, refusal = None, None
     try:

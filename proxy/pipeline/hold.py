@@ -2,9 +2,9 @@
 
 import msgspec
 
-from billing import meter
 from billing.meter.admission import Admission
 from billing.meter.lease import UNLIMITED, Lease, PricedCandidate
+from billing.meter.meter import Meter
 
 # A stream's hold is kept this many tokens ahead of what has passed, and grows by slices: what the upstream
 # wrote before it noticed that it was cut off is paid for by the former.
@@ -38,7 +38,7 @@ class Hold(msgspec.Struct, eq=False):
         lease = self.lease
         return tokens + self.unseen + AHEAD_TOKENS <= lease.output_tokens or lease.budgets == UNLIMITED
 
-    async def covers(self, tokens: int) -> None:
+    async def covers(self, meter: Meter, tokens: int) -> None:
         """Make sure that the hold pays for `tokens` of output, for what may be thought unseen, and some ahead.
 
         Raises BudgetExceeded when no budget has room for that, MeteringUnavailable when nobody can say.

@@ -41,7 +41,7 @@ def idempotency_key(call: Call, parsed: ParsedRequest) -> str:
 async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
     """What `make` answers, or answered to the same key and body before. Raises IdempotencyConflict."""
     digest = hashlib.sha256(call.target.encode() + b"\0" + call.body).digest()
-    claim = Claim(tenant_id, key, digest)
+    claim = Claim(call.runtime.meter.pipe, tenant_id, key, digest)
     # A caller who leaves now must not leave the key claimed for a call that nobody makes.
     with call.client.uncut():
         known = await claim.take(call.request_id)

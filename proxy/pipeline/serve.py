@@ -1,7 +1,6 @@
 """The way of a request: authenticate, parse, route, admit, forward, settle, answer."""
 
-from billing import meter
-from billing.meter import StalePolicy
+from billing.meter.meter import StalePolicy
 from billing.prices.price_book import ModelNotPriced
 from gateway_project.ground.errors import TenantryError
 from proxy.dialects.base import ParsedRequest
@@ -19,8 +18,7 @@ from proxy.pipeline.streaming import Relay
 from proxy.pipeline.whole import whole
 from proxy.upstream.client import UpstreamAnswer
 from routing.candidates import ModelNotAllowed
-from tenants import authentication
-from tenants.authentication import KeyRefused, PolicyUnavailable, refresh
+from tenants.authentication import KeyRefused, PolicyUnavailable
 from tenants.policy import Principal
 
 # Policies that change faster than they can be read would otherwise be reloaded for ever.
@@ -68,7 +66,7 @@ async def _served(call: Call, parsed: ParsedRequest, principal: Principal, *, bi
 async def authenticate(call: Call) -> Principal:
     """Who calls. Raises the 401s and 403 of the error table; a refused key is counted for its tenant."""
     try:
-        return await authentication.authenticate(call.headers, address=call.address)
+        return await call.runtime.authenticator.authenticate(call.headers, address=call.address)
     except KeyRefused as error:
         call.runtime.refusals.refused(error.policy, error.code)
         raise
@@ -82,8 +80,12 @@ async def current_plan(call: Call) -> Plan:
 
 async def current_principal(call: Call) -> Principal:
     """Who calls, under the policy in force now: for what no admission confirms."""
-    principal = await authentication.authenticate(call.headers, address=call.address)
-    return principal if await meter.is_current(principal) else await refresh(principal, call.headers)
+    principal = await call.runtime.authenticator.authenticate(call.headers, address=call.address)
+    return (
+        principal
+        if await call.runtime.meter.is_current(principal)
+        else await call.runtime.authenticator.refresh(principal, call.headers)
+    )
 
 
 async def route(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool = True) -> Plan:
@@ -97,9 +99,9 @@ async def route(call: Call, parsed: ParsedRequest, principal: Principal, *, bill
                 return await plan_of(call, parsed, principal, billed=billed)
             except (ModelNotAllowed, ModelNotPriced):
                 # A no that no admission has confirmed may be out of date.
-                if await meter.is_current(principal):
+                if await call.runtime.meter.is_current(principal):
                     raise
-                principal = await refresh(principal, call.headers)
+                principal = await call.runtime.authenticator.refresh(principal, call.headers)
         raise PolicyUnavailable
     except TenantryError as error:
         call.runtime.refusals.refused(principal.policy, error.code)
@@ -116,7 +118,7 @@ async def admit(call: Call, plan: Plan) -> AdmittedCall:
             metadata, run = metadata_of(call, plan), run_of(call.headers)
             # A caller who leaves now must not leave a lease behind that nobody knows of.
             with call.client.uncut():
-                admission = await meter.admit(
+                admission = await call.runtime.meter.admit(
                     plan.principal, plan.offers, request_id=call.request_id, metadata=metadata, run=run
                 )
         except StalePolicy:
@@ -137,7 +139,7 @@ async def admit(call: Call, plan: Plan) -> AdmittedCall:
 
 async def _refreshed(call: Call, principal: Principal) -> Principal:
     try:
-        return await refresh(principal, call.headers)
+        return await call.runtime.authenticator.refresh(principal, call.headers)
     except TenantryError as error:
         call.runtime.refusals.refused(principal.policy, error.code)
         raise

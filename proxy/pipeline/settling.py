@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease
 from billing.meter.overruns import count_overrun
@@ -56,7 +55,7 @@ class settled(msgspec.Struct):
             return
         if isinstance(error, UpstreamUnavailable):
             free(self.admitted, http_status=error.status, note="no answer" if error.reached else "")
-            await on_its_way()
+            await on_its_way(self.admitted)
         elif isinstance(error, UpstreamSaturated):
             free(self.admitted, http_status=None)
         else:
@@ -115,9 +114,9 @@ def free(
     _settle(admitted, Judgement(Usage(), note), status=status, http_status=http_status)
 
 
-async def on_its_way() -> None:
+async def on_its_way(admitted: AdmittedCall) -> None:
     """Return once the settling is on its way to Redis: only then may the answer's last bytes go."""
-    await meter.pipe().sent()
+    await admitted.call.runtime.meter.pipe.sent()
 
 
 def _settle(
@@ -167,7 +166,7 @@ def _post(admitted: AdmittedCall, charge: Charge, *, status: UsageStatus, http_s
         upstream_request_id=admitted.upstream_request_id[:128],
         note=charge.note,
     )
-    sent = meter.post(lease, outcome, otherwise=partial(_keep_settling, runtime, lease, outcome))
+    sent = runtime.meter.post(lease, outcome, otherwise=partial(_keep_settling, runtime, lease, outcome))
     runtime.background.wait_for(sent)
     sent.add_done_callback(partial(_count, admitted, outcome))
     admitted.cost_nano, admitted.tokens = charge.cost_nano, charge.usage.total_tokens
@@ -177,7 +176,7 @@ def _post(admitted: AdmittedCall, charge: Charge, *, status: UsageStatus, http_s
         )
     if charge.overrun_nano:
         # Posted all the same: what was used is owed. Staff see it on the dashboard.
-        runtime.background.keep(count_overrun(meter.pipe(), lease, charge.overrun_nano))
+        runtime.background.keep(count_overrun(runtime.meter.pipe, lease, charge.overrun_nano))
 
 
 def _count(admitted: AdmittedCall, outcome: CallOutcome, _: object) -> None:
@@ -196,7 +195,7 @@ async def _settle_until_done(runtime: "Runtime", lease: Lease, outcome: CallOutc
     """Settle, and try again while Redis is away: settling is idempotent. The reaper is for the dead only."""
     for seconds in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
         try:
-            await meter.settle(lease, outcome)
+            await runtime.meter.settle(lease, outcome)
         except MeteringUnavailable:
             await asyncio.sleep(seconds)
         else:

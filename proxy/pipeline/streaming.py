@@ -77,7 +77,7 @@ class Relay:
         if not meter.error_seen:
             failure = failure or TruncatedStream()
         self._end(UsageStatus.UPSTREAM_ERROR, "the stream broke off")
-        await settling.on_its_way()
+        await settling.on_its_way(self._admitted)
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
             yield b"\n\n" + admitted.call.dialect.error_event(failure, admitted.call.request_id)
@@ -91,18 +91,20 @@ class Relay:
                 http_status=self._answer.status,
                 written=meter.output_so_far,
             )
-            await settling.on_its_way()
+            await settling.on_its_way(self._admitted)
 
     async def _covered(self) -> None:
         """The hold pays for what has come. While Redis is away the stream stands still, for a while."""
         for seconds in PATIENCE_SECONDS:
             try:
-                await self._admitted.hold.covers(self._meter.output_at_most)
+                await self._admitted.hold.covers(
+                    self._admitted.call.runtime.meter, self._meter.output_at_most
+                )
             except MeteringUnavailable:
                 await asyncio.sleep(seconds)
             else:
                 return
-        await self._admitted.hold.covers(self._meter.output_at_most)
+        await self._admitted.hold.covers(self._admitted.call.runtime.meter, self._meter.output_at_most)
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""

@@ -28,7 +28,7 @@ async def whole(answer: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
             raise UpstreamUnavailable("The upstream's answer is not JSON.", reached=True)
         admitted.ttft_ms = admitted.call.elapsed_ms()
         settling.complete(admitted, reading, http_status=answer.status, written=len(body) // 3)
-    await settling.on_its_way()
+    await settling.on_its_way(admitted)
     ours = [(b"x-tenantry-cost-usd", usd_text(admitted.cost_nano))]
     if answer.status >= 400:
         # Its body is the upstream's own: this tells its 429, say, from one of the tenant's limits.

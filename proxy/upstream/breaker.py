@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from billing import meter
 from billing.meter.errors import MeteringUnavailable
+from billing.meter.journal import WORKER
+from billing.meter.redis_pipe import RedisPipe
 from gateway_project.ground.redis_keys import BREAKER_BOARD as BOARD
 from proxy.background import Background
 
@@ -79,7 +80,8 @@ class Breaker:
 class Breakers:
     """The breakers of one process, by upstream and model."""
 
-    def __init__(self, background: Background) -> None:
+    def __init__(self, background: Background, pipe: RedisPipe) -> None:
+        self._pipe = pipe
         self._background = background
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
@@ -91,17 +93,17 @@ class Breakers:
 
     def _changed(self, breaker: Breaker) -> None:
         logger.warning("Breaker %s is %s", breaker.name, breaker.state)
-        self._background.keep(_write(breaker))
+        self._background.keep(_write(self._pipe, breaker))
 
 
-async def _write(breaker: Breaker) -> None:
-    field = f"{breaker.name} {meter.WORKER}"
+async def _write(pipe: RedisPipe, breaker: Breaker) -> None:
+    field = f"{breaker.name} {WORKER}"
     try:
         if breaker.state == "closed":
-            await meter.pipe().call("HDEL", BOARD, field)
+            await pipe.call("HDEL", BOARD, field)
             return
         seen = {"state": breaker.state, "since": int(time.time()), "seconds": breaker.open_seconds}
-        await meter.pipe().call("HSET", BOARD, field, json.dumps(seen))
-        await meter.pipe().call("EXPIRE", BOARD, BOARD_SECONDS)
+        await pipe.call("HSET", BOARD, field, json.dumps(seen))
+        await pipe.call("EXPIRE", BOARD, BOARD_SECONDS)
     except MeteringUnavailable:
         pass  # a notice for people; the log has it too

@@ -6,14 +6,15 @@ import stat
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import meter, spool
+from billing import spool
 from billing.meter import heartbeat as module
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.reaper import reap
+from billing.meter.reaper import Reaper
 from billing.models import Adjustment, UsageRecord
 from gateway_project.ground.redis_keys import shard_of
 from tests.billing.meter.test_admission import DOLLAR
 from tests.billing.meter.test_heartbeat import admitted, books_of, costing, tenant
+from tests.meters import meter
 
 __all__ = ["tenant"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,7 +31,7 @@ async def kept(tenant):
     """A call that was answered and could not be settled."""
     admission = await admitted(tenant)
     spool.keep([(admission.lease, costing(COST))])
-    meter.recovery.clear()  # another process
+    meter().journal.clear()  # another process
     return admission.lease
 
 
@@ -86,7 +87,7 @@ async def test_what_was_reaped_meanwhile_costs_in_the_end_what_it_did(
     tenant, data, redis_server, tombstone, heartbeat
 ):
     lease = await kept(tenant)
-    assert await reap(dead_after=-1) == 1
+    assert await Reaper(meter()).reap(dead_after=-1) == 1
     await books_of(tenant)
     if not tombstone:
         redis_server.delete(f"{{s{shard_of(tenant.pk)}}}:done:{lease.request_id}")

@@ -11,8 +11,8 @@ from asgiref.sync import sync_to_async
 from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
 from billing.models import DailyUsage, UsageRecord
+from gateway_project.ground.by_token import forget_all
 from gateway_project.ground.redis_keys import every_tag
-from tenants import authentication
 from tests.factories import (
     ApiKeyFactory,
     ComplexityRuleFactory,
@@ -47,7 +47,7 @@ class World:
 
 @pytest.fixture
 def world(transactional_db, redis_server):
-    authentication.forget()
+    forget_all()
     new_runtime()
     for tag in every_tag():
         redis_server.hset(f"{tag}:shard", mapping={"epoch": "e", "opens_ms": 0})

@@ -16,10 +16,11 @@ import uvicorn
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from billing import meter
+from billing.meter.redis_cluster import open_pipe
 from gateway_project.asgi import application
 from proxy.pipeline import attempts
 from tenants.models import ApiKey
+from tests.proxy.gateway import runtime
 from tests.proxy.scripted_upstream import DELTA, END, SONNET, STOP, event, message, raw, stream
 from tests.sandbox import free_port
 
@@ -225,9 +226,8 @@ async def test_a_days_tokens_are_not_tried_again(sdk, world, upstream_answering,
 async def test_while_metering_is_away_it_is_tried_again(sdk, upstream_answering, settings, pauses):
     async with upstream_answering(sdk.answer) as upstream:
         await sdk.create()
-        await meter.pipe().close()
-        meter._pipes.clear()
-        settings.REDIS_URL = "unix:///tmp/no-such-redis.sock"
+        await runtime().meter.pipe.close()
+        runtime().meter.pipe = open_pipe("unix:///tmp/no-such-redis.sock")
         with pytest.raises(sdk.library.InternalServerError) as refusal:
             await sdk.create()
 

@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection
 
+from gateway_project.ground.by_token import forget_all
 from gateway_project.ground.policy_changes import replay_policy_changes
 from tenants import authentication, snapshots
+from tenants.authentication import Authenticator
 from tenants.keys import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant
 from tests.factories import ModelFactory, TenantFactory
@@ -15,8 +17,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_cached(redis_server):
-    authentication.forget()
+def authenticator(redis_server):
+    """Of a process that has seen nobody yet."""
+    forget_all()
+    authenticator = Authenticator()
+    yield authenticator
+    authenticator.close()
 
 
 @pytest.fixture
@@ -29,12 +35,12 @@ def issued(tenant):
     return issue_key(tenant=tenant, name="main")
 
 
-async def whoami(key):
-    return await authentication.authenticate({"x-api-key": key})
+async def whoami(authenticator, key):
+    return await authenticator.authenticate({"x-api-key": key})
 
 
-async def test_a_key_names_its_tenant(issued, tenant):
-    principal = await whoami(issued.key)
+async def test_a_key_names_its_tenant(authenticator, issued, tenant):
+    principal = await whoami(authenticator, issued.key)
 
     assert principal.policy.slug == tenant.slug
     assert principal.key.id == issued.api_key.pk
@@ -57,24 +63,24 @@ def test_only_the_digest_is_stored(issued):
         {"authorization": "Basic KEY"},
     ],
 )
-async def test_what_is_no_key_is_refused_alike(issued, headers):
+async def test_what_is_no_key_is_refused_alike(authenticator, issued, headers):
     headers = {name: value.replace("KEY", issued.key) for name, value in headers.items()}
 
     with pytest.raises(authentication.InvalidApiKey):
-        await authentication.authenticate(headers)
+        await authenticator.authenticate(headers)
 
 
-async def test_the_same_key_in_both_headers_is_one_key(issued):
-    await authentication.authenticate({"x-api-key": issued.key, "authorization": f"Bearer {issued.key}"})
+async def test_the_same_key_in_both_headers_is_one_key(authenticator, issued):
+    await authenticator.authenticate({"x-api-key": issued.key, "authorization": f"Bearer {issued.key}"})
 
 
-async def test_a_revoked_key_says_so(issued):
+async def test_a_revoked_key_says_so(authenticator, issued):
     from asgiref.sync import sync_to_async
 
     await sync_to_async(revoke_key)(api_key=issued.api_key)
 
     with pytest.raises(authentication.KeyRevoked):
-        await whoami(issued.key)
+        await whoami(authenticator, issued.key)
 
 
 def test_a_rotated_key_overlaps_with_its_successor(issued):
@@ -85,21 +91,21 @@ def test_a_rotated_key_overlaps_with_its_successor(issued):
     assert issued.api_key.replaced_by == successor.api_key
 
 
-async def test_the_database_being_away_is_never_a_401(issued, monkeypatch):
+async def test_the_database_being_away_is_never_a_401(authenticator, issued, monkeypatch):
     def away(digest):
         raise OperationalError
 
     monkeypatch.setattr(authentication, "load_principal", away)
 
     with pytest.raises(authentication.PolicyUnavailable):
-        await whoami("tn_never-seen")
+        await whoami(authenticator, "tn_never-seen")
 
 
-async def test_a_known_key_is_served_while_the_database_is_away(issued, monkeypatch):
-    await whoami(issued.key)
+async def test_a_known_key_is_served_while_the_database_is_away(authenticator, issued, monkeypatch):
+    await whoami(authenticator, issued.key)
     monkeypatch.setattr(authentication, "load_principal", None)
 
-    await whoami(issued.key)
+    await whoami(authenticator, issued.key)
 
 
 def edit_by_save(tenant):

@@ -10,9 +10,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from billing import meter, spool
+from billing import spool
 from billing.ledger.drain import BATCH, RECOVERABLE, Drain
 from billing.meter.heartbeat import Heartbeat
+from billing.meter.journal import WORKER
+from billing.meter.meter import Meter
 from billing.meter.reaper import Reaper
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.policy_changes import replay_policy_changes
@@ -38,14 +40,14 @@ class Command(BaseCommand):
             signal.signal(number, self._stop)
         self.drain: Drain | None = None
         self.runner = asyncio.Runner()
-        self.heartbeat, self.reaper = Heartbeat(), Reaper()
+        self.chores = Chores()
         presence = Presence("ledger")
         chores_at, wait = 0.0, IDLE_SECONDS
         while not self.stopping:
             try:
                 presence.beat()
                 if time.monotonic() >= chores_at:
-                    self.runner.run(chores(self.heartbeat, self.reaper))
+                    self.runner.run(self.chores.do())
                     replay_policy_changes()
                     chores_at = time.monotonic() + CHORES_EVERY_SECONDS
                 self.drain = self.drain or Drain()
@@ -68,18 +70,24 @@ class Command(BaseCommand):
         self.stopping = True
 
 
-async def chores(heartbeat: Heartbeat, reaper: Reaper) -> None:
-    """Open the meter where it was never opened, and settle what the dead left."""
-    try:
-        await open_meter()
-        await heartbeat.beat(meter.WORKER)
-        await spool.deliver(heartbeat)  # before those calls count as abandoned
-        await reaper.look()
-    finally:
-        await meter.pipe().close()
+class Chores:
+    """What the process does beside draining."""
 
+    def __init__(self) -> None:
+        self._meter = Meter()
+        self._heartbeat, self._reaper = Heartbeat(self._meter), Reaper(self._meter)
 
-async def open_meter() -> None:
-    """On a first start there is nothing to put back, so nobody has to wait for it."""
-    for shard in range(settings.METER_SHARDS):
-        await meter.open_epoch(shard)
+    async def do(self) -> None:
+        """Open the meter where it was never opened, and settle what the dead left."""
+        try:
+            await self._open_meter()
+            await self._heartbeat.beat(WORKER)
+            await spool.deliver(self._heartbeat)  # before those calls count as abandoned
+            await self._reaper.look()
+        finally:
+            await self._meter.pipe.close()
+
+    async def _open_meter(self) -> None:
+        """On a first start there is nothing to put back, so nobody has to wait for it."""
+        for shard in range(settings.METER_SHARDS):
+            await self._meter.open_epoch(shard)

@@ -8,13 +8,13 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
-from billing import meter
 from billing.alerts.thresholds import catch_up
 from billing.ledger import drain
 from billing.ledger.adjustments import book, end_grants
 from billing.ledger.drain import Drain, drain_all
 from billing.ledger.posting import post, read_entry
 from billing.meter.lease import PricedCandidate, RequestMetadata
+from billing.meter.settlement import CallOutcome
 from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
 from billing.request_ids import new_request_id
 from billing.tasks import watch_limits
@@ -25,6 +25,7 @@ from routing.choice import REQUESTED, Candidate, CatalogueModel
 from tenants.policy import KeyPolicy, Principal
 from tenants.snapshots import policy_of, read_version
 from tests.factories import ApiKeyFactory, TenantFactory, WebhookEndpointFactory
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MODEL = CatalogueModel(1, "sonnet", "sonnet", "claude", 200_000, 8192, None, None, True)
@@ -47,7 +48,7 @@ def spend(tenant, usd, *, flush=None):
     principal = Principal(policy, KeyPolicy(key.pk, "main", "tn_x", None, None, None, None))
 
     async def call():
-        admission = await meter.admit(
+        admission = await meter().admit(
             principal,
             [PricedCandidate(Candidate(MODEL, REQUESTED, None), None, 0, 0, 100)],
             request_id=new_request_id(),
@@ -56,9 +57,9 @@ def spend(tenant, usd, *, flush=None):
         if flush:
             flush()
         nano = to_nano(Decimal(usd))
-        outcome = meter.CallOutcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
-        await meter.settle(admission.lease, outcome)
-        await meter.pipe().close()
+        outcome = CallOutcome(usage=Usage(output_tokens=1), cost_nano=nano, upstream_cost_nano=nano)
+        await meter().settle(admission.lease, outcome)
+        await meter().pipe.close()
         return admission.lease.request_id
 
     return async_to_sync(call)()

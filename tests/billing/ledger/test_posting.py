@@ -8,15 +8,15 @@ import msgspec
 import pytest
 from django.core.management import call_command
 
-from billing import meter
 from billing.events import UsageEvent, encode
 from billing.ledger.drain import drain_all
 from billing.ledger.posting import Entry, post
-from billing.meter import reaper
+from billing.meter.reaper import Reaper
 from billing.models import Adjustment, BudgetAlert, DailyUsage, UsageRecord
 from billing.request_ids import new_request_id
 from tests.billing.meter.test_admission import DOLLAR, a_principal, admit, an_offer, costing
 from tests.factories import TenantFactory
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,8 +78,8 @@ def test_a_crossed_threshold_is_alerted_once(tenant, redis_server):
 
 async def books_of(principal, offer, nano):
     admission = await admit(principal, offer)
-    await meter.settle(admission.lease, costing(nano))
-    await meter.pipe().close()
+    await meter().settle(admission.lease, costing(nano))
+    await meter().pipe.close()
 
 
 def check(*arguments):
@@ -117,10 +117,10 @@ def test_a_dead_workers_lease_is_booked_at_its_hold_and_a_late_settle_adjusts(te
         admission = await admit(
             a_principal(tenant_id=tenant.pk, monthly_budget_nano=DOLLAR), an_offer(hold=1000)
         )
-        assert await reaper.reap(dead_after=0) == 1
-        late = await meter.settle(admission.lease, costing(400))
+        assert await Reaper(meter()).reap(dead_after=0) == 1
+        late = await meter().settle(admission.lease, costing(400))
         assert not late.first
-        await meter.pipe().close()
+        await meter().pipe.close()
 
     asyncio.run(story())
     drain_all()

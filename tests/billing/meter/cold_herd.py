@@ -13,11 +13,9 @@ import django
 
 django.setup()
 
-from billing.meter import (  # noqa: E402 - models need Django set up
-    pipe,
-    rebuild,
-)
-from billing.meter.rebuild import MissingCounter, rebuild_missing  # noqa: E402
+from billing.meter import rebuild  # noqa: E402 - models need Django set up
+from billing.meter.meter import Meter  # noqa: E402
+from billing.meter.rebuild import MissingCounter, Rebuilder  # noqa: E402
 
 built: list[MissingCounter] = []
 
@@ -42,14 +40,16 @@ def colds(tenant_ids: list[int], day: str) -> list[MissingCounter]:
 
 async def main() -> None:
     day, *tenant_ids = sys.argv[1:]
-    await pipe().call("PING")
+    meter = Meter()
+    await meter.pipe.call("PING")
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
+    rebuilder = Rebuilder(meter.pipe)
     await asyncio.gather(
-        *(rebuild_missing(pipe(), cold) for cold in colds([int(each) for each in tenant_ids], day))
+        *(rebuilder.rebuild(cold) for cold in colds([int(each) for each in tenant_ids], day))
     )
     print(json.dumps(len(built)))
-    await pipe().close()
+    await meter.close()
 
 
 if __name__ == "__main__":

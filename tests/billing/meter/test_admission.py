@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from billing import meter
+from billing.meter.admission import Admission
 from billing.meter.errors import (
     BudgetExceeded,
     ConcurrencyLimited,
@@ -14,11 +14,14 @@ from billing.meter.errors import (
     UserRateLimited,
 )
 from billing.meter.lease import PricedCandidate, RequestMetadata, Run
+from billing.meter.meter import StalePolicy
+from billing.meter.settlement import CallOutcome
 from billing.request_ids import new_request_id
 from billing.usage import Usage
 from gateway_project.ground.money import NanoUSD
 from routing.choice import REQUESTED, Candidate, CatalogueModel, ComplexityRules
 from tenants.policy import BudgetMode, DisconnectPolicy, KeyPolicy, Policy, PolicyVersion, Principal
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOLLAR = 1_000_000_000
@@ -61,17 +64,16 @@ def an_offer(model=MODEL, *, hold=0, per_token=0, max_tokens=100, least=1, skip=
 
 @pytest.fixture
 async def ready(redis_server):
-    meter.recovery.clear()
     for shard in range(4):
         tag = f"{{s{shard}}}"
         redis_server.hset(f"{tag}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
     redis_server.hset("{s3}:t:7", "policy", "tenant")
     yield redis_server
-    await meter.pipe().close()
+    await meter().pipe.close()
 
 
 async def admit(principal, *offers, user="", run=None):
-    return await meter.admit(
+    return await meter().admit(
         principal,
         offers or [an_offer()],
         request_id=new_request_id(),
@@ -81,12 +83,12 @@ async def admit(principal, *offers, user="", run=None):
 
 
 def costing(nano, tokens=0):
-    return meter.CallOutcome(usage=Usage(output_tokens=tokens), cost_nano=nano, upstream_cost_nano=nano)
+    return CallOutcome(usage=Usage(output_tokens=tokens), cost_nano=nano, upstream_cost_nano=nano)
 
 
 async def settled(principal, nano, **arguments):
     admission = await admit(principal, **arguments)
-    return await meter.settle(admission.lease, costing(nano))
+    return await meter().settle(admission.lease, costing(nano))
 
 
 async def test_exactly_fifty_of_sixty_rapid_calls_pass_at_fifty_a_minute(ready):
@@ -115,7 +117,7 @@ async def test_a_thousand_calls_at_once_never_hold_more_than_the_budget(ready):
 
     answers = await asyncio.gather(*(admit(principal, offer) for _ in range(1000)), return_exceptions=True)
 
-    admitted = [each for each in answers if isinstance(each, meter.Admission)]
+    admitted = [each for each in answers if isinstance(each, Admission)]
     assert len(admitted) == 50
     assert sum(isinstance(each, BudgetExceeded) for each in answers) == 950
 
@@ -164,7 +166,7 @@ async def test_concurrency_counts_open_leases(ready):
     with pytest.raises(ConcurrencyLimited):
         await admit(principal)
 
-    await meter.settle(admission.lease, costing(0))
+    await meter().settle(admission.lease, costing(0))
 
     await admit(principal)
 
@@ -172,7 +174,7 @@ async def test_concurrency_counts_open_leases(ready):
 async def test_the_call_that_crosses_the_daily_tokens_is_the_last(ready):
     principal = a_principal(tokens_per_day=100)
     admission = await admit(principal)
-    await meter.settle(admission.lease, costing(0, tokens=150))
+    await meter().settle(admission.lease, costing(0, tokens=150))
 
     with pytest.raises(DailyTokensExceeded):
         await admit(principal)
@@ -209,7 +211,7 @@ async def test_each_level_of_the_budget_tree_refuses_in_its_own_name(ready, scop
 async def test_a_changed_policy_is_stale(ready):
     ready.hset("{s3}:t:7", "policy", "another")
 
-    with pytest.raises(meter.StalePolicy):
+    with pytest.raises(StalePolicy):
         await admit(a_principal())
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from billing import meter
 from billing.meter.errors import BudgetExceeded
 from billing.meter.lease import RequestMetadata
 from billing.request_ids import new_request_id
 from tests.billing.meter.test_admission import CHEAP, DOLLAR, a_principal, an_offer, costing, ready, settled
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["ready"]  # the fixture
@@ -21,10 +21,10 @@ async def served(principal, *offers, session="", opening="", only_ask=False):
     metadata = RequestMetadata("anthropic", "sonnet", False, session=session, opening=opening)
     offers = offers or ladder()
     if only_ask:
-        admission = await meter.would_admit(principal, offers, metadata=metadata)
+        admission = await meter().would_admit(principal, offers, metadata=metadata)
     else:
-        admission = await meter.admit(principal, offers, request_id=new_request_id(), metadata=metadata)
-        await meter.settle(admission.lease, costing(0))
+        admission = await meter().admit(principal, offers, request_id=new_request_id(), metadata=metadata)
+        await meter().settle(admission.lease, costing(0))
     return admission.lease.event.model
 
 
@@ -152,4 +152,4 @@ async def test_asking_writes_nothing(ready):
     assert await served(principal, session="s1", only_ask=True) == "haiku"
 
     assert {key: ready.dump(key) for key in ready.scan_iter()} == before
-    assert not list(meter.recovery.leases(3))
+    assert not list(meter().journal.leases(3))

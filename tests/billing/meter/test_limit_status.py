@@ -7,6 +7,7 @@ from billing.meter.limit_status import limit_status
 from gateway_project.ground.money import NanoUSD
 from tests.billing.meter.test_admission import a_principal, admit, an_offer, settled
 from tests.billing.meter.test_admission import ready as ready  # a fixture
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -16,7 +17,7 @@ async def test_it_says_what_is_open_held_and_spent(ready):
     await settled(principal, 300)
     await admit(principal, an_offer(hold=200))
 
-    found = await limit_status(principal)
+    found = await limit_status(meter(), principal)
 
     assert (found.requests_used, found.open_calls) == (2, 1)
     [tenant] = [each for each in found.budgets if each.scope == "tenant"]
@@ -26,13 +27,13 @@ async def test_it_says_what_is_open_held_and_spent(ready):
 async def test_asking_counts_as_no_request(ready):
     principal = a_principal(requests_per_minute=10)
 
-    await limit_status(principal)
-    found = await limit_status(principal)
+    await limit_status(meter(), principal)
+    found = await limit_status(meter(), principal)
 
     assert (found.requests_used, found.open_calls) == (0, 0)
 
 
 async def test_a_run_has_a_budget_of_its_own(ready):
-    found = await limit_status(a_principal(), run=Run("nightly", NanoUSD(500)))
+    found = await limit_status(meter(), a_principal(), run=Run("nightly", NanoUSD(500)))
 
     assert [(each.scope, each.budget_nano) for each in found.budgets] == [("tenant", None), ("run", 500)]

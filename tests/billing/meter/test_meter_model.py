@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
-from billing.meter import prepared_policy, reaper
 from billing.meter.admission import short
 from billing.meter.errors import BudgetExceeded, ConcurrencyLimited
 from billing.meter.heartbeat import Heartbeat
 from billing.meter.lease import RequestMetadata, Run
+from billing.meter.meter import Meter as RealMeter
+from billing.meter.meter import StalePolicy
+from billing.meter.prepared_policy import PreparedPolicies
+from billing.meter.reaper import Reaper
+from billing.meter.settlement import CallOutcome
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from billing.usage import Usage
@@ -90,11 +93,11 @@ class Meter(RuleBasedStateMachine):
 
     @initialize(budgets=st.tuples(MONEY, MONEY, MONEY))
     def begin(self, budgets):
-        self.loop, self.heartbeat = asyncio.Runner(), Heartbeat()
+        self.loop, self.meter = asyncio.Runner(), RealMeter()
+        self.heartbeat, self.reaper = Heartbeat(self.meter), Reaper(self.meter)
         self.model, self.charged, self.late = Model(), {}, {}
         self.billing_day, self.budgets, self.concurrency, self.skew = 1, budgets, 50, 0
         store().flushall()
-        meter.recovery.clear()
         self.tenant = TenantFactory(models=[])
         self.key = ApiKeyFactory(tenant=self.tenant)
         for tag in every_tag():
@@ -159,7 +162,7 @@ class Meter(RuleBasedStateMachine):
         clock = SimpleNamespace(time=lambda: time.time() + self.skew)
         with patch("billing.meter.prepared_policy.time", clock):
             try:
-                return self.loop.run(meter.admit(self.principal, offers, **arguments)).lease, None
+                return self.loop.run(self.meter.admit(self.principal, offers, **arguments)).lease, None
             except BudgetExceeded as refusal:
                 return None, refusal.details["scope"]
             except ConcurrencyLimited:
@@ -172,7 +175,7 @@ class Meter(RuleBasedStateMachine):
         price = call.lease.offer.output_nano_per_token
         granted = self.model.extend(call.lease.request_id, price, tokens, call.limits)
         try:
-            self.loop.run(meter.extend(call.lease, tokens))
+            self.loop.run(self.meter.extend(call.lease, tokens))
         except BudgetExceeded:
             assert granted == 0
         assert call.lease.hold_nano == self.model.open[call.lease.request_id][0]
@@ -195,8 +198,8 @@ class Meter(RuleBasedStateMachine):
 
     def settle(self, call, cost):
         usage = Usage(output_tokens=1)
-        outcome = meter.CallOutcome(usage=usage, cost_nano=cost, upstream_cost_nano=cost)
-        return self.loop.run(meter.settle(call.lease, outcome))
+        outcome = CallOutcome(usage=usage, cost_nano=cost, upstream_cost_nano=cost)
+        return self.loop.run(self.meter.settle(call.lease, outcome))
 
     @rule(call=done, cost=MONEY)
     def end_again(self, call, cost):
@@ -205,7 +208,7 @@ class Meter(RuleBasedStateMachine):
 
     @rule()
     def everyone_dies(self):
-        assert self.loop.run(reaper.reap(dead_after=-1)) == len(self.model.open)
+        assert self.loop.run(self.reaper.reap(dead_after=-1)) == len(self.model.open)
         for call in list(self.model.open):
             self.charged[call] = self.model.open[call][0]
             self.model.settle(call)
@@ -223,18 +226,17 @@ class Meter(RuleBasedStateMachine):
 
     def _superseded(self):
         old, self.principal = self.principal, self.policy_in_force()
-        asking = meter.admit(
+        asking = self.meter.admit(
             old, [an_offer()], request_id=new_request_id(), metadata=RequestMetadata("", "", False)
         )
-        with pytest.raises(meter.StalePolicy):
+        with pytest.raises(StalePolicy):
             self.loop.run(asking)
 
     @rule(seconds=st.sampled_from([0, -40 * 86400, 40 * 86400]))
     def clock_goes_wrong(self, seconds):
         """This process's clock, not Redis's, which tells it which period it is."""
         self.skew = seconds
-        prepared_policy._spans.clear()
-        prepared_policy._prepared.clear()
+        self.meter.policies = PreparedPolicies()
 
     @rule(data=st.data())
     def a_counter_is_evicted(self, data):
@@ -279,9 +281,9 @@ class Meter(RuleBasedStateMachine):
         """All that was charged is in the ledger, once; what came late is an adjustment."""
         for call in list(self.model.open):
             self.charged[call] = self.model.open[call][0]
-        self.loop.run(reaper.reap(dead_after=-1))
+        self.loop.run(self.reaper.reap(dead_after=-1))
         drain_all()
-        self.loop.run(hang_up())
+        self.loop.run(self.meter.close())
         self.loop.close()
         rows = UsageRecord.objects.filter(tenant=self.tenant).values_list("request_id", "cost_usd")
         assert {str(call): int(cost * 10**9) for call, cost in rows} == self.charged
@@ -294,10 +296,6 @@ class Meter(RuleBasedStateMachine):
         assert book.ok
         assert not book.reserved_usd
         assert not book.undrained
-
-
-async def hang_up():
-    await meter.pipe().close()
 
 
 def test_the_meter_does_what_the_model_does(redis_server):

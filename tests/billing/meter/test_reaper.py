@@ -8,17 +8,18 @@ import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import meter
 from billing.ledger.books import check_books
 from billing.ledger.drain import drain_all
-from billing.meter import reaper
+from billing.meter.journal import WORKER
 from billing.meter.lease import RequestMetadata
+from billing.meter.reaper import DEAD_AFTER_SECONDS, Reaper
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id
 from gateway_project.ground.redis_keys import shard_of, tenant_key
 from tests.billing.meter.test_admission import DOLLAR, MODEL, a_principal, an_offer
 from tests.billing.meter.test_heartbeat import admitted, costing, open_now
 from tests.billing.meter.test_heartbeat import tenant as tenant  # a fixture
+from tests.meters import meter
 
 NOW = time.time
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,11 +35,11 @@ async def books():
 async def test_a_reap_that_is_repeated_is_no_late_settle(tenant, heartbeat):
     """Else it would use up the one correction there is, with nothing to correct."""
     admission = await admitted(tenant, hold=5_000)
-    await reaper.reap(dead_after=-1)
-    await meter.pipe().close()  # a new connection: what may be lost is repeated
+    await Reaper(meter()).reap(dead_after=-1)
+    await meter().pipe.close()  # a new connection: what may be lost is repeated
     await heartbeat.beat("ledger")
 
-    await meter.settle(admission.lease, costing(2_000))
+    await meter().settle(admission.lease, costing(2_000))
     rows, corrections = await books()
 
     assert rows == [(Decimal("0.000005"), "orphaned", True)]
@@ -47,7 +48,7 @@ async def test_a_reap_that_is_repeated_is_no_late_settle(tenant, heartbeat):
 
 async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server, heartbeat):
     await admitted(tenant, hold=5_000)
-    await reaper.reap(dead_after=-1)
+    await Reaper(meter()).reap(dead_after=-1)
     redis_server.flushall()
 
     await heartbeat.beat("ledger")
@@ -59,13 +60,13 @@ async def test_a_reap_that_a_flush_took_is_repeated(tenant, redis_server, heartb
 
 async def test_a_settle_that_comes_after_both_is_still_a_correction(tenant, redis_server, heartbeat):
     admission = await admitted(tenant, hold=5_000)
-    await reaper.reap(dead_after=-1)
-    meter.recovery.closed(admission.lease)
+    await Reaper(meter()).reap(dead_after=-1)
+    meter().journal.closed(admission.lease)
     redis_server.flushall()
     await heartbeat.beat("ledger")
     open_now(redis_server, tenant)
 
-    await meter.settle(admission.lease, costing(9_000))
+    await meter().settle(admission.lease, costing(9_000))
     rows, corrections = await books()
 
     assert len(rows) == 1
@@ -76,15 +77,15 @@ async def test_a_settle_that_comes_after_a_reap_was_drained_and_a_flush_is_still
     tenant, redis_server, heartbeat
 ):
     admission = await admitted(tenant, hold=5_000)
-    await reaper.reap(dead_after=-1)
+    await Reaper(meter()).reap(dead_after=-1)
     await books()
-    meter.recovery.opened(admission.lease)  # the process that made the call has not heard of it
+    meter().journal.opened(admission.lease)  # the process that made the call has not heard of it
     redis_server.flushall()
     await heartbeat.beat("w")
     open_now(redis_server, tenant)
     await admitted(tenant)  # the counters are there again
 
-    await meter.settle(admission.lease, costing(9_000))
+    await meter().settle(admission.lease, costing(9_000))
     rows, corrections = await books()
     [book] = await sync_to_async(check_books)([tenant])
 
@@ -97,7 +98,7 @@ async def test_two_reapers_at_once_settle_a_call_once(tenant, redis_server):
     for _ in range(20):
         await admitted(tenant, hold=1_000)
 
-    reaped = await asyncio.gather(*(reaper.reap(dead_after=-1) for _ in range(3)))
+    reaped = await asyncio.gather(*(Reaper(meter()).reap(dead_after=-1) for _ in range(3)))
     rows, _ = await books()
 
     assert (sum(reaped), len(rows)) == (20, 20)
@@ -114,41 +115,41 @@ async def begun_a_minute_ago(tenant, redis_server):
 
 async def test_a_process_that_beats_keeps_its_calls_however_long_they_take(tenant, redis_server, heartbeat):
     lease = await begun_a_minute_ago(tenant, redis_server)
-    await heartbeat.beat(meter.WORKER)
+    await heartbeat.beat(WORKER)
 
-    assert await reaper.reap() == 0
-    assert (await meter.settle(lease, costing(10))).first
+    assert await Reaper(meter()).reap() == 0
+    assert (await meter().settle(lease, costing(10))).first
 
 
 async def test_a_reapers_own_clock_declares_nobody_dead(tenant, redis_server, monkeypatch, heartbeat):
     await begun_a_minute_ago(tenant, redis_server)
-    await heartbeat.beat(meter.WORKER)
+    await heartbeat.beat(WORKER)
     monkeypatch.setattr("time.time", lambda: NOW() + 3600)
 
-    assert await reaper.reap() == 0
+    assert await Reaper(meter()).reap() == 0
 
 
 async def test_nobody_is_declared_dead_who_could_not_be_heard_of_while_redis_was_away(tenant, redis_server):
     await begun_a_minute_ago(tenant, redis_server)
-    looks = reaper.Reaper()
+    looks = Reaper(meter())
 
     assert await looks.look() == 0  # it has only just begun to look
-    looks.seen_at -= reaper.DEAD_AFTER_SECONDS
+    looks.seen_at -= DEAD_AFTER_SECONDS
     assert await looks.look() == 0  # Redis is back, and this process was the first to notice
     assert await looks.look() == 1
 
 
 async def test_an_extended_hold_is_what_the_dead_call_is_charged(tenant):
     offer = an_offer(MODEL, hold=100, per_token=10, max_tokens=500)
-    admission = await meter.admit(
+    admission = await meter().admit(
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
         [msgspec.structs.replace(offer, first_tokens=10)],
         request_id=new_request_id(),
         metadata=RequestMetadata("anthropic", "sonnet", True),
     )
-    await meter.extend(admission.lease, 30)
+    await meter().extend(admission.lease, 30)
 
-    await reaper.reap(dead_after=-1)
+    await Reaper(meter()).reap(dead_after=-1)
     rows, _ = await books()
 
     assert rows == [(Decimal("0.0000005"), "orphaned", True)]
@@ -158,6 +159,7 @@ async def test_a_lease_that_cannot_be_read_stops_no_other(tenant, redis_server, 
     await admitted(tenant, hold=5_000)
     redis_server.hset(f"{tenant_key(tenant.pk)}:leases", "of-another-version", b"\xff|nothing we know")
 
+    reaper = Reaper(meter())
     assert await reaper.reap(dead_after=-1) == 1
     assert await reaper.reap(dead_after=-1) == 0
 

@@ -14,11 +14,12 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
-from billing import meter
 from billing.ledger.drain import Drain
 from billing.meter import rebuild
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
+from billing.meter.meter import IDLE_SECONDS
+from billing.meter.rebuild import Rebuilder
 from billing.meter.scripts import BEGIN_REBUILD, BeginRebuildArguments, BeginRebuildKeys
 from billing.meter.settlement import TOMBSTONE_SECONDS
 from billing.models import DailyUsage
@@ -30,6 +31,7 @@ from tenants.policy import KeyPolicy
 from tests.billing.meter.cold_herd import colds
 from tests.billing.meter.test_admission import DOLLAR, MODEL, a_principal, an_offer, costing
 from tests.factories import DailyUsageFactory, TenantFactory, TierFactory
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = "2026-03-01"
@@ -42,7 +44,7 @@ async def tenant(redis_server, settings):
         redis_server.hset(f"{{s{shard}}}:shard", mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
     redis_server.hset(tenant_key(tenant.pk), "policy", "tenant")
     yield tenant
-    await meter.pipe().close()
+    await meter().pipe.close()
 
 
 @pytest.fixture
@@ -82,11 +84,11 @@ def tenants_who_spent(count):
 async def spent(tenant, hold=0, **arguments):
     """A call that costs a dollar."""
     admission = await admitted(tenant, hold=hold, **arguments)
-    await meter.settle(admission.lease, costing(DOLLAR, tokens=10))
+    await meter().settle(admission.lease, costing(DOLLAR, tokens=10))
 
 
 async def admitted(tenant, *, hold=0, user="", run=None, **limits):
-    return await meter.admit(
+    return await meter().admit(
         a_principal(tenant.pk, **limits),
         [an_offer(MODEL, hold=hold)],
         request_id=new_request_id(),
@@ -99,7 +101,8 @@ async def test_a_thousand_tenants_cold_at_once_cost_two_queries(tenant, redis_se
     tenants = await sync_to_async(tenants_who_spent)(1000)
     wanted = colds([each.pk for each in tenants], DAY)
 
-    await asyncio.gather(*(rebuild.rebuild_missing(meter.pipe(), cold) for cold in wanted for _ in range(3)))
+    rebuilder = Rebuilder(meter().pipe)
+    await asyncio.gather(*(rebuilder.rebuild(cold) for cold in wanted for _ in range(3)))
 
     assert len(statements) == 2  # the spend of all of them, the tokens of all of them
     for number, each in enumerate(tenants, 1):
@@ -141,7 +144,7 @@ async def test_a_counter_waits_for_the_process_that_builds_it(tenant, redis_serv
     counter = f"{tenant_key(tenant.pk)}:{cold.counter}"
     redis_server.hset(counter, mapping={"builder": "another process", "missed": 0})
 
-    waiting = asyncio.create_task(rebuild.rebuild_missing(meter.pipe(), cold))
+    waiting = asyncio.create_task(Rebuilder(meter().pipe).rebuild(cold))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     redis_server.hset(counter, mapping={"spent": 7, "held": 0})
@@ -155,9 +158,9 @@ async def test_a_builder_that_died_is_followed_by_the_next(tenant, redis_server,
     [cold, _] = colds([tenant.pk], DAY)
     counter = f"{tenant_key(tenant.pk)}:{cold.counter}"
     dead = BeginRebuildArguments(field="spent", builder="the dead", builder_ms=60)
-    await meter.pipe().run(BEGIN_REBUILD, BeginRebuildKeys(counter=counter), dead)
+    await meter().pipe.run(BEGIN_REBUILD, BeginRebuildKeys(counter=counter), dead)
 
-    await rebuild.rebuild_missing(meter.pipe(), cold)
+    await Rebuilder(meter().pipe).rebuild(cold)
 
     assert redis_server.hgetall(counter) == {b"spent": b"0", b"held": b"0"}
 
@@ -167,16 +170,16 @@ async def test_a_settle_during_the_sum_is_neither_lost_nor_counted_twice(tenant,
     [counter] = redis_server.keys(f"{tenant_key(tenant.pk)}:b:*")
     redis_server.delete(counter)
     sums = []
-    totals = rebuild._totals
+    totals = Rebuilder._totals
 
-    async def settling_meanwhile(pipe, colds):
-        found = await totals(pipe, colds)
+    async def settling_meanwhile(rebuilder, colds):
+        found = await totals(rebuilder, colds)
         sums.append(dict(found))
         if len(sums) == 1:
-            await meter.settle(open_call.lease, costing(5_000))
+            await meter().settle(open_call.lease, costing(5_000))
         return found
 
-    monkeypatch.setattr(rebuild, "_totals", settling_meanwhile)
+    monkeypatch.setattr(Rebuilder, "_totals", settling_meanwhile)
     await admitted(tenant)
 
     assert [list(each.values()) for each in sums] == [[0], [5_000]]
@@ -191,15 +194,15 @@ async def test_the_calls_of_other_end_users_do_not_make_a_sum_start_again(tenant
         if redis_server.hget(counter, "spent") != b"0":
             redis_server.delete(counter)
     sums = []
-    totals = rebuild._totals
+    totals = Rebuilder._totals
 
-    async def settling_meanwhile(pipe, colds):
-        found = await totals(pipe, colds)
+    async def settling_meanwhile(rebuilder, colds):
+        found = await totals(rebuilder, colds)
         sums.append(list(found.values()))
-        await meter.settle(open_call.lease, costing(5_000))
+        await meter().settle(open_call.lease, costing(5_000))
         return found
 
-    monkeypatch.setattr(rebuild, "_totals", settling_meanwhile)
+    monkeypatch.setattr(Rebuilder, "_totals", settling_meanwhile)
     await admitted(tenant, user="ann", **limits)
 
     assert sums == [[DOLLAR]]
@@ -253,8 +256,8 @@ async def test_end_users_who_left_leave_nothing_in_redis(tenant, redis_server):
 
     kinds = {
         "user window": (f"{place}:u:", ":rpm", 61),
-        "user budget": (f"{place}:u:", "", meter.IDLE_SECONDS),
-        "run budget": (f"{place}:r:", "", meter.IDLE_SECONDS),
+        "user budget": (f"{place}:u:", "", IDLE_SECONDS),
+        "run budget": (f"{place}:r:", "", IDLE_SECONDS),
         "tombstone": (f"{{s{shard_of(tenant.pk)}}}:done:", "", TOMBSTONE_SECONDS),
     }
     left: dict[str, int] = {}
@@ -299,7 +302,7 @@ async def test_a_budget_set_on_a_key_counts_the_calls_that_are_open_by_then(tena
 
     with pytest.raises(BudgetExceeded):
         await admitted(tenant, hold=DOLLAR, key=a_key(2 * DOLLAR - 1))
-    await meter.settle(still_open.lease, costing(DOLLAR))
+    await meter().settle(still_open.lease, costing(DOLLAR))
     with pytest.raises(BudgetExceeded):
         await admitted(tenant, hold=DOLLAR, key=a_key(2 * DOLLAR - 1))
     await admitted(tenant, hold=DOLLAR, key=a_key(2 * DOLLAR))
@@ -325,7 +328,7 @@ async def test_calls_of_a_run_that_name_no_maximum_count_in_it(tenant):
 
 async def test_a_hold_grows_although_its_budget_has_left_redis(tenant, redis_server):
     """As after a flush: the lease is put back, and nobody has asked for the counter yet."""
-    admission = await meter.admit(
+    admission = await meter().admit(
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
         [an_offer(MODEL, hold=100, per_token=10, max_tokens=1)],
         request_id=new_request_id(),
@@ -334,20 +337,20 @@ async def test_a_hold_grows_although_its_budget_has_left_redis(tenant, redis_ser
     counter = f"{tenant_key(tenant.pk)}:{admission.lease.counters[0]}"
     redis_server.delete(counter)
 
-    await meter.extend(admission.lease, 50)
+    await meter().extend(admission.lease, 50)
 
     assert int(redis_server.hget(counter, "held")) == admission.lease.hold_nano == 610
     assert redis_server.ttl(counter) > 40 * 86400
 
 
 async def test_a_hold_that_grows_leaves_no_trace_of_a_counter_that_is_cold(tenant, redis_server):
-    admission = await meter.admit(
+    admission = await meter().admit(
         a_principal(tenant.pk, monthly_budget_nano=DOLLAR),
         [an_offer(MODEL, per_token=10)],
         request_id=new_request_id(),
         metadata=RequestMetadata("anthropic", "sonnet", True, end_user="ann"),
     )
 
-    await meter.extend(admission.lease, 50)
+    await meter().extend(admission.lease, 50)
 
     assert not redis_server.keys(f"{tenant_key(tenant.pk)}:[ku]:*")

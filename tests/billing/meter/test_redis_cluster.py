@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from billing import meter
 from billing.ledger.drain import drain_all
 from billing.meter.errors import MeteringUnavailable
 from billing.models import UsageRecord
@@ -19,6 +18,7 @@ from gateway_project.ground.policy_changes import put_tokens
 from gateway_project.ground.redis_address import cluster_address
 from gateway_project.ground.redis_client import store
 from tests.billing.meter.test_admission import DOLLAR, a_principal, admit, an_offer, costing
+from tests.meters import meter
 from tests.redis_cluster import running_cluster
 
 HOME = Path(__file__).resolve().parents[3]
@@ -52,7 +52,7 @@ async def cluster(masters, settings):
         store().hset(f"{{s{shard}}}:shard", mapping=state)
     store().hset(KEYS, "policy", "tenant")
     yield masters
-    await meter.pipe().close()
+    await meter().pipe.close()
     store.cache_clear()
 
 
@@ -63,7 +63,7 @@ def another(cluster):
 async def settle_for_sure(lease, nano):
     while True:
         try:
-            return await meter.settle(lease, costing(nano))
+            return await meter().settle(lease, costing(nano))
         except MeteringUnavailable:
             await asyncio.sleep(0.01)
 

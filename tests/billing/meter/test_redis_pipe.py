@@ -6,10 +6,10 @@ import os
 import hiredis
 import pytest
 
-from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.redis_pipe import _failure
 from billing.meter.scripts import BEAT, BeatArguments, BeatKeys
+from tests.meters import meter
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_fault_of_ours_is_none_of_the_servers():
 
 @pytest.mark.skipif(os.environ.get("TEST_REDIS") == "cluster", reason="it counts one server's commands")
 async def test_a_script_that_redis_forgot_is_sent_once_however_many_ask_for_it(redis_server):
-    pipe = meter.pipe()
+    pipe = meter().pipe
     redis_server.script_flush()
     before = redis_server.info("commandstats").get("cmdstat_eval", {}).get("calls", 0)
 

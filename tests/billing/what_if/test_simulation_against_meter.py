@@ -14,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from billing import meter
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease, PricedCandidate, RequestMetadata
-from billing.meter.prepared_policy import prepared_policy_of
+from billing.meter.settlement import CallOutcome
 from billing.prices.price_book import Price, PriceBook, cost
 from billing.prices.rates import Rates
 from billing.request_ids import new_request_id
@@ -31,6 +30,7 @@ from routing.candidates import candidates_for
 from routing.choice import Ask
 from tests.billing.meter.test_admission import MODEL, a_principal
 from tests.billing.meter.test_meter_model import MONEY
+from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TENANT = 7
@@ -131,16 +131,15 @@ class Metered:
         try:
             return [await self._decided(call) for call in calls]
         finally:
-            await meter.pipe().close()
+            await meter().pipe.close()
 
     def _begin(self) -> None:
         store().flushall()
-        meter.recovery.clear()
         for shard in every_shard():
             store().hset(shard_key(shard), mapping={"epoch": "e", "opens_ms": 0, "policy": "everyone"})
         key = tenant_key(TENANT)
         store().hset(key, "policy", "tenant")
-        prepared = prepared_policy_of(self.principal)
+        prepared = meter().policies.of(self.principal)
         keys = prepared.keys("", "", "")
         store().hset(keys.tenant_budget, mapping={"spent": self.spent, "held": 0})
 
@@ -156,7 +155,7 @@ class Metered:
                 default_model=None,
                 downgrade_percent=policy.downgrade_percent,
             )
-            admission = await meter.admit(
+            admission = await meter().admit(
                 self.principal,
                 [
                     PricedCandidate(each, None, cost_of(call, each.model.name), 0, call.tokens)
@@ -178,7 +177,7 @@ class Metered:
     async def _settled(self, lease: Lease, call: Call) -> None:
         usage = Usage(output_tokens=call.tokens)
         cost = NanoUSD(lease.hold_nano)
-        await meter.settle(lease, meter.CallOutcome(usage, cost, cost))
+        await meter().settle(lease, CallOutcome(usage, cost, cost))
 
 
 def cost_of(call: Call, model: str) -> int:

@@ -8,12 +8,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
-from billing import meter
+from billing.meter.redis_cluster import open_pipe
 from gateway_project.asgi import application
 from tenants import authentication
 from tenants.models import AllowedModel
 from tests.factories import ApiKeyFactory, ModelFactory, ModelPriceFactory
-from tests.proxy.gateway import get, post
+from tests.proxy.gateway import get, post, runtime
 from tests.proxy.scripted_upstream import message, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -191,7 +191,7 @@ async def test_an_upstream_that_is_down_is_a_502_and_free(world, books, settings
 
     answer = await post(world.key)
     seen = await books()
-    await meter.pipe().close()
+    await runtime().meter.pipe.close()
 
     assert (answer.status, answer.error["code"]) == (502, "upstream_unavailable")
     assert (seen.row.status, seen.row.cost_usd, seen.row.estimated) == ("upstream_error", 0, False)
@@ -221,9 +221,8 @@ async def test_with_redis_down_nothing_is_admitted_and_the_answer_is_quick(
 ):
     async with upstream_answering(raw(message())) as upstream:
         await post(world.key)
-        await meter.pipe().close()
-        meter._pipes.clear()
-        settings.REDIS_URL = "unix:///tmp/no-such-redis.sock"
+        await runtime().meter.pipe.close()
+        runtime().meter.pipe = open_pipe("unix:///tmp/no-such-redis.sock")
 
         started = asyncio.get_running_loop().time()
         answer = await post(world.key)
@@ -251,4 +250,4 @@ async def test_reads_need_a_key_too(world):
     for path in ("/v1/models", "/v1/usage", "/v1/budget", "/v1/requests/x"):
         assert (await get("", path)).status == 401
     assert (await get(world.key, "/v1/usage", query="since=yesterday")).status == 400
-    await meter.pipe().close()
+    await runtime().meter.pipe.close()

@@ -3,11 +3,11 @@
 import pytest
 from asgiref.sync import sync_to_async
 
-from billing import meter
+from billing.meter.meter import Meter
 from gateway_project.ground.redis_keys import tenant_key
 from proxy.pipeline import settling, shadow, streaming, whole
 from tests.factories import ApiKeyFactory, ModelFactory, ModelPriceFactory, TenantFactory, TierFactory
-from tests.proxy.gateway import post
+from tests.proxy.gateway import post, runtime
 from tests.proxy.scripted_upstream import END, START, STOP, echo, message, raw, stream
 
 
@@ -28,7 +28,7 @@ async def test_a_call_that_cannot_be_priced_is_charged_its_hold_and_leaves_no_le
     assert (seen.row.status, seen.row.estimated) == ("ok", True)
     assert seen.row.cost_usd > 0
     assert seen.row.note == "could not be priced: charged at its reservation"
-    assert not await meter.pipe().call("HLEN", f"{tenant_key(seen.row.tenant_id)}:leases")
+    assert not await runtime().meter.pipe.call("HLEN", f"{tenant_key(seen.row.tenant_id)}:leases")
 
 
 def breaks(*_, **__):
@@ -51,7 +51,7 @@ def once(real):
     [
         (settling, "judged"),
         (settling, "charged"),
-        (meter, "post"),
+        (Meter, "post"),
         (whole, "passed_on"),
         (settling, "complete"),
         (shadow, "_refusal"),
