@@ -8,6 +8,7 @@ settled this call before; the ledger writes an adjustment instead of a row).
 import msgspec
 
 from billing.usage import Usage
+from gateway_project.ground.money import NanoUSD
 
 # How the note begins of a call that cost more than was reserved for it.
 OVERRAN = "Passed its reservation"
@@ -23,8 +24,8 @@ class UsageEvent(msgspec.Struct, omit_defaults=True):
     period_start: str
     wire: str
     model: str
-    cost_nano: int = 0
-    upstream_cost_nano: int = 0
+    cost_nano: NanoUSD = NanoUSD(0)
+    upstream_cost_nano: NanoUSD = NanoUSD(0)
     usage: Usage = Usage()
     end_user: str = ""
     session: str = ""
@@ -41,9 +42,9 @@ class UsageEvent(msgspec.Struct, omit_defaults=True):
     upstream_request_id: str = ""
     tags: dict[str, str] = {}
     note: str = ""
-    budget_nano: int | None = None  # the tenant's, which `crossed` refers to; no column
+    budget_nano: NanoUSD | None = None  # the tenant's, which `crossed` refers to; no column
     model_preferred: str = ""
-    saved_nano: int = 0
+    saved_nano: NanoUSD = NanoUSD(0)
     text_bytes: int | None = None
     message_count: int | None = None
     tool_count: int | None = None

@@ -27,7 +27,7 @@ class _Kept(msgspec.Struct):
 
     request_id: str
     tenant_id: int
-    hold_nano: int
+    hold_nano: NanoUSD
     held_tokens: int
     counters: tuple[str, str, str, str]
     day_counter: str

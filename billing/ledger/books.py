@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from billing.events import UsageEvent, decode
 from billing.ledger.chain import take_turn
 from billing.models import PeriodUsage, UsageRecord
-from gateway_project.ground.money import nine_places, to_usd
+from gateway_project.ground.money import NanoUSD, nine_places, to_usd
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import (
     PREPAID_COUNTER,
@@ -58,9 +58,9 @@ class Book(msgspec.Struct, frozen=True):
 class _Counter(msgspec.Struct, frozen=True):
     """A tenant's counter in Redis and its events in the stream, read in one transaction."""
 
-    spent_nano: int | None
-    held_nano: int
-    waiting: dict[str, int]  # request id: cost
+    spent_nano: NanoUSD | None
+    held_nano: NanoUSD
+    waiting: dict[str, NanoUSD]  # request id: cost
 
 
 # Ledger and roll-up out of one snapshot. A row that was recorded after the counters were read is in both, but not
@@ -162,7 +162,8 @@ def _counters(tenants: Sequence[Tenant], periods: Mapping[int, Span]) -> dict[in
                 for event in events.get(each.pk, [])
                 if each.budget_mode == BudgetMode.PREPAID or event.period_start == periods[each.pk].name
             }
-            found[each.pk] = _Counter(None if spent is None else int(spent), int(held or 0), waiting)
+            spent_nano = None if spent is None else NanoUSD(int(spent))
+            found[each.pk] = _Counter(spent_nano, NanoUSD(int(held or 0)), waiting)
     return found
 
 

@@ -24,7 +24,7 @@ from billing.ledger.tag_usage import add_tags
 from billing.models import Adjustment, UsageRecord
 from billing.models.adjustment import AdjustmentKind
 from billing.request_ids import created_at
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import NanoUSD, to_usd
 from tenants.models import Tenant
 from tenants.policy import BudgetMode
 
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True):
     id: str
     event: UsageEvent
     crossed: tuple[int, ...] = ()
-    spent_nano: int = 0
+    spent_nano: NanoUSD = NanoUSD(0)
     late: bool = False
 
 
@@ -56,7 +56,7 @@ def read_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
         id=entry_id.decode(),
         event=decode(fields[b"e"]),
         crossed=tuple(int(percent) for percent in crossed.split(",") if percent),
-        spent_nano=int(fields.get(b"spent", b"0")),
+        spent_nano=NanoUSD(int(fields.get(b"spent", b"0"))),
         late=b"late" in fields,
     )
 

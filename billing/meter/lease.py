@@ -34,7 +34,7 @@ class PricedCandidate(msgspec.Struct, frozen=True):
 
     candidate: Candidate
     price_id: int | None
-    input_hold_nano: int
+    input_hold_nano: NanoUSD
     output_nano_per_token: int
     max_tokens: int
     min_output_tokens: int = 1
@@ -47,7 +47,11 @@ class PricedCandidate(msgspec.Struct, frozen=True):
 
 # Of a lease that is read back to be settled: what was offered is not known any more, nor needed.
 NO_OFFER = PricedCandidate(
-    Candidate(CatalogueModel(0, "", "", "", 0, 0, None, None, False), REQUESTED), None, 0, 0, 0
+    Candidate(CatalogueModel(0, "", "", "", 0, 0, None, None, False), REQUESTED),
+    None,
+    NanoUSD(0),
+    NanoUSD(0),
+    0,
 )
 
 
@@ -82,7 +86,7 @@ class Lease(msgspec.Struct):
 
     request_id: str
     tenant_id: int
-    hold_nano: int
+    hold_nano: NanoUSD
     held_tokens: int
     counters: tuple[str, str, str, str]
     day_counter: str
@@ -106,11 +110,11 @@ class Lease(msgspec.Struct):
         _, _, user, run = self.counters
         return f"11{'1' if user else '0'}{'1' if run else '0'}"
 
-    def overrun_nano(self, cost: int) -> int:
+    def overrun_nano(self, cost: NanoUSD) -> NanoUSD:
         """By how much `cost` passes what is reserved for it; 0 where no budget limits the call."""
         if cost <= self.hold_nano or self.budgets == UNLIMITED:
-            return 0
-        return cost - self.hold_nano
+            return NanoUSD(0)
+        return NanoUSD(cost - self.hold_nano)
 
     def text(self) -> bytes:
         """The lease as `admit.lua` wrote it."""
@@ -151,7 +155,7 @@ class OrphanedLease(msgspec.Struct, frozen=True):
     request_id: str
     tenant_id: int
     worker: str
-    hold_nano: int
+    hold_nano: NanoUSD
     held_tokens: int
     output_tokens: int
     admitted_us: int
@@ -170,7 +174,7 @@ def read(request_id: str, tenant_id: int, text: bytes) -> OrphanedLease:
         request_id=request_id,
         tenant_id=tenant_id,
         worker=body.worker,
-        hold_nano=int(hold),
+        hold_nano=NanoUSD(int(hold)),
         held_tokens=int(tokens),
         output_tokens=int(paid),
         admitted_us=int(admitted),

@@ -191,13 +191,13 @@ class Meter:
         price = lease.offer.output_nano_per_token
         granted = await self._hold_more(lease, tokens, price, counted=True)
         lease.output_tokens += granted
-        lease.hold_nano += granted * price
+        lease.hold_nano = NanoUSD(lease.hold_nano + granted * price)
 
     async def hold_also(self, lease: Lease, nano: int) -> None:
         """Hold for `nano` more, all of it: another model is to serve. Raises as `extend` does."""
         while nano > 0:
             granted = await self._hold_more(lease, nano, 1, counted=False)
-            lease.hold_nano += granted
+            lease.hold_nano = NanoUSD(lease.hold_nano + granted)
             nano -= granted
 
     async def _hold_more(self, lease: Lease, amount: int, price: int, *, counted: bool) -> int:

@@ -10,7 +10,7 @@ import redis
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease
 from billing.meter.redis_pipe import RedisPipe
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import NanoUSD, to_usd
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_shard, overruns_key, shard_of
 
@@ -22,7 +22,7 @@ class Overruns(msgspec.Struct, frozen=True):
     usd: Decimal  # by which they passed their reservations
 
 
-async def count_overrun(pipe: RedisPipe, lease: Lease, nano: int) -> None:
+async def count_overrun(pipe: RedisPipe, lease: Lease, nano: NanoUSD) -> None:
     """One more, by `nano`. Two fields a day are kept; where Redis is away a count is lost and no money."""
     board, day = overruns_key(shard_of(lease.tenant_id)), datetime.now(UTC).date().isoformat()
     try:

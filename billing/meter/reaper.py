@@ -10,7 +10,6 @@ from billing.meter.meter import Meter
 from billing.meter.settlement import CallOutcome
 from billing.models import UsageStatus
 from billing.usage import Usage
-from gateway_project.ground.money import NanoUSD
 from gateway_project.ground.redis_keys import busy_key, every_shard, leases_key, workers_key
 
 logger = logging.getLogger(__name__)
@@ -99,8 +98,8 @@ def _worst(orphan: OrphanedLease) -> CallOutcome:
     """Nobody knows what the call used: it is charged what was reserved for it."""
     return CallOutcome(
         usage=Usage(output_tokens=orphan.output_tokens),
-        cost_nano=NanoUSD(orphan.hold_nano),
-        upstream_cost_nano=NanoUSD(orphan.hold_nano),
+        cost_nano=orphan.hold_nano,
+        upstream_cost_nano=orphan.hold_nano,
         status=UsageStatus.ORPHANED,
         estimated=True,
         note="The process that made this call crashed. Charged at its reservation.",

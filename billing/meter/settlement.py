@@ -35,7 +35,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
     usage: Usage
     cost_nano: NanoUSD
     upstream_cost_nano: NanoUSD
-    saved_nano: int = 0
+    saved_nano: NanoUSD = NanoUSD(0)
     status: UsageStatus = UsageStatus.OK
     http_status: int | None = None
     model: str | None = None

@@ -18,7 +18,7 @@ from billing.prices.price_book import Price, PriceBook, price_book
 from billing.prices.rates import Rates, with_cached_as_input
 from billing.what_if.simulation import PastCall, SimulatedPolicy, Simulation, SimulationOutcome
 from gateway_project.ground.errors import TenantryError
-from gateway_project.ground.money import to_nano, to_usd
+from gateway_project.ground.money import NanoUSD, to_nano, to_usd
 from routing.choice import ComplexityRules
 from tenants.models import Tenant, Tier
 from tenants.snapshots import policy_of, read_version
@@ -100,7 +100,7 @@ def _rows(rows: QuerySet[UsageRecord]) -> Iterator[PastCall]:
     return (PastCall(*values) for values in columns.iterator(chunk_size=CHUNK_ROWS))
 
 
-def _spent_before(tenant: Tenant, row: PastCall) -> int:
+def _spent_before(tenant: Tenant, row: PastCall) -> NanoUSD:
     """What the period had cost before the first call that is played: whole days, and that day's calls."""
     days = DailyUsage.objects.filter(tenant=tenant, period_start=row.period_start, day__lt=row.day)
     calls = UsageRecord.objects.filter(

@@ -38,8 +38,8 @@ class Move(msgspec.Struct):
     served_by: str
     would_be: str
     calls: int = 0
-    recorded_nano: int = 0
-    would_nano: int = 0
+    recorded_nano: NanoUSD = NanoUSD(0)
+    would_nano: NanoUSD = NanoUSD(0)
 
 
 class SimulationOutcome(msgspec.Struct):
@@ -55,10 +55,10 @@ class SimulationOutcome(msgspec.Struct):
     played_from: datetime
     left_out: int = 0
     calls: int = 0
-    recorded_nano: int = 0
-    would_nano: int = 0
+    recorded_nano: NanoUSD = NanoUSD(0)
+    would_nano: NanoUSD = NanoUSD(0)
     refused: dict[str, int] = msgspec.field(default_factory=dict)
-    refused_nano: int = 0
+    refused_nano: NanoUSD = NanoUSD(0)
     downgraded: int = 0
     would_downgrade: int = 0
     unjudged: int = 0
@@ -117,13 +117,15 @@ class Simulation:
     As in the meter, an open call is held against the budgets and is spent when it ends. Downgrades go by what is spent.
     """
 
-    def __init__(self, simulated: SimulatedPolicy, found: SimulationOutcome, *, spent_nano: int) -> None:
+    def __init__(self, simulated: SimulatedPolicy, found: SimulationOutcome, *, spent_nano: NanoUSD) -> None:
         self.simulated, self.policy, self.found = simulated, simulated.policy, found
         self.minute: deque[float] = deque()
         self.minutes: dict[str, deque[float]] = {}
         self.open_calls: list[tuple[float, date, int]] = []  # when each ends, its period and cost
         self.day, self.tokens = date.min, 0
-        self.period, self.spent, self.held = date.min, spent_nano, 0
+        self.period = date.min
+        self.spent: int = spent_nano
+        self.held = 0
         self.taken_by: Counter[str] = Counter()  # spent or held, by end user
         hard = self.policy.budget_mode is BudgetMode.HARD
         self.budget = self.policy.monthly_budget_nano if hard else None
@@ -134,7 +136,7 @@ class Simulation:
         found = self.found
         recorded = to_nano(row.cost_usd)
         found.calls += 1
-        found.recorded_nano += recorded
+        found.recorded_nano = NanoUSD(found.recorded_nano + recorded)
         found.downgraded += Change.DOWNGRADED in row.route
         self._turn(row)
         rungs = self._rungs(row)
@@ -144,17 +146,17 @@ class Simulation:
         if choice is None:
             refusal = refusal or "budget_exceeded"
             found.refused[refusal] = found.refused.get(refusal, 0) + 1
-            found.refused_nano += recorded
+            found.refused_nano = NanoUSD(found.refused_nano + recorded)
             return
         self.saving = saving
         self._admitted(row, choice.nano)
-        found.would_nano += choice.nano
+        found.would_nano = NanoUSD(found.would_nano + choice.nano)
         found.would_downgrade += choice.downgraded
         if choice.model != row.model or choice.nano != recorded:
             move = found.moves.setdefault((row.model, choice.model), Move(row.model, choice.model))
             move.calls += 1
-            move.recorded_nano += recorded
-            move.would_nano += choice.nano
+            move.recorded_nano = NanoUSD(move.recorded_nano + recorded)
+            move.would_nano = NanoUSD(move.would_nano + choice.nano)
 
     def _turn(self, row: PastCall) -> None:
         """Another day, another period: counters start at zero. Calls that have ended are spent."""
@@ -260,7 +262,7 @@ class Simulation:
             return "daily_tokens_exceeded"
         return ""
 
-    def _admitted(self, row: PastCall, nano: int) -> None:
+    def _admitted(self, row: PastCall, nano: NanoUSD) -> None:
         now = row.created_at.timestamp()
         self.minute.append(now)
         if row.end_user:

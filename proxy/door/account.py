@@ -23,7 +23,7 @@ from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at
 from billing.usage import COUNTS
 from gateway_project.ground.database import Reader
-from gateway_project.ground.money import to_usd
+from gateway_project.ground.money import NanoUSD, to_usd
 from gateway_project.ground.redis_keys import shard_of
 from proxy.errors import InvalidRequest, NotFound
 from proxy.pipeline.decision import downgrade_of
@@ -187,7 +187,7 @@ def _receipt_of_event(event: UsageEvent) -> dict[str, Any]:
     }
 
 
-def _budget(budget: BudgetStatus, budget_nano: int | None) -> dict[str, Any]:
+def _budget(budget: BudgetStatus, budget_nano: NanoUSD | None) -> dict[str, Any]:
     left = None if budget_nano is None else budget_nano - budget.spent_nano - budget.held_nano
     return {
         "budget_usd": None if budget_nano is None else to_usd(budget_nano),

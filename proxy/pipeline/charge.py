@@ -35,8 +35,8 @@ class Charge(msgspec.Struct, frozen=True):
     price_id: int | None
     cost_nano: NanoUSD
     upstream_cost_nano: NanoUSD
-    saved_nano: int
-    overrun_nano: int
+    saved_nano: NanoUSD
+    overrun_nano: NanoUSD
     estimated: bool
     note: str
 
@@ -115,12 +115,12 @@ def charged(
     if unknown:
         # What the ledger would not know otherwise: an answer in the name of a model without a price.
         note = "; ".join(filter(None, (note, f"answered as {unknown[:100]}")))
-    saved_nano = 0
+    saved_nano = NanoUSD(0)
     preferred = lease.event.model_preferred
     if preferred and Change.DOWNGRADED in lease.offer.candidate.route.changes:
         # What the same tokens of the first choice would have cost more.
         preferred_price = prices.price_of(preferred, context=context)
-        saved_nano = with_margin(cost(usage, preferred_price), margin_percent) - cost_nano
+        saved_nano = NanoUSD(with_margin(cost(usage, preferred_price), margin_percent) - cost_nano)
     return Charge(
         usage=usage,
         model=served,
@@ -140,10 +140,10 @@ def charged_as_held(lease: Lease) -> Charge:
         usage=Usage(output_tokens=lease.output_tokens),
         model=lease.offer.candidate.model.name,
         price_id=lease.offer.price_id,
-        cost_nano=NanoUSD(lease.hold_nano),
-        upstream_cost_nano=NanoUSD(lease.hold_nano),
-        saved_nano=0,
-        overrun_nano=0,
+        cost_nano=lease.hold_nano,
+        upstream_cost_nano=lease.hold_nano,
+        saved_nano=NanoUSD(0),
+        overrun_nano=NanoUSD(0),
         estimated=True,
         note="could not be priced: charged at its reservation",
     )

@@ -19,7 +19,7 @@ from billing.models import AlertScope, BudgetAlert, UsageRecord, WebhookDelivery
 from billing.request_ids import new_request_id
 from billing.tasks import watch_limits
 from billing.usage import Usage
-from gateway_project.ground.money import to_nano
+from gateway_project.ground.money import NanoUSD, to_nano
 from gateway_project.ground.redis_keys import every_tag, tenant_key
 from routing.choice import REQUESTED, Candidate, CatalogueModel
 from tenants.policy import KeyPolicy, Principal
@@ -50,7 +50,7 @@ def spend(tenant, usd, *, flush=None):
     async def call():
         admission = await meter().admit(
             principal,
-            [PricedCandidate(Candidate(MODEL, REQUESTED, None), None, 0, 0, 100)],
+            [PricedCandidate(Candidate(MODEL, REQUESTED, None), None, NanoUSD(0), NanoUSD(0), 100)],
             request_id=new_request_id(),
             metadata=RequestMetadata("anthropic", "sonnet", False),
         )

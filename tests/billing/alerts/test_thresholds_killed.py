@@ -15,6 +15,7 @@ from billing.ledger import drain
 from billing.ledger.drain import drain_all
 from billing.models import BudgetAlert, UsageRecord, WebhookDelivery
 from billing.request_ids import new_request_id
+from gateway_project.ground.money import NanoUSD
 from gateway_project.ground.redis_keys import every_tag, shard_of, tag
 from tests.factories import TenantFactory, WebhookEndpointFactory
 
@@ -36,8 +37,8 @@ def fill_the_streams(redis_server, tenants):
                     period_start="2026-11-01",
                     wire="anthropic",
                     model="sonnet",
-                    cost_nano=DOLLAR,
-                    budget_nano=100 * DOLLAR,
+                    cost_nano=NanoUSD(DOLLAR),
+                    budget_nano=NanoUSD(100 * DOLLAR),
                 )
                 fields = {"e": encode(event), "crossed": CROSSINGS.get(number, ""), "spent": number * DOLLAR}
                 pipeline.xadd(f"{tag(shard_of(tenant.pk))}:usage", fields)

@@ -12,6 +12,7 @@ from billing.ledger.adjustments import book
 from billing.ledger.balance import balance_of
 from billing.ledger.posting import Entry, post
 from billing.request_ids import new_request_id
+from gateway_project.ground.money import NanoUSD
 from tenants.people.operators import rotate_token
 from tests.factories import (
     DailyUsageFactory,
@@ -107,7 +108,7 @@ def test_a_late_settlement_gives_back_what_was_reserved_too_much(tenant):
         period_start="2026-11-01",
         wire="anthropic",
         model="m",
-        cost_nano=4_000_000_000,
+        cost_nano=NanoUSD(4_000_000_000),
     )
     post([Entry(id="1-0", event=event)], shard=0)
     late = UsageEvent(

@@ -17,6 +17,7 @@ from billing.models import BillCheck, UpstreamUsage, WebhookDelivery
 from billing.prices.repricing import RepricingAsked, book_repricing
 from billing.upstream_bill.comparison import check_recent, import_bill
 from billing.upstream_bill.parsing import BillLine
+from gateway_project.ground.money import NanoUSD
 from tests.factories import (
     ModelFactory,
     ModelPriceFactory,
@@ -164,8 +165,8 @@ def test_a_late_settlement_is_taken_into_account():
         period_start=str(DAY.replace(day=1)),
         wire="anthropic",
         model="sonnet",
-        cost_nano=4_000_000_000,
-        upstream_cost_nano=2_000_000_000,
+        cost_nano=NanoUSD(4_000_000_000),
+        upstream_cost_nano=NanoUSD(2_000_000_000),
     )
     post([Entry(id="1-0", event=event, late=True)], shard=0)
     import_bill([billed(2)], source="x")

@@ -16,6 +16,7 @@ from billing.models import DailyUsage
 from billing.request_ids import new_request_id
 from billing.statements.closing import close_due
 from billing.webhooks.deliver import deliver_due
+from gateway_project.ground.money import NanoUSD
 from gateway_project.ground.secrets import decrypt
 from tenants.keys import issue_key, revoke_key
 from tenants.models import Tenant
@@ -34,7 +35,7 @@ def cross_a_threshold(tenant, percent=80):
         "2026-06-01",
         "anthropic",
         "gpt-4o",
-        budget_nano=10**11,
+        budget_nano=NanoUSD(10**11),
     )
     post([Entry(id="1-1", event=event, crossed=(percent,), spent_nano=percent * 10**9)], shard=0)
 

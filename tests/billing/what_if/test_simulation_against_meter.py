@@ -29,7 +29,7 @@ from gateway_project.ground.redis_keys import every_shard, shard_key, tenant_key
 from routing.candidates import candidates_for
 from routing.choice import Ask
 from tests.billing.meter.test_admission import MODEL, a_principal
-from tests.billing.meter.test_meter_model import MONEY
+from tests.billing.meter.test_meter import MONEY
 from tests.meters import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -158,7 +158,9 @@ class Metered:
             admission = await meter().admit(
                 self.principal,
                 [
-                    PricedCandidate(each, None, cost_of(call, each.model.name), 0, call.tokens)
+                    PricedCandidate(
+                        each, None, NanoUSD(cost_of(call, each.model.name)), NanoUSD(0), call.tokens
+                    )
                     for each in candidates
                 ],
                 request_id=new_request_id(),
@@ -187,7 +189,7 @@ def cost_of(call: Call, model: str) -> int:
 def simulated(principal, calls: list[Call], spent: int) -> list[Decision]:
     """The calls as the simulation decides them."""
     found = SimulationOutcome(tenant="acme", since=AT, until=AT, played_from=AT)
-    simulation = Simulation(SimulatedPolicy(principal.policy, BOOK), found, spent_nano=spent)
+    simulation = Simulation(SimulatedPolicy(principal.policy, BOOK), found, spent_nano=NanoUSD(spent))
     decisions = []
     for number, call in enumerate(calls):
         refused, moved = dict(found.refused), {name: move.calls for name, move in found.moves.items()}

@@ -45,7 +45,7 @@ def a_lease(*, hold=10**9, budget=10**9, route=REQUESTED, preferred="", **model)
         held_tokens=200,
         counters=("b", "k", "", ""),
         day_counter="d",
-        offer=PricedCandidate(Candidate(served, route), 7, 0, 0, 200),
+        offer=PricedCandidate(Candidate(served, route), 7, NanoUSD(0), NanoUSD(0), 200),
         max_tokens=200,
         clamped=False,
         event=UsageEvent("r", 1, 1, "", "", "", served.name, model_preferred=preferred, route=route.text),
