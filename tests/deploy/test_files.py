@@ -31,6 +31,14 @@ def test_rules_and_dashboard_name_only_metrics_there_are():
     assert used - metric_names() == set()
 
 
+def test_each_alert_has_a_line_that_says_what_to_check_first():
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    lines = re.findall(r"^\| (`Tenantry.*?) \|", (HOME / "docs" / "operations.md").read_text(), re.MULTILINE)
+
+    assert {name for line in lines for name in re.findall(r"`(\w+)`", line)} == alerts
+
+
 @pytest.mark.parametrize("pod", pods(), ids=lambda each: each["metadata"]["name"])
 def test_a_pod_runs_without_rights_and_within_bounds(pod):
     for container in pod["spec"]["template"]["spec"]["containers"]:

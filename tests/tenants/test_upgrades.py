@@ -14,7 +14,8 @@ from rest_framework.test import APIClient
 from tenants.models import OperatorToken, SecondFactor
 from tests.factories import SecondFactorFactory, StaffFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Slow: each takes the migrations of three releases back and forth.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 OLD_TOKEN, SEED, OTHER_SEED = "1234567890abcdef" * 2 + "12345678", "ab" * 20, "cd" * 20
 # As rest_framework.authtoken and django_otp.plugins.otp_totp make them.
 OLD_TABLES = """
