@@ -11,6 +11,7 @@ from tests.browser.pages import chromium, new_page  # noqa: E402
 from tests.stack.conftest import Stack  # noqa: E402
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.stack,
     pytest.mark.skipif(chromium() is None, reason="no Chromium; install it or name one by CHROMIUM"),
 ]

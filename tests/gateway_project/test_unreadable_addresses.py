@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from tests.factories import StaffFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 ENDLESS = "1" * 5_000
 RUBBISH = ("\0", ENDLESS, "\u2603")
 MODELS = [

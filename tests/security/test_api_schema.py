@@ -23,6 +23,7 @@ from tests.factories import (
     WebhookEndpointFactory,
 )
 
+pytestmark = pytest.mark.slow
 schema = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))
 schema.app = get_wsgi_application()
 schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
