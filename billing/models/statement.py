@@ -34,7 +34,7 @@ class Statement(models.Model):
         max_digits=24,
         decimal_places=9,
         default=0,
-        help_text="Rows of periods closed before.",
+        help_text="Usage from periods that were already closed.",
     )
     adjustments_usd = models.DecimalField("adjustments (USD)", max_digits=24, decimal_places=9, default=0)
     total_usd = models.DecimalField("total (USD)", max_digits=24, decimal_places=9)
