@@ -177,7 +177,7 @@ class TrailAdmin(CountlessPage):
         url = reverse("admin:tenants_tenant_change", args=[tenant.pk])
         return format_html('<a href="{}">{}</a>', url, tenant.name)
 
-    @display(description="Old → new")
+    @display(description="Changes")
     def changed(self, entry: LogEntry) -> SafeString:
         told = list(_known(entry).changes(entry))
         if entry.action == LogEntry.Action.CREATE:
@@ -187,7 +187,7 @@ class TrailAdmin(CountlessPage):
             lines = ((each.label, each.old, each.new) for each in told)
             changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', lines)
         else:
-            changes = format_html('<span class="c-muted">{}</span>', "Saved without a change")
+            changes = format_html('<span class="c-muted">{}</span>', "Saved without changes")
         reason = (entry.additional_data or {}).get("reason")
         return format_html('{}<div class="c-muted">“{}”</div>', changes, reason) if reason else changes
 

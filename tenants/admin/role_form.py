@@ -37,7 +37,7 @@ class PermissionTable(forms.SelectMultiple):
 
 class RoleForm(AsShownForm):
     permissions = forms.ModelMultipleChoiceField(
-        Permission.objects.none(), required=False, widget=PermissionTable, label="May"
+        Permission.objects.none(), required=False, widget=PermissionTable, label="Permissions"
     )
 
     class Meta:
