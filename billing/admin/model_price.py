@@ -100,7 +100,7 @@ class ModelPriceAdmin(InsertOnlyPage):
     view_fieldsets = (
         (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
         ("USD per 1M tokens", {"fields": (PRICE_COLUMNS[:2], PRICE_COLUMNS[2:5])}),
-        ("USD per 1,000 searches", {"fields": ("web_search_usd",)}),
+        ("USD per 1,000 web searches", {"fields": ("web_search_usd",)}),
         ("Added", {"fields": (("created_at", "created_by"),)}),
     )
     fieldsets = (*view_fieldsets[:3], ("Confirmation", {"fields": ("confirmed",)}))

@@ -1,6 +1,8 @@
+import django.core.validators
 import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.datetime
+from decimal import Decimal
 from django.db import migrations, models
 
 
@@ -15,6 +17,10 @@ class Migration(migrations.Migration):
         # Words alone: no column changes, so the database is not asked to lock anything.
         migrations.SeparateDatabaseAndState(
             state_operations=[
+                migrations.AlterModelOptions(
+                    name='billcheck',
+                    options={'default_permissions': ('view',), 'ordering': ['-day', 'model'], 'verbose_name': 'bill comparison'},
+                ),
                 migrations.AlterModelOptions(
                     name='driftreport',
                     options={'default_permissions': ('view',), 'ordering': ['-checked_at'], 'verbose_name': 'reconciliation'},
@@ -55,9 +61,34 @@ class Migration(migrations.Migration):
                     field=models.DateField(help_text='First day of the month, in UTC.'),
                 ),
                 migrations.AlterField(
+                    model_name='modelprice',
+                    name='context_over_tokens',
+                    field=models.PositiveIntegerField(blank=True, help_text='If set, the price only applies to longer inputs.', null=True, verbose_name='for inputs over (tokens)'),
+                ),
+                migrations.AlterField(
+                    model_name='modelprice',
+                    name='source',
+                    field=models.CharField(default='staff', help_text='Where the price comes from.', max_length=100),
+                ),
+                migrations.AlterField(
+                    model_name='modelprice',
+                    name='web_search_usd',
+                    field=models.DecimalField(decimal_places=6, default=Decimal('0'), max_digits=14, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='web search / 1,000'),
+                ),
+                migrations.AlterField(
                     model_name='statement',
                     name='late_usd',
                     field=models.DecimalField(decimal_places=9, default=0, help_text='Usage from periods that were already closed.', max_digits=24, verbose_name='late usage (USD)'),
+                ),
+                migrations.AlterField(
+                    model_name='statement',
+                    name='timezone',
+                    field=models.CharField(max_length=64, verbose_name='time zone'),
+                ),
+                migrations.AlterField(
+                    model_name='usageexport',
+                    name='timezone',
+                    field=models.CharField(default='UTC', max_length=64, verbose_name='time zone'),
                 ),
                 migrations.AlterField(
                     model_name='usagerecord',

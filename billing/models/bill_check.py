@@ -27,6 +27,7 @@ class BillCheck(models.Model):
     checked_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "bill comparison"
         ordering = ["-day", "model"]
         default_permissions = ("view",)
         constraints = [models.UniqueConstraint(fields=["day", "model"], name="billing_billcheck_unique")]

@@ -17,7 +17,7 @@ class Statement(models.Model):
     period_end = models.DateField(help_text="First day of the next period.")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
-    timezone = models.CharField(max_length=64)
+    timezone = models.CharField("time zone", max_length=64)
     budget_mode = models.CharField(max_length=10)
     budget_usd = models.DecimalField("budget (USD)", max_digits=20, decimal_places=9, null=True, blank=True)
     requests = models.PositiveBigIntegerField(default=0)

@@ -16,6 +16,7 @@ from django.shortcuts import redirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
@@ -48,7 +49,7 @@ class KindFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         kinds = (
-            (model._meta.label_lower, str(model._meta.verbose_name).capitalize())
+            (model._meta.label_lower, capfirst(str(model._meta.verbose_name)))
             for model in auditlog.get_models()
         )
         return sorted(kinds, key=lambda kind: kind[1])
@@ -156,7 +157,7 @@ class TrailAdmin(CountlessPage):
 
     @display(description="Kind")
     def kind(self, entry: LogEntry) -> str:
-        return str(entry.content_type.name).capitalize()
+        return capfirst(str(entry.content_type.name))
 
     @display(description="What", ordering="object_repr")
     def what(self, entry: LogEntry) -> SafeString | str:

@@ -1,5 +1,6 @@
 import django.contrib.postgres.fields
 import django.core.validators
+import tenants.models.tenant
 from django.db import migrations, models
 
 
@@ -14,6 +15,10 @@ class Migration(migrations.Migration):
         # Words alone: no column changes, so the database is not asked to lock anything.
         migrations.SeparateDatabaseAndState(
             state_operations=[
+                migrations.AlterModelOptions(
+                    name='membership',
+                    options={'ordering': ['tenant', 'user'], 'verbose_name': 'portal member'},
+                ),
                 migrations.AlterField(
                     model_name='invitation',
                     name='role',
@@ -58,6 +63,11 @@ class Migration(migrations.Migration):
                     model_name='tenant',
                     name='slug',
                     field=models.SlugField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]([a-z0-9-]*[a-z0-9])?\\Z', 'Use lowercase letters, digits and hyphens.')]),
+                ),
+                migrations.AlterField(
+                    model_name='tenant',
+                    name='timezone',
+                    field=models.CharField(default='UTC', max_length=64, validators=[tenants.models.tenant.validate_timezone], verbose_name='time zone'),
                 ),
                 migrations.AlterField(
                     model_name='tier',

@@ -22,6 +22,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = "portal member"
         ordering = ["tenant", "user"]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_unique"),

@@ -83,7 +83,7 @@ class Tenant(Limits):
         choices=DISCONNECT_POLICIES,
         default=DisconnectPolicy.CANCEL.value,
     )
-    timezone = models.CharField(max_length=64, default="UTC", validators=[validate_timezone])
+    timezone = models.CharField("time zone", max_length=64, default="UTC", validators=[validate_timezone])
     billing_day = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(31)],

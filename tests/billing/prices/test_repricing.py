@@ -204,7 +204,7 @@ def test_the_command_looks_first_and_books_on_demand(sonnet, right, tenant):
     assert "difference -27.000000000" in shown
     assert "Nothing booked" in shown
     assert "1 corrections booked" in run(*arguments, "--apply")
-    assert "0 adjustments booked" in run(*arguments, "--apply")
+    assert "0 corrections booked" in run(*arguments, "--apply")
     with pytest.raises(CommandError, match="no model 'opus'"):
         run("opus", *arguments[1:])
 
