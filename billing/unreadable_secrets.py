@@ -64,9 +64,9 @@ def check_secrets(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"{len(found)} secrets cannot be decrypted: {named}.",
-            hint="Put the key they were encrypted with into SECRETS_KEYS, behind the present one, and run "
-            "`manage.py rotate_secrets`. If it is lost, rotate those webhooks' secrets and enter those keys again. "
-            "Without SECRETS_KEYS it is SECRET_KEY that encrypts: was that changed?",
+            hint="Add the key they were encrypted with to SECRETS_KEYS, after the current one, and run "
+            "`manage.py rotate_secrets`. If that key is lost, rotate those webhooks' secrets and enter those API keys "
+            "again. Without SECRETS_KEYS, secrets are encrypted with SECRET_KEY: check whether it was changed.",
             id="tenantry.W001",
         )
     ]

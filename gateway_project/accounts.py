@@ -29,7 +29,7 @@ class _WithCode(AuthenticationForm):
         label="One-time code",
         required=False,
         max_length=6,
-        help_text="Leave it empty if your account has no second factor.",
+        help_text="Leave this empty if you do not use two-factor authentication.",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
     )
 
@@ -83,7 +83,7 @@ def second_factor(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         _submitted(request, device)
         return redirect("second-factor")
-    context: dict[str, Any] = {"title": "Second factor", "device": device}
+    context: dict[str, Any] = {"title": "Two-factor authentication", "device": device}
     if not device.confirmed:
         secret = b32encode(device.seed).decode()
         context |= {"picture": _picture(user, secret), "secret": _in_groups(secret)}
@@ -102,12 +102,12 @@ def _submitted(request: HttpRequest, device: SecondFactor) -> None:
         messages.error(request, "That code is not valid. Wait for the next code and try again.")
     elif device.confirmed:
         device.delete()
-        messages.success(
-            request, "The second factor has been removed. You now log in with your password only."
-        )
+        messages.success(request, "Two-factor authentication is off. You now log in with your password only.")
     else:
         SecondFactor.objects.get(user=user).confirm()
-        messages.success(request, "The second factor is set up. You will be asked for a code at every login.")
+        messages.success(
+            request, "Two-factor authentication is on. You will be asked for a code each time you log in."
+        )
 
 
 def _picture(user: User, secret: str) -> str:

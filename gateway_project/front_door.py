@@ -14,7 +14,7 @@ def front_door(request: HttpRequest) -> HttpResponse:
     user = request.user
     if user.is_authenticated:
         return redirect("admin:index" if user.is_staff else "portal:home")
-    return render(request, "front_door.html", {"title": "Sign in"})
+    return render(request, "front_door.html", {"title": "Log in"})
 
 
 @cache_control(max_age=86_400)

@@ -52,7 +52,7 @@ class _Stores:
     """Gauges read when they are asked for. A store that is away says so by `tenantry_up`."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        up = GaugeMetricFamily("tenantry_up", "Whether a store answers.", labels=["store"])
+        up = GaugeMetricFamily("tenantry_up", "Whether a store responds.", labels=["store"])
         for name, read in (("redis", _meter), ("postgresql", _books)):
             try:
                 yield from read()
@@ -80,7 +80,7 @@ def _meter() -> list[GaugeMetricFamily]:
     breakers = breaker_states()
     last_seen = GaugeMetricFamily(
         "tenantry_process_last_seen_seconds",
-        "How long ago a process of the kind last said that it runs.",
+        "Seconds since a process of this kind last reported that it is running.",
         labels=["process"],
     )
     for kind, seconds in silence().items():
@@ -93,14 +93,14 @@ def _meter() -> list[GaugeMetricFamily]:
     return [
         last_seen,
         failing,
-        GaugeMetricFamily("tenantry_open_calls", "Leases that are not settled.", value=open_calls),
+        GaugeMetricFamily("tenantry_open_calls", "Open leases (calls not settled yet).", value=open_calls),
         GaugeMetricFamily("tenantry_undrained_events", "Settled calls not in the ledger yet.", value=waiting),
         GaugeMetricFamily(
-            "tenantry_drain_lag_seconds", "Age of the oldest of them.",
+            "tenantry_drain_lag_seconds", "Age of the oldest settled call not in the ledger yet.",
             value=max(0.0, time.time() - oldest) if oldest is not None else 0.0,
         ),
-        GaugeMetricFamily("tenantry_poison_events", "Events set aside: they cannot be read.", value=poison),
-        GaugeMetricFamily("tenantry_open_breakers", "Breakers that are not closed.", value=len(breakers)),
+        GaugeMetricFamily("tenantry_poison_events", "Usage events set aside as unreadable.", value=poison),
+        GaugeMetricFamily("tenantry_open_breakers", "Circuit breakers that are not closed.", value=len(breakers)),
     ]  # fmt: skip
 
 
@@ -112,17 +112,19 @@ def _books() -> list[GaugeMetricFamily]:
     from billing.unreadable_secrets import unreadable_secrets
 
     drift = DriftReport.objects.filter(ok=False, checked_at__gte=timezone.now() - timedelta(days=1)).count()
-    deliveries = GaugeMetricFamily("tenantry_webhook_deliveries", "Deliveries by state.", labels=["status"])
+    deliveries = GaugeMetricFamily(
+        "tenantry_webhook_deliveries", "Webhook deliveries by state.", labels=["status"]
+    )
     for row in WebhookDelivery.objects.values("status").order_by().annotate(count=Count("pk")):
         deliveries.add_metric([row["status"]], row["count"])
     failing = WebhookEndpoint.objects.filter(failing_since__isnull=False, enabled=True).count()
     orphans = DailyTotal.objects.filter(day=timezone.now().date(), status="orphaned")
     orphaned = orphans.aggregate(total=Sum("requests"))["total"] or 0
     return [
-        GaugeMetricFamily("tenantry_drift_reports_24h", "Books found in drift.", value=drift),
-        GaugeMetricFamily("tenantry_failing_webhooks", "Endpoints that fail.", value=failing),
+        GaugeMetricFamily("tenantry_drift_reports_24h", "Tenants whose books differ.", value=drift),
+        GaugeMetricFamily("tenantry_failing_webhooks", "Failing webhook endpoints.", value=failing),
         GaugeMetricFamily(
-            "tenantry_periods_overdue", "Ended over an hour ago and not closed.", value=periods_overdue()
+            "tenantry_periods_overdue", "Periods that ended over an hour ago, not closed.", value=periods_overdue()
         ),
         GaugeMetricFamily("tenantry_orphaned_calls_today", "Calls the reaper settled today.", value=orphaned),
         GaugeMetricFamily(

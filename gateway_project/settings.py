@@ -23,7 +23,7 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 if _without_scheme := [each for each in CSRF_TRUSTED_ORIGINS if "://" not in each]:
     raise ImproperlyConfigured(
-        f"CSRF_TRUSTED_ORIGINS must be like https://gateway.example.com, not {_without_scheme[0]!r}."
+        f"CSRF_TRUSTED_ORIGINS must look like https://gateway.example.com, not {_without_scheme[0]!r}."
     )
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / ".data")
 PORT = env.integer("PORT", 8000, least=1, most=65535)
@@ -34,7 +34,9 @@ if DEBUG:
 elif len(SECRET_KEY) < 32 or SECRET_KEY.startswith("insecure"):
     raise ImproperlyConfigured("SECRET_KEY must be set to 32 random characters or more (or DEBUG=1).")
 if not DEBUG and "*" in ALLOWED_HOSTS:
-    raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts served; '*' is for DEBUG=1.")
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS must list the host names to serve. '*' is only allowed with DEBUG=1."
+    )
 WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
 # Seconds that calls under way have to end when a process is asked to stop; then they are cut, and say so.
 SHUTDOWN_GRACE_SECONDS = env.shutdown_grace()
@@ -120,7 +122,7 @@ def _database(url: str) -> dict[str, object]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL is no address: {error}.") from error
+        raise ImproperlyConfigured(f"DATABASE_URL is not valid: {error}.") from error
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", "") or unquote(parts.hostname or "")
     return {
@@ -216,7 +218,7 @@ if (
     and not EZAI_BASE_URL.startswith("https://")
     and env.is_public(urlsplit(EZAI_BASE_URL).hostname or "")
 ):
-    raise ImproperlyConfigured("EZAI_BASE_URL must be https: the company's key goes with every call.")
+    raise ImproperlyConfigured("EZAI_BASE_URL must be an https URL: your API key is sent with every call.")
 SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
 # Seconds: to connect; without a byte of a JSON answer; between two pieces of a stream; to the last byte.
 UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5, least=1, most=86_400)
@@ -287,12 +289,12 @@ WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
 # `gateway_project/ground/secrets.py`.
 SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
 if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
-    raise ImproperlyConfigured("SECRETS_KEYS must be random, 32 characters or more each.")
+    raise ImproperlyConfigured("Each key in SECRETS_KEYS must be 32 random characters or more.")
 
 OPERATOR_NAME = env.text("OPERATOR_NAME", "Tenantry")  # at the head of statements
 STATEMENT_FONT = env.text("STATEMENT_FONT")  # for names in scripts that the console's font does not have
 if STATEMENT_FONT and not Path(STATEMENT_FONT).is_file():
-    raise ImproperlyConfigured(f"STATEMENT_FONT names no font file: {STATEMENT_FONT}")
+    raise ImproperlyConfigured(f"STATEMENT_FONT is not a font file: {STATEMENT_FONT}")
 # Told by email of what concerns the operator; tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
 EMAIL_HOST = env.text("EMAIL_HOST")  # empty: no email is sent, and pages say so
@@ -355,6 +357,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Language, time, files ---
 LANGUAGE_CODE = "en"
+LOCALE_PATHS = [BASE_DIR / "gateway_project" / "locale"]
 FORMAT_MODULE_PATH = ["gateway_project.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True

@@ -79,7 +79,7 @@ def main() -> None:
         installation.stop_services()
         lock.close()
     if ran:
-        say("All processes have ended; the data stays in " + str(data))
+        say("All processes have stopped. The data is kept in " + str(data))
     if failure:
         sys.exit(_last_word(failure))
 
@@ -93,7 +93,7 @@ def _not_usable(data: Path, error: OSError) -> str:
     named = f"{error.filename}: " if error.filename else ""
     why = error.strerror or str(error)
     return (
-        f"{named}{why}. See that the disk of {data} has room and that everything in there is yours; "
+        f"{named}{why}. Check that the disk of {data} has free space and that you own everything in it, "
         "or set DATA_DIR to another folder."
     )
 
@@ -233,7 +233,7 @@ class Installation:
         if code:
             if code < 0:
                 say("")  # it did not end the line it had begun
-            raise UpError(f"{reason(fold.last, code)} All it said is in {log.file}")
+            raise UpError(f"{reason(fold.last, code)} Full output: {log.file}")
 
     def _processes(self) -> list[Process]:
         descriptor = self.listener.fileno()
@@ -277,7 +277,7 @@ class Installation:
                     continue
                 bound(service.log)
                 if not service.running:
-                    say(f"{name} has ended; starting it again")
+                    say(f"{name} has exited; restarting it")
                     try:
                         service.launch()
                         await asyncio.to_thread(service.wait_until_ready)
@@ -291,12 +291,12 @@ class Installation:
         while missing := await asyncio.to_thread(who_is_missing, base):
             await asyncio.sleep(0.05)
             if time.monotonic() - waiting > PATIENCE_SECONDS:
-                say(f"  Still waiting for {', '.join(missing)}. What they say is in {self.data / 'logs'}")
+                say(f"  Still waiting for {', '.join(missing)}. See the logs in {self.data / 'logs'}")
                 waiting = time.monotonic()
         supervisor.settled()
         taken = await asyncio.to_thread(memory, os.getpid())
         say("")
-        say(f"  Tenantry is ready after {time.time() - began:.1f} s, with {taken}.")
+        say(f"  Tenantry is ready after {time.time() - began:.1f} s, using {taken}.")
         demo = read_demo(self.data)
         for line in (
             addresses(base=base, demo=demo, file=self.data / "demo.json")

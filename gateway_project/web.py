@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         await self._until_over(min(ends, loop.time() + IDLE_SECONDS))
         if calls := self._serving():
             logger.warning(
-                "Stopping: %d open calls have %d s to end. A second signal (Ctrl-C) cuts them now.",
+                "Stopping: %d open calls have %d s to finish. To end them now, press Ctrl-C again.",
                 calls,
                 grace,
             )
@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
 
     async def _cut(self) -> None:
         if calls := self._serving():
-            logger.warning("Cutting %d call(s) that have not ended.", calls)
+            logger.warning("Ending %d call(s) that did not finish in time.", calls)
         for connection in list(self._connections):
             connection.cut()
         self._hurries = False

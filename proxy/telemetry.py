@@ -95,7 +95,7 @@ TOKENS = Counter("tenantry_tokens", "Tokens charged.", ["model", "kind"])
 SPEND = Counter("tenantry_spend_usd", "Sell price charged.", ["tier", "model"])
 ESTIMATED = Counter("tenantry_estimated_calls", "Calls charged by an estimate.", ["model"])
 OVERRUNS = Counter("tenantry_overruns", "Calls that cost more than was reserved for them.", ["model"])
-OVERRUN_USD = Counter("tenantry_overrun_usd", "By how much they did.", ["model"])
+OVERRUN_USD = Counter("tenantry_overrun_usd", "How much more they cost than was reserved.", ["model"])
 
 _encode = msgspec.json.Encoder().encode
 

@@ -63,10 +63,10 @@ def main(name: str) -> int:
             subprocess.run([sys.executable, "-m", "ensurepip"], check=True, capture_output=True)
         return _install(name)
     except SystemExit:
-        _say("\n  Stopped. The next `make up` goes on from here.")
+        _say("\n  Stopped. The next `make up` continues from here.")
         raise
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"\n  {error}\n  Remove .venv and run it again.", file=sys.stderr)
+        print(f"\n  {error}\n  Remove .venv and run `make up` again.", file=sys.stderr)
         return 1
 
 
@@ -97,7 +97,7 @@ def _install(name: str) -> int:
                 ).start()
         unpacked.set()
     if pip.returncode:
-        print(f"\n  {_why(log.read_text())}\n  All that pip said is in {log}", file=sys.stderr)
+        print(f"\n  {_why(log.read_text())}\n  The full pip output is in {log}", file=sys.stderr)
         return 1
     progress.show(f"Installed {total} packages in {time.monotonic() - began:.0f} s", last=True)
     return 0
@@ -136,11 +136,13 @@ def _unpacked(site: Path) -> int:
 def _why(said: str) -> str:
     """pip's own words for what went wrong, and what to do where that is known."""
     errors = [line.strip() for line in said.splitlines() if line.startswith("ERROR:")]
-    why = errors[0] if errors else (said.strip().splitlines() or ["pip said nothing."])[-1]
+    why = errors[0] if errors else (said.strip().splitlines() or ["pip printed nothing."])[-1]
     if "No space left" in said:
-        return f"{why} Make room and run it again."
+        return f"{why} Free some space and run `make up` again."
     if any(each in said for each in _NETWORK):
-        return f"{why} Is there a way to the package index from here? See PIP_INDEX_URL and HTTPS_PROXY."
+        return (
+            f"{why} Check that this machine can reach the package index (see PIP_INDEX_URL and HTTPS_PROXY)."
+        )
     return why
 
 

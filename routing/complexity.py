@@ -17,7 +17,7 @@ def why_complex(ask: Ask, rules: ComplexityRules) -> str:
     if ask.tool_count > rules.max_simple_tools:
         return f"{ask.tool_count} tools, more than {rules.max_simple_tools}"
     keyword = keyword_in(ask, rules)
-    return f"the system prompt says “{keyword}”" if keyword else ""
+    return f"the system prompt contains “{keyword}”" if keyword else ""
 
 
 def keyword_in(ask: Ask, rules: ComplexityRules) -> str:

@@ -74,7 +74,7 @@ def rotate_key(
     """
     old = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=api_key.pk)
     if old.state != "live" or old.replaced_by_id:
-        raise ValueError(f"{old} has ended or was already rotated. Issue a new key instead.")
+        raise ValueError(f"{old} has expired or was already revoked or rotated. Create a new key instead.")
     issued = issue_key(
         tenant=old.tenant,
         name=old.name,

@@ -37,7 +37,7 @@ class AdjustmentForm(forms.ModelForm):
 
 @admin.register(Adjustment)
 class AdjustmentAdmin(InsertOnlyPage):
-    empty_text = "Credits, corrections, budget grants and top-ups are booked here."
+    empty_text = "Add a credit, correction, budget grant or top-up."
     form = AdjustmentForm
     list_display = (
         "created_at",

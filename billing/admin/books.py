@@ -29,11 +29,11 @@ class DriftReportAdmin(CountlessPage):
     def when(self, report: DriftReport) -> str:
         return formatters.ago(report.checked_at)
 
-    @display(description="Verdict", ordering="ok", label={"agree": "success", "drift": "danger"})
+    @display(description="Result", ordering="ok", label={"matches": "success", "differs": "danger"})
     def verdict(self, report: DriftReport) -> str:
-        return "agree" if report.ok else "drift"
+        return "matches" if report.ok else "differs"
 
-    @display(description="Redis")
+    @display(description="Live counter")
     def redis(self, report: DriftReport) -> str:
         return formatters.usd(report.redis_usd)
 
@@ -49,7 +49,7 @@ class DriftReportAdmin(CountlessPage):
     def reserved(self, report: DriftReport) -> str:
         return formatters.usd(report.reserved_usd)
 
-    @display(description="Drift", ordering="drift_usd")
+    @display(description="Difference", ordering="drift_usd")
     def drift(self, report: DriftReport) -> str:
         return formatters.usd(report.drift_usd)
 

@@ -23,7 +23,7 @@ class BudgetAlertAdmin(ReadOnlyPage):
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "subject")
 
-    @display(description="Crossed", ordering="crossed_at")
+    @display(description="Reached", ordering="crossed_at")
     def crossed(self, alert: BudgetAlert) -> str:
         return formatters.ago(alert.crossed_at)
 

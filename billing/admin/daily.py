@@ -59,11 +59,11 @@ class DailyTagUsageAdmin(CountlessPage):
 
 
 class ShadowFilter(DropdownFilter):
-    title = "shadow mode"
+    title = "outcome"
     parameter_name = "shadow"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Refused"), ("yes", "Would have been refused (shadow mode)")]
+        return [("no", "Refused"), ("yes", "Shadow mode (not enforced)")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = chosen(request, self)
@@ -78,9 +78,9 @@ class DailyVerdictAdmin(CountlessPage):
     ordering = ("-day",)
     sortable_by = ("day",)
 
-    @display(description="What", label={"Refused": "danger", "Would have": "info"})
+    @display(description="Outcome", label={"Refused": "danger", "Shadow mode": "info"})
     def shown_kind(self, row: DailyVerdict) -> str:
-        return "Would have" if row.shadow else "Refused"
+        return "Shadow mode" if row.shadow else "Refused"
 
     @display(description="Requests")
     def shown_requests(self, row: DailyVerdict) -> str:

@@ -27,7 +27,7 @@ class PriceStateFilter(DropdownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("in force", "In force"), ("to come", "To come"), ("superseded", "Superseded")]
+        return [("in force", "In force"), ("to come", "Scheduled"), ("superseded", "Superseded")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(state=self.value()) if self.value() else queryset
@@ -54,8 +54,8 @@ class ModelPriceForm(forms.ModelForm):
     confirmed = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        label="The price is right",
-        help_text="Only needed when it is far from what the model's family costs. You will be asked.",
+        label="Confirm an unusual price",
+        help_text="Only needed if the price is far from what similar models cost. You will be asked.",
     )
 
     class Meta:
@@ -100,10 +100,10 @@ class ModelPriceAdmin(InsertOnlyPage):
     view_fieldsets = (
         (None, {"fields": (("model", "source"), "effective_from", "context_over_tokens")}),
         ("USD per 1M tokens", {"fields": (PRICE_COLUMNS[:2], PRICE_COLUMNS[2:5])}),
-        ("USD per 1000", {"fields": ("web_search_usd",)}),
-        ("Entered", {"fields": (("created_at", "created_by"),)}),
+        ("USD per 1,000 web searches", {"fields": ("web_search_usd",)}),
+        ("Added", {"fields": (("created_at", "created_by"),)}),
     )
-    fieldsets = (*view_fieldsets[:3], ("If you are asked", {"fields": ("confirmed",)}))
+    fieldsets = (*view_fieldsets[:3], ("Confirmation", {"fields": ("confirmed",)}))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -155,9 +155,9 @@ class ModelPriceAdmin(InsertOnlyPage):
         over = price.context_over_tokens
         return [price.model.name if price.model else "Default", f"inputs over {over:,}" if over else ""]
 
-    @display(description="State", label={"in force": "success", "to come": "info", "superseded": "default"})
+    @display(description="State", label={"in force": "success", "scheduled": "info", "superseded": "default"})
     def shown_state(self, price: Any) -> str:
-        return price.state
+        return "scheduled" if price.state == "to come" else price.state
 
     @display(description="Input", ordering="input_usd")
     def input(self, price: ModelPrice) -> str:
@@ -179,6 +179,6 @@ class ModelPriceAdmin(InsertOnlyPage):
     def cache_write_1h(self, price: ModelPrice) -> str:
         return f"{price.cache_write_1h_usd.normalize():f}"
 
-    @display(description="1000 searches", ordering="web_search_usd")
+    @display(description="1,000 searches", ordering="web_search_usd")
     def web_search(self, price: ModelPrice) -> str:
         return f"{price.web_search_usd.normalize():f}"

@@ -29,11 +29,11 @@ class PrepaidBalanceAdmin(ReadOnlyPage):
         topped_up = Max("adjustments__created_at", filter=Q(adjustments__kind=AdjustmentKind.TOPUP))
         return with_spend(rows).annotate(topped_up_at=topped_up)
 
-    @display(description="Left (booked)")
+    @display(description="Balance (booked)")
     def left(self, tenant: Any) -> str:
         return formatters.usd(tenant.budget_usd - tenant.spent_usd)
 
-    @display(description="After the last top-up", ordering="topped_up_to_usd")
+    @display(description="Balance after last top-up", ordering="topped_up_to_usd")
     def after_top_up(self, tenant: PrepaidBalance) -> str:
         return formatters.usd(tenant.topped_up_to_usd)
 

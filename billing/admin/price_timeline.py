@@ -26,7 +26,11 @@ def timeline(price: ModelPrice) -> list[PriceStep]:
     for at, row in enumerate(ordered):
         until = ordered[at + 1].effective_from if at + 1 < len(ordered) else None
         state = (
-            "to come" if row.effective_from > now else "superseded" if until and until <= now else "in force"
+            "scheduled"
+            if row.effective_from > now
+            else "superseded"
+            if until and until <= now
+            else "in force"
         )
         before = ordered[at - 1].input_usd if at else None
         change = ((row.input_usd - before) * 100 / before).quantize(Decimal("0.1")) if before else None

@@ -77,7 +77,7 @@ def reprice_page(page: admin.ModelAdmin, request: HttpRequest, price: ModelPrice
             form.add_error(None, error.message)
     context: dict[str, Any] = {
         **page.admin_site.each_context(request),
-        "title": f"Re-price a period by {price}",
+        "title": f"Re-price a period with {price}",
         "opts": page.opts,
         "price": price,
         "form": form,

@@ -61,7 +61,7 @@ class StatementAdmin(ReadOnlyPage):
             },
         ),
         ("Lines", {"fields": ("lines", "late_lines", "adjustment_lines", "alerts")}),
-        ("Close", {"fields": (("recorded_until", "closed_at"),)}),
+        ("Closing", {"fields": (("recorded_until", "closed_at"),)}),
     )
     readonly_fields = ("usage", "late", "adjustments", "total", "margin")
     actions_detail = ("download_pdf", "download_csv")

@@ -60,7 +60,7 @@ class UpstreamUsageAdmin(ReadOnlyPage):
                 form.add_error("file", error.message)
             else:
                 differing = len(imported.differing)
-                told = f"{imported.lines} lines imported; {differing} of {len(imported.checks)} differ."
+                told = f"{imported.lines} lines imported. {differing} of {len(imported.checks)} differ."
                 (messages.warning if differing else messages.success)(request, told)
                 return redirect("admin:billing_billcheck_changelist")
         context = {
@@ -85,9 +85,9 @@ class BillCheckAdmin(ReadOnlyPage):
     fields = (("day", "model", "verdict"), ("billed", "booked", "difference"), "counts", "checked_at")
     readonly_fields = ("verdict", "billed", "booked", "difference")
 
-    @display(description="Verdict", ordering="ok", label={"agrees": "success", "differs": "danger"})
+    @display(description="Result", ordering="ok", label={"matches": "success", "differs": "danger"})
     def verdict(self, check: BillCheck) -> str:
-        return "agrees" if check.ok else "differs"
+        return "matches" if check.ok else "differs"
 
     @display(description="Billed", ordering="billed_usd")
     def billed(self, check: BillCheck) -> str:

@@ -91,7 +91,7 @@ class UsageRecordAdmin(CountlessPage):
     )
     list_select_related = ("tenant", "api_key")
     search_fields = ("request_id",)
-    search_help_text = "A whole request id"
+    search_help_text = "Search by full request ID"
     fieldsets = (
         (
             None,
@@ -139,7 +139,8 @@ class UsageRecordAdmin(CountlessPage):
             return of_request(queryset, UUID(search_term.strip())), False
         except ValueError:
             messages.error(
-                request, f"{search_term[:60]!r} is not a request id. Use the answer's request-id header."
+                request,
+                f"{search_term[:60]!r} is not a request ID. Copy it in full from the request-id header.",
             )
             return queryset.none(), False
 

@@ -33,7 +33,7 @@ from tenants.people.email_limits import TooManyEmails
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ConsolePage):
     form = EndpointForm
-    empty_text = "Budgets, keys, statements and drift can be sent to an address of yours or of a tenant."
+    empty_text = "Add an endpoint to send budget, key, statement and reconciliation events to it."
     list_display = ("url", "owner", "state", "shown_events", "pending", "failed", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), "enabled")
     list_select_related = ("tenant",)
@@ -90,12 +90,12 @@ class WebhookEndpointAdmin(ConsolePage):
             return redirect("admin:billing_webhookendpoint_changelist")
         return self._shown_once(request, obj)
 
-    @action(description="Send a test", icon="send", url_path="test", permissions=["change"])
+    @action(description="Send test", icon="send", url_path="test", permissions=["change"])
     def send_test(self, request: HttpRequest, object_id: int) -> HttpResponse:
         endpoint = get_object_or_404(WebhookEndpoint, pk=object_id)
         if request.method != "POST":
             told = "Sends a webhook.test event to this endpoint. The result is shown here."
-            return self._confirm(request, endpoint, title="Send a test", consequence=told)
+            return self._confirm(request, endpoint, title="Send test event", consequence=told)
         if awaits_confirmation(endpoint):
             self._ask(request, endpoint)
             return redirect(reverse("admin:billing_webhookendpoint_change", args=[endpoint.pk]))
@@ -113,7 +113,7 @@ class WebhookEndpointAdmin(ConsolePage):
         self.log_change(
             request,
             endpoint,
-            "New secret. For 24 hours, events are also signed with the old one.",
+            "Created a new secret. For 24 hours, events are also signed with the old one.",
         )
         return self._shown_once(request, endpoint)
 
@@ -122,7 +122,10 @@ class WebhookEndpointAdmin(ConsolePage):
         try:
             ask(endpoint)
         except (TooManyEmails, EmailNotSent) as error:
-            messages.error(request, f"{address} must confirm before events are sent there: {error}")
+            messages.error(
+                request,
+                f"{address} must confirm before events are sent there, but no confirmation link was sent: {error}",
+            )
         else:
             messages.warning(
                 request,
@@ -138,7 +141,7 @@ class WebhookEndpointAdmin(ConsolePage):
 
     def _shown_once(self, request: HttpRequest, endpoint: WebhookEndpoint) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "endpoint": endpoint}
-        context["title"] = "The endpoint's secret"
+        context["title"] = "Signing secret"
         return TemplateResponse(
             request, "admin/secret_issued.html", context, headers={"Cache-Control": "no-store"}
         )
@@ -149,14 +152,14 @@ class WebhookEndpointAdmin(ConsolePage):
 
     @display(
         description="State",
-        label={"fine": "success", "failing": "warning", "not confirmed": "warning", "disabled": "danger"},
+        label={"healthy": "success", "failing": "warning", "not confirmed": "warning", "disabled": "danger"},
     )
     def state(self, endpoint: WebhookEndpoint) -> str:
         if not endpoint.enabled:
             return "disabled"
         if awaits_confirmation(endpoint):
             return "not confirmed"
-        return "failing" if endpoint.failing_since else "fine"
+        return "failing" if endpoint.failing_since else "healthy"
 
     @display(description="Events")
     def shown_events(self, endpoint: WebhookEndpoint) -> str:
@@ -169,7 +172,7 @@ class WebhookEndpointAdmin(ConsolePage):
     def pending(self, endpoint: Any) -> int:
         return endpoint.pending_count
 
-    @display(description="Given up", ordering="failed_count")
+    @display(description="Failed", ordering="failed_count")
     def failed(self, endpoint: Any) -> int:
         return endpoint.failed_count
 
@@ -198,7 +201,7 @@ class WebhookDeliveryAdmin(CountlessPage):
     fieldsets = (
         (None, {"fields": (("event_type", "event_id"), ("endpoint", "owner"), ("shown_status", "attempts"))}),
         ("When", {"fields": (("created_at", "delivered_at"), ("last_attempt_at", "next_attempt_at"))}),
-        ("Last answer", {"fields": (("last_status", "last_error"),)}),
+        ("Last response", {"fields": (("last_status", "last_error"),)}),
         ("Payload", {"fields": ("shown_payload",)}),
     )
     readonly_fields = ("owner", "shown_status", "shown_payload")
@@ -206,7 +209,7 @@ class WebhookDeliveryAdmin(CountlessPage):
     def has_redeliver_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("billing.change_webhookdelivery")
 
-    @action(description="Deliver again now", permissions=["redeliver"])
+    @action(description="Resend now", permissions=["redeliver"])
     def redeliver(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
         """The same event under the same id, with its schedule from the start; receivers know it by the id."""
         count = WebhookDelivery.objects.filter(pk__in=queryset.values("pk")).update(
@@ -214,13 +217,13 @@ class WebhookDeliveryAdmin(CountlessPage):
         )
         messages.success(request, f"{count} deliveries will be sent now.")
 
-    @action(description="Deliver again", icon="replay", url_path="again", permissions=["redeliver"])
+    @action(description="Resend", icon="replay", url_path="again", permissions=["redeliver"])
     def redeliver_this(self, request: HttpRequest, object_id: int) -> HttpResponse:
         delivery = get_object_or_404(WebhookDelivery, pk=object_id)
         back = reverse("admin:billing_webhookdelivery_change", args=[object_id])
         if request.method == "POST":
             redeliver(delivery)
-            messages.success(request, "The delivery is due now. Its attempts are shown here.")
+            messages.success(request, "The event is being sent again. Reload this page to see the attempts.")
             return redirect(back)
         context = {
             **self.admin_site.each_context(request),
@@ -229,9 +232,9 @@ class WebhookDeliveryAdmin(CountlessPage):
             "back": back,
         }
         context |= {
-            "title": "Deliver again",
-            "text": "The event is sent again with the same id, so the receiver can recognise it.",
-            "verb": "Deliver again",
+            "title": "Resend",
+            "text": "The event is sent again with the same ID, so the receiver can recognise it.",
+            "verb": "Resend",
         }
         return TemplateResponse(request, "admin/confirm.html", context)
 
@@ -256,7 +259,7 @@ class WebhookDeliveryAdmin(CountlessPage):
     def shown_status(self, delivery: WebhookDelivery) -> str:
         return delivery.get_status_display()
 
-    @display(description="Last answer")
+    @display(description="Last response")
     def last(self, delivery: WebhookDelivery) -> str:
         return str(delivery.last_status or delivery.last_error or formatters.NOTHING)
 

@@ -97,7 +97,7 @@ def _fill_tenants(cursor: object, tenants: Sequence[Tenant]) -> None:
         for number, tenant in enumerate(each for each in tenants if keys.get(each.pk) and models.get(each.pk))
     ]  # fmt: skip
     if not lines:
-        raise ValueError("None of these tenants has a key and a model with a price.")
+        raise ValueError("None of these tenants has both a key and a priced model. Add them first.")
     priced = {name: prices[model_id] for each in models.values() for model_id, name in each}
     with cursor.copy("COPY made_tenant FROM STDIN") as copy:  # type: ignore[attr-defined]  # psycopg's cursor
         for line in lines:

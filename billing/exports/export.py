@@ -100,9 +100,9 @@ def begin(
 ) -> UsageExport:
     """Log an export that is about to run. Raises BadExport."""
     if unknown := [name for name in columns if name not in COLUMNS]:
-        raise BadExport(f"There is no column {unknown[0]!r}. Columns are {', '.join(COLUMNS)}.")
+        raise BadExport(f"Unknown column {unknown[0]!r}. Choose from: {', '.join(COLUMNS)}.")
     if file_format not in FORMATS:
-        raise BadExport(f"There is no format {file_format!r}; formats are {', '.join(FORMATS)}.")
+        raise BadExport(f"Unknown format {file_format!r}. Choose from: {', '.join(FORMATS)}.")
     if file_format == "parquet" and not installed("parquet"):
         raise BadExport(needs("parquet", because="Parquet"))
     if wanted.tag and "=" not in wanted.tag:

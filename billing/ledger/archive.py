@@ -44,7 +44,9 @@ class Written(msgspec.Struct, frozen=True):
 def months_to_archive(*, keep: int, today: date | None = None) -> list[date]:
     """Months with a partition that are older than `keep` whole months, the oldest first."""
     if keep < KEEP_AT_LEAST_MONTHS:
-        raise CannotArchive(f"The last {KEEP_AT_LEAST_MONTHS} months stay: closing and late rows need them.")
+        raise CannotArchive(
+            f"The last {KEEP_AT_LEAST_MONTHS} months cannot be archived: closing periods and late rows need them."
+        )
     now = today or timezone.now().date()
     index = now.year * 12 + now.month - 1 - keep
     first_kept = date(index // 12, index % 12 + 1, 1)
@@ -63,7 +65,9 @@ def archive_month(month: date, *, folder: Path) -> LedgerArchive:
     draft = file.with_name(file.name + ".part")
     written = _write(partition, draft)
     if _read(draft) != written:
-        raise CannotArchive(f"{draft} does not read as it was written: is the disk full or broken?")
+        raise CannotArchive(
+            f"{draft} could not be verified after writing. Check the disk for errors and free space."
+        )
     draft.replace(file)
     _sync(folder)
     for attempt in range(1, _LOCK_TRIES + 1):
@@ -83,9 +87,11 @@ def restore_month(month: date) -> LedgerArchive:
         raise CannotArchive(f"{month:%Y-%m} is not archived.")
     file = Path(archive.file)
     if not file.exists():
-        raise CannotArchive(f"{file} is not there; put it back from your backups.")
+        raise CannotArchive(f"{file} is missing. Restore it from your backups.")
     if _file_digest(file) != archive.file_digest:
-        raise CannotArchive(f"{file} is not the file that was written: its SHA-256 differs.")
+        raise CannotArchive(
+            f"{file} has changed since it was archived: its SHA-256 differs. Restore the original from your backups."
+        )
     with transaction.atomic(), connection.cursor() as cursor, gzip.open(file) as unpacked:
         make_partitions(first=month, months=1)
         # The file's own columns: one that was added since has its default.
@@ -101,7 +107,7 @@ def restore_month(month: date) -> LedgerArchive:
             "ORDER BY request_id ON CONFLICT DO NOTHING"
         )
         if cursor.rowcount != archive.rows:
-            raise CannotArchive(f"{archive.rows - cursor.rowcount} rows of {file} are in the ledger already.")
+            raise CannotArchive(f"{archive.rows - cursor.rowcount} rows of {file} are already in the ledger.")
         LedgerArchive.objects.filter(pk=archive.pk).update(restored_at=timezone.now())
     archive.refresh_from_db()
     return archive

@@ -106,9 +106,7 @@ def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict:
         if number != last + 1:
             return Fault("chain", shard, last + 1, None, f"batch {last + 1} is missing")
         if claimed_previous != previous or made_hash != claimed_hash:
-            return Fault(
-                "chain", shard, number, None, f"batch {number} does not follow from the one before it"
-            )
+            return Fault("chain", shard, number, None, f"batch {number} does not follow the batch before it")
         if intact:
             verdict.rows += rows
         else:
@@ -125,7 +123,7 @@ def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict:
         verdict.heads[str(shard)] = Head(number, claimed_hash)
     if not kept_is_there and kept is not None:
         message = (
-            f"batch {kept.number}, as it was kept elsewhere, is not in the chain: it was cut or rewritten"
+            f"batch {kept.number}of the saved report is not in the chain: the chain was cut or rewritten"
         )
         return Fault("chain", shard, kept.number, None, message)
     return None
@@ -145,9 +143,9 @@ def _look_closer(cursor: CursorWrapper, shard: int, number: int) -> tuple[Fault 
     for request_id, missing, same, month_is_there in cursor.fetchall():
         where = f"row {request_id} of shard {shard}, batch {number}"
         if missing and month_is_there:
-            return Fault("removed", shard, number, request_id, f"{where} is gone"), present
+            return Fault("removed", shard, number, request_id, f"{where} is missing"), present
         if not missing and not same:
-            return Fault("changed", shard, number, request_id, f"{where} is not what was written"), present
+            return Fault("changed", shard, number, request_id, f"{where} was changed"), present
         present += not missing
     return None, present
 

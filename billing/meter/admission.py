@@ -238,19 +238,21 @@ class AdmissionRequest:
             case b"key_rate":
                 limit = self.principal.key.requests_per_minute
                 return RateLimited(
-                    f"This key's {limit} requests per minute are used up.",
+                    f"This key's limit of {limit} requests per minute has been reached.",
                     retry_ms=int(reply[2]),
                     limit=limit,
                 )
             case b"user_rate":
                 limit = policy.user_requests_per_minute
                 return UserRateLimited(
-                    f"This end user's {limit} requests per minute are used up.",
+                    f"The limit of {limit} requests per minute per end user has been reached.",
                     retry_ms=int(reply[2]),
                     limit=limit,
                 )
             case b"concurrency":
-                return ConcurrencyLimited(f"{policy.concurrency} requests are already open.", retry_ms=1000)
+                return ConcurrencyLimited(
+                    f"The limit of {policy.concurrency} concurrent requests has been reached.", retry_ms=1000
+                )
             case b"tokens":
                 seconds = max(1, ceil(self.prepared.day.end - time.time()))
                 return DailyTokensExceeded(limit=policy.tokens_per_day or 0, seconds=seconds)

@@ -22,7 +22,7 @@ class MeteringUnavailable(TenantryError):
     status = 503
     type = "api_error"
 
-    def __init__(self, message: str = "Metering is not available. Try again shortly.") -> None:
+    def __init__(self, message: str = "Metering is unavailable. Try again shortly.") -> None:
         super().__init__(message, headers={"retry-after": "1"})
 
 
@@ -63,7 +63,7 @@ class DailyTokensExceeded(TenantryError):
         self.limit = limit
         self.seconds = seconds
         super().__init__(
-            f"The daily limit of {limit:,} tokens is used up. It resets in {_duration(seconds)}.",
+            f"The daily limit of {limit:,} tokens has been reached. It resets in {_duration(seconds)}.",
             details={"retry_after": seconds},
             headers={"retry-after": str(seconds), "x-should-retry": "false"},
         )
@@ -91,7 +91,7 @@ class BudgetExceeded(TenantryError):
         )
 
     def _explained(self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal) -> str:
-        return f"The {scope}'s budget of ${budget_usd:f} does not cover this call; ${spend_usd:f} is spent."
+        return f"The {scope}'s budget of ${budget_usd:f} does not cover this call: ${spend_usd:f} is already spent."
 
 
 class DowngradeDeclined(BudgetExceeded):
@@ -99,6 +99,6 @@ class DowngradeDeclined(BudgetExceeded):
 
     def _explained(self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal) -> str:
         return (
-            f"Cheaper models are being served: ${spend_usd:f} of the {scope}'s budget of ${budget_usd:f} is spent, "
-            "and this call declines them (x-tenantry-no-downgrade)."
+            f"${spend_usd:f} of the {scope}'s budget of ${budget_usd:f} is spent, so only a cheaper model can serve "
+            "this call. To allow it, remove the x-tenantry-no-downgrade header."
         )

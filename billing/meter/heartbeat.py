@@ -166,7 +166,7 @@ class Heartbeat:
         ids = [UUID(request_id) for request_id in request_ids]
         known = await asyncio.get_running_loop().run_in_executor(self._threads, _known, ids)
         if known is None and must_know:
-            raise MeteringUnavailable("The ledger cannot be asked now.")
+            raise MeteringUnavailable("The ledger is unavailable. Try again shortly.")
         return known or {}
 
     async def _bury(self, shard: int, request_id: str, state: LeaseState) -> None:

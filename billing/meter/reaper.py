@@ -102,5 +102,5 @@ def _worst(orphan: OrphanedLease) -> CallOutcome:
         upstream_cost_nano=orphan.hold_nano,
         status=UsageStatus.ORPHANED,
         estimated=True,
-        note="The process that made this call crashed. Charged at its reservation.",
+        note="The process that made this call crashed. Charged the reserved amount.",
     )

@@ -18,7 +18,7 @@ class BillCheck(models.Model):
         expression=F("billed_usd") - F("booked_usd"),
         output_field=models.DecimalField(max_digits=24, decimal_places=9),
         db_persist=True,
-        help_text="Positive if the upstream billed more than the ledger has.",
+        help_text="Positive if the upstream billed more than is in the ledger.",
     )
     counts = models.JSONField(
         encoder=DjangoJSONEncoder, default=dict, help_text="Requests and tokens: [billed, booked]."
@@ -27,6 +27,7 @@ class BillCheck(models.Model):
     checked_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "bill comparison"
         ordering = ["-day", "model"]
         default_permissions = ("view",)
         constraints = [models.UniqueConstraint(fields=["day", "model"], name="billing_billcheck_unique")]

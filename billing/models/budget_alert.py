@@ -8,8 +8,8 @@ from tenants.models import Tenant
 
 class AlertKind(models.TextChoices):
     THRESHOLD = "threshold", "Budget threshold reached"
-    TOKENS_DAY = "tokens_day", "Tokens per day reached"
-    FORECAST = "forecast", "Budget ends before the period"
+    TOKENS_DAY = "tokens_day", "Daily token limit reached"
+    FORECAST = "forecast", "Budget forecast to run out early"
     ANOMALY = "anomaly", "Unusual spend"
 
 
@@ -31,7 +31,7 @@ class BudgetAlert(models.Model):
     kind = models.CharField(max_length=12, choices=AlertKind.choices, default=AlertKind.THRESHOLD)
     scope = models.CharField(max_length=10, choices=AlertScope.choices, default=AlertScope.TENANT)
     subject = models.CharField(max_length=256, blank=True, default="")
-    period_start = models.DateField(help_text="For tokens per day and anomalies: the day.")
+    period_start = models.DateField(help_text="For daily token limits and unusual spend, the day.")
     threshold = models.PositiveSmallIntegerField("threshold (%)")
     budget_usd = models.DecimalField("budget (USD)", max_digits=20, decimal_places=9)
     spent_usd = models.DecimalField("spent (USD)", max_digits=20, decimal_places=9)

@@ -7,7 +7,7 @@ from django.db.models import Q
 class LedgerArchive(models.Model):
     """One month's file. `digest` is the SHA-256 of its rows as CSV, `file_digest` that of the file as it lies there."""
 
-    month = models.DateField(help_text="Its first day, in UTC.")
+    month = models.DateField(help_text="First day of the month, in UTC.")
     file = models.CharField(max_length=1000)
     rows = models.PositiveBigIntegerField()
     cost_usd = models.DecimalField("cost (USD)", max_digits=24, decimal_places=9)

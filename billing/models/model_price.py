@@ -42,15 +42,18 @@ class ModelPrice(PolicyModel):
     )
     effective_from = models.DateTimeField(default=timezone.now)
     context_over_tokens = models.PositiveIntegerField(
-        null=True, blank=True, help_text="If set, the price applies to inputs longer than this."
+        "for inputs over (tokens)",
+        null=True,
+        blank=True,
+        help_text="If set, the price only applies to longer inputs.",
     )
     input_usd = usd("input / 1M")
     output_usd = usd("output / 1M")
     cache_read_usd = usd("cache read / 1M", default=Decimal(0))
     cache_write_5m_usd = usd("cache write 5 min / 1M", default=Decimal(0))
     cache_write_1h_usd = usd("cache write 1 h / 1M", default=Decimal(0))
-    web_search_usd = usd("web search / 1000", default=Decimal(0))
-    source = models.CharField(max_length=100, default="staff", help_text="Where the price was taken from.")
+    web_search_usd = usd("web search / 1,000", default=Decimal(0))
+    source = models.CharField(max_length=100, default="staff", help_text="Where the price comes from.")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, editable=False, related_name="+"

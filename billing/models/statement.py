@@ -17,7 +17,7 @@ class Statement(models.Model):
     period_end = models.DateField(help_text="First day of the next period.")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
-    timezone = models.CharField(max_length=64)
+    timezone = models.CharField("time zone", max_length=64)
     budget_mode = models.CharField(max_length=10)
     budget_usd = models.DecimalField("budget (USD)", max_digits=20, decimal_places=9, null=True, blank=True)
     requests = models.PositiveBigIntegerField(default=0)
@@ -34,7 +34,7 @@ class Statement(models.Model):
         max_digits=24,
         decimal_places=9,
         default=0,
-        help_text="Rows of periods closed before.",
+        help_text="Usage from periods that were already closed.",
     )
     adjustments_usd = models.DecimalField("adjustments (USD)", max_digits=24, decimal_places=9, default=0)
     total_usd = models.DecimalField("total (USD)", max_digits=24, decimal_places=9)

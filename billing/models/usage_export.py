@@ -26,7 +26,7 @@ class UsageExport(models.Model):
     format = models.CharField(max_length=10, default="csv")
     filters = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
     columns = ArrayField(models.CharField(max_length=50), default=list)
-    timezone = models.CharField(max_length=64, default="UTC")
+    timezone = models.CharField("time zone", max_length=64, default="UTC")
     rows = models.PositiveBigIntegerField(null=True, blank=True)
     totals = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
     digest = models.CharField(max_length=64, blank=True, default="")

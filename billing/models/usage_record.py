@@ -37,34 +37,40 @@ class UsageRecord(models.Model):
     because what it names has gone.
     """
 
-    request_id = models.UUIDField(primary_key=True)
+    request_id = models.UUIDField("request ID", primary_key=True)
     created_at = models.DateTimeField()
     recorded_at = models.DateTimeField(
-        db_default=Now(), help_text="When the row was written. Later than the call for late rows."
+        db_default=Now(), help_text="When the row was written. For late rows, this is well after the call."
     )
     tenant = models.ForeignKey(
         Tenant, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="usage"
     )
     api_key = models.ForeignKey(
-        ApiKey, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="usage"
+        ApiKey,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="usage",
+        verbose_name="API key",
     )
     day = models.DateField(help_text="In the tenant's time zone.")
     period_start = models.DateField(help_text="First day of the tenant's billing period.")
     end_user = models.CharField(max_length=256, db_default="")
     session = models.CharField(max_length=256, db_default="")
-    run_id = models.CharField(max_length=256, db_default="")
-    wire = models.CharField(max_length=10, choices=Wire.choices)
-    model_requested = models.CharField(max_length=100, db_default="")
+    run_id = models.CharField("run ID", max_length=256, db_default="")
+    wire = models.CharField("API format", max_length=10, choices=Wire.choices)
+    model_requested = models.CharField("requested model", max_length=100, db_default="")
     model = models.CharField(max_length=100)
     route = models.CharField(max_length=100, db_default="")
     stream = models.BooleanField(db_default=False)
     status = models.CharField(max_length=20, choices=UsageStatus.choices)
-    http_status = models.PositiveSmallIntegerField(null=True)
+    http_status = models.PositiveSmallIntegerField("HTTP status", null=True)
     input_tokens = models.PositiveBigIntegerField(db_default=0)
     output_tokens = models.PositiveBigIntegerField(db_default=0)
     cache_read_tokens = models.PositiveBigIntegerField(db_default=0)
-    cache_write_5m_tokens = models.PositiveBigIntegerField("cache write 5m tokens", db_default=0)
-    cache_write_1h_tokens = models.PositiveBigIntegerField("cache write 1h tokens", db_default=0)
+    cache_write_5m_tokens = models.PositiveBigIntegerField("cache write tokens (5 min)", db_default=0)
+    cache_write_1h_tokens = models.PositiveBigIntegerField("cache write tokens (1 h)", db_default=0)
     web_searches = models.PositiveIntegerField(db_default=0)
     cost_usd = models.DecimalField("cost (USD)", max_digits=20, decimal_places=9, help_text="Sell price.")
     upstream_cost_usd = models.DecimalField(max_digits=20, decimal_places=9, help_text="Cost price.")
@@ -74,9 +80,10 @@ class UsageRecord(models.Model):
     estimated = models.BooleanField(db_default=False)
     latency_ms = models.PositiveIntegerField("latency (ms)", null=True)
     ttft_ms = models.PositiveIntegerField("time to first token (ms)", null=True)
-    upstream_request_id = models.CharField(max_length=128, db_default="")
+    upstream_request_id = models.CharField("upstream request ID", max_length=128, db_default="")
     tags = models.JSONField(encoder=DjangoJSONEncoder, default=dict)
     model_preferred = models.CharField(
+        "preferred model",
         max_length=100,
         db_default="",
         help_text="The first choice, if another model served instead (downgrade or fallback).",
@@ -93,7 +100,9 @@ class UsageRecord(models.Model):
     message_count = models.PositiveIntegerField("messages", null=True)
     tool_count = models.PositiveIntegerField("tools", null=True)
     keyword = models.CharField(max_length=100, db_default="")
-    note = models.CharField(max_length=500, db_default="", help_text="Why it was estimated or quarantined.")
+    note = models.CharField(
+        max_length=500, db_default="", help_text="For example, why the cost was estimated."
+    )
 
     class Meta:
         verbose_name = "ledger row"

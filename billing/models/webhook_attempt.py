@@ -11,8 +11,8 @@ class WebhookAttempt(models.Model):
     delivery = models.ForeignKey(WebhookDelivery, models.CASCADE, related_name="log")
     number = models.PositiveSmallIntegerField()
     attempted_at = models.DateTimeField()
-    duration_ms = models.PositiveIntegerField()
-    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    duration_ms = models.PositiveIntegerField("duration (ms)")
+    http_status = models.PositiveSmallIntegerField("HTTP status", null=True, blank=True)
     error = models.CharField(max_length=500, blank=True, default="")
     response = models.CharField(max_length=1000, blank=True, default="")
 

@@ -20,7 +20,7 @@ class WebhookDelivery(models.Model):
     """
 
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, related_name="deliveries")
-    event_id = models.CharField(max_length=100)
+    event_id = models.CharField("event ID", max_length=100)
     event_type = models.CharField(max_length=50)
     payload = models.JSONField(encoder=DjangoJSONEncoder)
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)

@@ -23,7 +23,7 @@ class WebhookEndpoint(models.Model):
         related_name="webhooks",
         help_text="If empty, the endpoint belongs to the operator.",
     )
-    url = models.CharField("URL", max_length=2000, help_text="https://… or mailto:… to get emails instead")
+    url = models.CharField("URL", max_length=2000, help_text="https://…, or mailto:… to get emails instead.")
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(
         models.CharField(max_length=50),
@@ -51,7 +51,7 @@ class WebhookEndpoint(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text="The receiver asked for no deliveries before this time.",
+        help_text="The receiver asked for a pause until this time.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

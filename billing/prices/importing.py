@@ -162,7 +162,7 @@ def _differences(
     for since, prices in _dated(model, info, starting, notes):
         rows = rows_of(prices, embeds=model.embeds)
         if not rows:
-            notes.append(f"{model.name}: {info.id} has no price of text, left out.")
+            notes.append(f"{model.name}: {info.id} has no text price; skipped.")
             return
         listed_from, before = _listed(model, since)
         if proposed and (listed_from is None or listed_from <= proposed[0]):
@@ -170,11 +170,11 @@ def _differences(
         if rows == before:
             continue
         if listed_from == since:
-            notes.append(f"{model.name}: has another price of {since:%Y-%m-%d %H:%M} already, left.")
+            notes.append(f"{model.name}: already has another price from {since:%Y-%m-%d %H:%M}; skipped.")
             continue
         apart = sorted(key for key, value in prices.__dict__.items() if value is not None and key not in TEXT)
         if apart:
-            notes.append(f"{model.name}: priced apart upstream and not here: {', '.join(apart)}.")
+            notes.append(f"{model.name}: priced separately upstream, but not here: {', '.join(apart)}.")
         proposed = (since, rows)
         yield since, rows, before
 
@@ -191,7 +191,7 @@ def _dated(
     for conditional in info.prices:
         constraint = conditional.constraint
         if isinstance(constraint, types.TimeOfDateConstraint):
-            notes.append(f"{model.name}: prices by the hour of the day are left out.")
+            notes.append(f"{model.name}: time-of-day prices are not supported; skipped.")
         elif constraint is None or constraint.active(starting):
             current = conditional.prices
         else:

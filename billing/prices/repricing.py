@@ -119,9 +119,9 @@ def _check(asked: RepricingAsked) -> None:
     if asked.until < asked.since:
         raise BadRepricing("The last day is before the first.")
     if asked.until >= datetime.now(UTC).date() + timedelta(days=1):
-        raise BadRepricing("The last day is still to come.")
+        raise BadRepricing("The last day is in the future.")
     if asked.price is not None and asked.price.model_id not in (None, asked.model.pk):
-        raise BadRepricing(f"That price is not one of {asked.model.name}.")
+        raise BadRepricing(f"That price does not belong to {asked.model.name}.")
 
 
 def _rows(asked: RepricingAsked) -> Any:

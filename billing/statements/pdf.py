@@ -86,7 +86,7 @@ def statement_pdf(statement: Statement) -> bytes:
         page = _written(statement, fallback=settings.STATEMENT_FONT)
     if page.lacks:
         page.write_line(
-            "A box replaces a character that this file's fonts do not have. The CSV has the full names.",
+            "Characters that this file's fonts do not have appear as boxes. The CSV has the full names.",
             size=7.5,
             colour=SOFT,
         )

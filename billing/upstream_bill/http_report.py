@@ -62,5 +62,5 @@ def _rows(content: bytes) -> list[Any]:
     for name in filter(None, settings.UPSTREAM_BILL_ROWS.split(".")):
         found = found.get(name) if isinstance(found, dict) else None
     if not isinstance(found, list):
-        raise BadBill(f"The report has no list at {settings.UPSTREAM_BILL_ROWS!r} (UPSTREAM_BILL_ROWS).")
+        raise BadBill(f"The report has no list at {settings.UPSTREAM_BILL_ROWS!r}. Check UPSTREAM_BILL_ROWS.")
     return found

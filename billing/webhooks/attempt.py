@@ -84,13 +84,13 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
                     delivery, destination, connections.to(destination)
                 )
     except TimeoutError:
-        error = f"no answer within {TIMEOUT_SECONDS} s"
+        error = f"no response within {TIMEOUT_SECONDS} s"
     except EmailNotSent as refused:
         error, retry_after = f"not sent: {refused}", refused.retry_after
     except ForbiddenAddress as forbidden:
         error = f"not sent: {forbidden}"
     except socket.gaierror:
-        error = "not sent: the host's name is not known"
+        error = "not sent: the host name cannot be resolved"
     except (httpx.HTTPError, OSError, UnicodeError) as failure:
         error = f"{type(failure).__name__}: {failure}"
     except Exception as failure:

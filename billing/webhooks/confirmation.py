@@ -41,9 +41,11 @@ def ask(endpoint: WebhookEndpoint, *, by_itself: bool = False) -> None:
     if address is None:
         return
     whose = "operator" if endpoint.tenant_id is None else str(endpoint.tenant_id)
-    about = "confirmations to one address"
+    about = "confirmation emails to one address"
     limits = [EmailLimit(about, f"confirmation:{whose}:{address.lower()}", MOST_FOR_AN_ADDRESS, DAY)]
-    limits += [EmailLimit("confirmations of one organisation", f"confirmation:{whose}", MOST_FOR_A_TENANT)]
+    limits += [
+        EmailLimit("confirmation emails from one organisation", f"confirmation:{whose}", MOST_FOR_A_TENANT)
+    ]
     if by_itself:
         limits += [EmailLimit(about, f"confirmation by itself:{whose}:{address.lower()}", 1, WEEK)]
     count(limits)
@@ -56,7 +58,7 @@ def ask(endpoint: WebhookEndpoint, *, by_itself: bool = False) -> None:
                 f"Someone asked to email this address about the budgets, keys and statements of {name}.\n"
                 "To receive these emails, confirm within a week:\n\n"
                 f"{public_link(reverse('portal:confirm-address', args=[token]))}\n\n"
-                "If you did not expect this, ignore it: no more follows.\n"
+                "If you did not expect this, ignore this email. Nothing is sent until you confirm.\n"
             ),
             to=[address],
             headers={"Auto-Submitted": "auto-generated"},

@@ -138,7 +138,9 @@ def _apply(delivery: WebhookDelivery, ending: Ending, now: datetime) -> None:
     """What the ending means for the delivery."""
     delivery.attempts += 1
     delivery.last_attempt_at, delivery.last_status = ending.began, ending.http_status
-    delivery.last_error = ending.error or ("" if ending.delivered else f"answered {ending.http_status}")
+    delivery.last_error = ending.error or (
+        "" if ending.delivered else f"responded with HTTP {ending.http_status}"
+    )
     if ending.delivered:
         delivery.status, delivery.delivered_at, delivery.next_attempt_at = DeliveryStatus.DELIVERED, now, None
     elif delivery.attempts >= len(SCHEDULE):
@@ -168,7 +170,7 @@ def _note_on_endpoints(ended: Sequence[tuple[WebhookDelivery, Ending]], now: dat
             until = now + timedelta(seconds=ending.retry_after or SLOWED_SECONDS)
             rows.filter(pk=endpoint.pk).update(slow_until=until)
         if ending.http_status == 410:
-            _disable(endpoint, "The receiver answered 410 Gone.", now)
+            _disable(endpoint, "The receiver responded with 410 Gone.", now)
     given_up = rows.filter(
         pk__in={each.pk for each, _ in failed},
         failing_since__lt=now - GIVE_UP_ON_ENDPOINT_AFTER,

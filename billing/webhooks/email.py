@@ -62,7 +62,7 @@ def _limits(endpoint: WebhookEndpoint) -> list[EmailLimit]:
     address = endpoint.url.removeprefix(MAIL).lower()
     limits = [EmailLimit("emails to one address", f"event:{whose}:{address}", most)]
     if endpoint.tenant_id is not None:
-        limits += [EmailLimit("emails of one organisation", f"event:{whose}", MOST_FOR_A_TENANT)]
+        limits += [EmailLimit("emails from one organisation", f"event:{whose}", MOST_FOR_A_TENANT)]
     return limits
 
 

@@ -26,15 +26,15 @@ MEANINGS: dict[str, str] = {
     EventType.EXCEEDED: "The whole budget is spent.",
     EventType.RESET: "A new billing period has started.",
     EventType.FORECAST: "At the current pace, the budget runs out before the period ends.",
-    EventType.TOKENS_DAY: "The daily token limit is used up.",
+    EventType.TOKENS_DAY: "The daily token limit has been reached.",
     EventType.ANOMALY: "The last hour cost far more than usual.",
-    EventType.KEY_CREATED: "An API key was issued.",
+    EventType.KEY_CREATED: "An API key was created.",
     EventType.KEY_REVOKED: "An API key was revoked.",
     EventType.STATEMENT: "A billing period is closed and its statement is ready.",
     EventType.DRIFT: "Live counters, ledger and daily totals differ. Operator only.",
     EventType.BILL: "The upstream's bill differs from the ledger. Operator only.",
     EventType.ENDPOINT_DISABLED: "A webhook was disabled because deliveries kept failing.",
-    EventType.TEST: "A test event, sent by hand. It is sent whatever is selected.",
+    EventType.TEST: "A test event, sent manually. It is sent regardless of the selected events.",
 }
 # What only the operator is sent.
 INTERNAL = {EventType.DRIFT, EventType.BILL}
@@ -80,7 +80,7 @@ def refusal(events: Iterable[str], *, of_tenant: bool) -> str:
     chosen = list(events)
     if missing := unknown(chosen):
         known = ", ".join(offered(to_tenant=of_tenant))
-        return f"There is no event {', '.join(missing)}. Choose from: {known}."
+        return f"Unknown event {', '.join(missing)}. Choose from: {known}."
     if of_tenant and (internal := [each for each in chosen if each in INTERNAL]):
-        return f"{', '.join(internal)} goes to the operator's own endpoints, never to a tenant's."
+        return f"{', '.join(internal)} is only sent to the operator's own endpoints, not to a tenant's."
     return ""

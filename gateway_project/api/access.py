@@ -25,7 +25,7 @@ class IsOperator(BasePermission):
     pages of that role; their old token does not reach past it.
     """
 
-    message = "The owner of this token is no operator. manage.py create_operator NAME makes one."
+    message = "The owner of this token is not an operator. To create one, run manage.py create_operator NAME."
 
     def has_permission(self, request: Request, view: Any) -> bool:
         user = request.user

@@ -26,7 +26,7 @@ class StatementSerializer(serializers.ModelSerializer[Statement]):
 
 
 class StatementViewSet(viewsets.ReadOnlyModelViewSet[Statement]):
-    """Closed months."""
+    """Statements of closed billing periods."""
 
     queryset = Statement.objects.select_related("tenant").order_by("-period_start", "tenant__slug")
     serializer_class = StatementSerializer
@@ -35,14 +35,14 @@ class StatementViewSet(viewsets.ReadOnlyModelViewSet[Statement]):
     @extend_schema(responses={(200, "text/csv"): OpenApiTypes.STR})
     @action(detail=True)
     def csv(self, request: Request, pk: str | None = None) -> HttpResponse:
-        """Its lines; the last row is the total."""
+        """A statement's lines as CSV. The last row is the total."""
         statement = self.get_object()
         return _file(statement, statement_csv(statement), "csv", "text/csv; charset=utf-8")
 
     @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
     @action(detail=True)
     def pdf(self, request: Request, pk: str | None = None) -> HttpResponse:
-        """As a page to be sent."""
+        """A statement as PDF."""
         statement = self.get_object()
         from billing.statements.pdf import statement_pdf  # 20 MB: for who asks for one
 

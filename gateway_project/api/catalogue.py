@@ -51,12 +51,12 @@ class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
         slug_field="name",
         queryset=Model.objects.all(),
         allow_null=True,
-        help_text="Null: the default for models without a price; calls priced by it are flagged as estimated.",
+        help_text="If null, the default for models without a price. Calls charged at it are flagged as estimated.",
     )
     confirmed = serializers.BooleanField(
         write_only=True,
         default=False,
-        help_text="Take a price that is far from what its family costs.",
+        help_text="Accept a price that is far from what similar models cost.",
     )
 
     class Meta:
@@ -73,7 +73,7 @@ class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
         )
         read_only_fields = ("id", "created_at")
         extra_kwargs: ClassVar[dict[str, Any]] = {
-            name: {"required": False, "help_text": "Absent: as plain input."} for name in CACHED
+            name: {"required": False, "help_text": "If omitted, the input price is used."} for name in CACHED
         }
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class PriceSerializer(Strict, serializers.ModelSerializer[ModelPrice]):
         rates = Rates(**{name: columns[f"{name}_usd"] for name in Rates.__struct_fields__})
         doubts = slips(attrs["model"], rates)
         if doubts and not confirmed:
-            again = 'If it is right, send "confirmed": true.'
+            again = 'If it is correct, send "confirmed": true.'
             raise serializers.ValidationError(
                 {
                     **{name: [exception_handler] for name, exception_handler in doubts.items()},

@@ -15,7 +15,7 @@ from gateway_project.api.access import OperatorAuthentication
 class MayReadDescription(BasePermission):
     """Staff, by token or by the console's session; everybody with API_DOCS_PUBLIC."""
 
-    message = "The API's description is for staff. API_DOCS_PUBLIC=1 shows it to everybody."
+    message = "The API docs are for staff only. To make them public, set API_DOCS_PUBLIC=1."
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return settings.API_DOCS_PUBLIC or bool(request.user and request.user.is_staff)

@@ -27,13 +27,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             ValidationError({"detail": [broken.get_violation_error_message()]}), context
         )
     if isinstance(error, DataError):
-        detail = "A value is not one that can be stored or looked for, such as a text with a null character."
+        detail = "A value cannot be stored or searched for, for example text with a null character."
         return rest_frameworks_handler(ValidationError({"detail": [detail]}), context)
     if was_too_slow(error):
         return Response({"detail": too_slow_text()}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The control API has no database", exc_info=error)
-        detail = "The database does not answer right now. Try again shortly."
+        detail = "The database is unavailable. Try again shortly."
         return Response({"detail": detail}, status.HTTP_503_SERVICE_UNAVAILABLE, headers={"retry-after": "2"})
     return rest_frameworks_handler(error, context)
 

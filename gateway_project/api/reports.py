@@ -19,7 +19,9 @@ from tenants.models import Tenant
 DAYS = 30
 SPAN = [
     OpenApiParameter("tenant", str, required=True, description="A tenant's slug."),
-    OpenApiParameter("since", OpenApiTypes.DATE, description="First day, the tenant's own; 30 days back."),
+    OpenApiParameter(
+        "since", OpenApiTypes.DATE, description="First day, in the tenant's time zone. Default: 30 days ago."
+    ),
     OpenApiParameter("until", OpenApiTypes.DATE, description="Last day (inclusive)."),
 ]
 
@@ -32,21 +34,23 @@ class _Query(serializers.Serializer[Any]):
 
 
 class TagSumSerializer(serializers.Serializer[Any]):
-    value = serializers.CharField(help_text="(other): values beyond the thousandth of a day.")
+    value = serializers.CharField(help_text="(other) sums up the values beyond the first 1,000 of a day.")
     requests = serializers.IntegerField()
     tokens = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
 
 
 class TagUsageSerializer(serializers.Serializer[Any]):
-    tags = serializers.ListField(child=serializers.CharField(), help_text="The names in use.")
-    results = TagSumSerializer(many=True, help_text="Of `tag`, the most expensive values first.")
+    tags = serializers.ListField(child=serializers.CharField(), help_text="Names of the tags in use.")
+    results = TagSumSerializer(many=True, help_text="Values of `tag`, the most expensive first.")
 
 
 class RefusalSerializer(serializers.Serializer[Any]):
     code = serializers.CharField()
-    detail = serializers.CharField(help_text="The model a route in shadow leads to.")
-    shadow = serializers.BooleanField(help_text="It was served; what is in shadow would have decided so.")
+    detail = serializers.CharField(help_text="In shadow mode: the model that would have served the request.")
+    shadow = serializers.BooleanField(
+        help_text="True if the request was served: only limits or rules in shadow mode would have decided this."
+    )
     requests = serializers.IntegerField()
 
 
@@ -56,7 +60,7 @@ class RefusalsSerializer(serializers.Serializer[Any]):
 
 class SavedSerializer(serializers.Serializer[Any]):
     period_start = serializers.DateField()
-    requests = serializers.IntegerField(help_text="Downgraded ones.")
+    requests = serializers.IntegerField(help_text="Downgraded requests.")
     paid_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
     would_have_cost_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
     saved_usd = serializers.DecimalField(max_digits=24, decimal_places=9)
@@ -67,10 +71,10 @@ class SavingsSerializer(serializers.Serializer[Any]):
 
 
 class TagUsageView(APIView):
-    """A tenant's usage by the values of one tag, and which tags it uses."""
+    """A tenant's usage by the values of one tag, and the tags it uses."""
 
     @extend_schema(
-        parameters=[*SPAN, OpenApiParameter("tag", str, description="Its name.")],
+        parameters=[*SPAN, OpenApiParameter("tag", str, description="Name of the tag.")],
         responses=TagUsageSerializer,
     )
     def get(self, request: Request) -> Response:
@@ -81,7 +85,7 @@ class TagUsageView(APIView):
 
 
 class RefusalsView(APIView):
-    """Why a tenant's requests were refused, and what limits and rules in shadow would have done."""
+    """Why a tenant's requests were refused, and what limits and rules in shadow mode would have done."""
 
     @extend_schema(parameters=SPAN, responses=RefusalsSerializer)
     def get(self, request: Request) -> Response:
@@ -91,7 +95,7 @@ class RefusalsView(APIView):
 
 
 class SavingsView(APIView):
-    """What downgrades saved a tenant, by billing period: the same tokens at the price of what was asked for."""
+    """What downgrades saved a tenant in each billing period, compared with the requested models at their own prices."""
 
     @extend_schema(parameters=SPAN[:1], responses=SavingsSerializer)
     def get(self, request: Request) -> Response:

@@ -3,18 +3,18 @@
 from typing import Any
 
 _WHY = {
-    "400": "Something in the request is not as it must be; the members of the answer say what.",
-    "401": "No token, or one that is not known.",
-    "403": "The token's owner is no operator.",
-    "404": "There is no such thing.",
-    "405": "Not with this method.",
-    "409": "It is in use; the answer says by what.",
+    "400": "The request is not valid. The response says which fields and why.",
+    "401": "The token is missing or not valid.",
+    "403": "The token's owner is not an operator.",
+    "404": "Not found.",
+    "405": "The method is not allowed here.",
+    "409": "The object is in use. The response says by what.",
     "415": "The body is not JSON.",
-    "503": "The database does not answer right now; `retry-after` says when to try again.",
+    "503": "The database is unavailable. `retry-after` says when to try again.",
 }
 _ERROR = {
     "type": "object",
-    "description": "`detail` says what is wrong; in a 400, members named like the fields do.",
+    "description": "`detail` says what is wrong. In a 400, a member named after each invalid field does.",
     "properties": {"detail": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}},
     "additionalProperties": True,
 }

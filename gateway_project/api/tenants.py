@@ -43,7 +43,8 @@ def _shadow_tier() -> serializers.SlugRelatedField[Tier]:
         queryset=Tier.objects.all(),
         required=False,
         allow_null=True,
-        help_text="Its limits and routes are tried: what they would do is counted, see /api/usage/refusals.",
+        help_text="Its limits and routes are evaluated but not enforced. What they would have done is counted: see "
+        "/api/usage/refusals.",
     )
 
 
@@ -106,7 +107,7 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
 
     def validate_slug(self, slug: str) -> str:
         if self.instance and slug != self.instance.slug:
-            raise serializers.ValidationError("A slug stays: exports and statements refer to it.")
+            raise serializers.ValidationError("A slug cannot be changed: exports and statements refer to it.")
         return slug
 
     def create(self, validated_data: dict[str, Any]) -> Tenant:
@@ -133,10 +134,12 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
 
 def _refuse_default(default: Model, given: set[str]) -> None:
     if "default_model" in given:
-        exception_handler = f"{default} is not one of allowed_models: add it there, or choose one of them."
+        exception_handler = (
+            f"{default} is not in allowed_models. Add it there, or choose a different default_model."
+        )
         raise serializers.ValidationError({"default_model": [exception_handler]})
     exception_handler = (
-        f"{default} is the default model: keep it, or send another default_model (or null) as well."
+        f"{default} is the default model. Keep it in allowed_models, or change default_model too."
     )
     raise serializers.ValidationError({"allowed_models": [exception_handler]})
 
@@ -152,14 +155,14 @@ class MovementSerializer(serializers.Serializer[Movement]):
     title = serializers.CharField()
     reference = serializers.CharField()
     amount_usd = serializers.DecimalField(20, 9)
-    balance_usd = serializers.DecimalField(20, 9, help_text="What was left after it.")
+    balance_usd = serializers.DecimalField(20, 9, help_text="Balance after this movement.")
 
 
 class BalanceSerializer(serializers.Serializer[Balance]):
-    """A prepaid balance, live, and its movements, newest first."""
+    """A live prepaid balance and its movements, newest first."""
 
     left_usd = serializers.DecimalField(20, 9)
-    left_percent = serializers.IntegerField(help_text="Of the balance as it was after the last top-up.")
+    left_percent = serializers.IntegerField(help_text="Share of the balance after the last top-up.")
     after_top_up_usd = serializers.DecimalField(20, 9)
     movements = MovementSerializer(many=True)
 
@@ -180,10 +183,10 @@ class TenantViewSet(viewsets.ModelViewSet[Tenant]):
     @extend_schema(responses=BalanceSerializer)
     @action(detail=True, methods=["get"])
     def balance(self, request: Request, slug: str | None = None) -> Response:
-        """What is left of a prepaid balance, and what moved it. 404 for tenants that are not prepaid."""
+        """A prepaid balance and its movements. 404 for tenants that are not prepaid."""
         tenant = self.get_object()
         if tenant.budget_mode != BudgetMode.PREPAID:
-            raise NotFound(f"{tenant.slug} is not prepaid; its budget is a monthly one.")
+            raise NotFound(f"{tenant.slug} is not prepaid: it has a monthly budget.")
         return Response(BalanceSerializer(balance_of(tenant)).data)
 
     @transaction.atomic
@@ -218,7 +221,7 @@ class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
 
 
 class IssuedKeySerializer(KeySerializer):
-    """A new key: `key` is in this answer only."""
+    """A new key. `key` is in this response only."""
 
     key = serializers.CharField(read_only=True)
 
@@ -228,14 +231,17 @@ class IssuedKeySerializer(KeySerializer):
 
 class RotationSerializer(Strict):
     overlap_seconds = serializers.IntegerField(
-        default=86400, min_value=0, max_value=90 * 86400, help_text="How long the old key works on."
+        default=86400,
+        min_value=0,
+        max_value=90 * 86400,
+        help_text="How long the old key keeps working, in seconds.",
     )
 
 
 class KeyViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet[ApiKey]
 ):
-    """A tenant's keys. A key is shown once, when it is issued or rotated."""
+    """A tenant's keys. A key is shown once, when it is created or rotated."""
 
     serializer_class = KeySerializer
     pagination_class = Pages
@@ -304,7 +310,7 @@ class TierSerializer(Strict, serializers.ModelSerializer[Tier]):
 
 
 class TierViewSet(viewsets.ModelViewSet[Tier]):
-    """Tiers: the limits their tenants have unless they have their own; null is unlimited."""
+    """Tiers: limits for all their tenants that do not set their own. Null is unlimited."""
 
     queryset = Tier.objects.order_by("name")
     serializer_class = TierSerializer

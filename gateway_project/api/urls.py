@@ -22,7 +22,7 @@ class NothingHere(APIView):
     """An address of the API that does not exist, for whoever may know that."""
 
     def get(self, request: Request) -> Response:
-        raise NotFound("There is nothing at this address; /api/docs/ lists what there is.")
+        raise NotFound("There is no endpoint at this address. See /api/docs/ for the endpoints.")
 
     post = put = patch = delete = get
 

@@ -49,10 +49,10 @@ FILTERS = [
     OpenApiParameter("key", int, description="ID of the API key."),
     OpenApiParameter("status", str, enum=["ok", "upstream_error", "cancelled", "orphaned"]),
     OpenApiParameter(
-        "since", OpenApiTypes.DATETIME, description="From this time on; a date means its midnight UTC."
+        "since", OpenApiTypes.DATETIME, description="From this time (inclusive). A date means midnight UTC."
     ),
-    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Before this time."),
-    OpenApiParameter("end_user", str, description="As the calls named them."),
+    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Until this time (exclusive)."),
+    OpenApiParameter("end_user", str, description="End user as named in the calls."),
     OpenApiParameter("tag", str, description="name=value"),
 ]
 
@@ -78,7 +78,7 @@ def filtered(parameters: Any) -> QuerySet[UsageRecord]:
             rows = rows.filter(**{lookup: value})
     if key := parameters.get("key"):
         if not (key.isdecimal() and len(key) < 19):
-            raise serializers.ValidationError({"key": ["A key's id is a number."]})
+            raise serializers.ValidationError({"key": ["A key ID is a number."]})
         rows = rows.filter(api_key_id=int(key))
     if tag := _tag(parameters):
         rows = tagged(rows, tag)
@@ -125,15 +125,19 @@ class UsageListView(generics.ListAPIView[UsageRecord]):
 
 
 class UsageCsvView(APIView):
-    """The ledger as a file, streamed. Its rows, control totals and SHA-256 stand in the export log, under
-    the number in `X-Tenantry-Export`, once it is complete.
+    """The ledger as a streamed file. Once it is complete, the export log has its row count, control totals and SHA-256,
+    under the number in `X-Tenantry-Export`.
     """
 
     @extend_schema(
         parameters=[
             *FILTERS,
-            OpenApiParameter("columns", str, description="Comma list; by default the ledger's fields."),
-            OpenApiParameter("timezone", str, description="Of the times; the tenant's, or UTC for all."),
+            OpenApiParameter("columns", str, description="Comma-separated. Default: the ledger's fields."),
+            OpenApiParameter(
+                "timezone",
+                str,
+                description="Time zone of all times. Default: the tenant's, or UTC for all tenants.",
+            ),
             OpenApiParameter("format", str, enum=list(exports.FORMATS)),
         ],
         responses={
@@ -169,7 +173,7 @@ def export_filter(parameters: Any) -> exports.Filter:
     """The filter in query parameters. Raises ValidationError naming the parameter."""
     key = parameters.get("key") or ""
     if key and not (key.isdecimal() and len(key) < 19):
-        raise serializers.ValidationError({"key": ["A key's id is a number."]})
+        raise serializers.ValidationError({"key": ["A key ID is a number."]})
     return exports.Filter(
         tenant=parameters.get("tenant") or "",
         model=parameters.get("model") or "",
@@ -188,7 +192,7 @@ def _zone(parameters: Any) -> str:
         tenant = Tenant.objects.filter(slug=parameters.get("tenant") or "").first()
         return tenant.timezone if tenant else "UTC"
     if name not in available_timezones():
-        raise serializers.ValidationError({"timezone": [f"There is no time zone {name[:40]!r}."]})
+        raise serializers.ValidationError({"timezone": [f"Unknown time zone {name[:40]!r}."]})
     return str(name)
 
 
@@ -204,7 +208,7 @@ class UsageExportSerializer(serializers.ModelSerializer[UsageExport]):
 
 
 class UsageExportViewSet(viewsets.ReadOnlyModelViewSet[UsageExport]):
-    """The log of exports: what a file must be to be whole."""
+    """The export log: the row count, control totals and digest of each complete file."""
 
     queryset = UsageExport.objects.select_related("created_by")
     serializer_class = UsageExportSerializer

@@ -32,16 +32,16 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
         queryset=Tenant.objects.filter(deleted_at=None),
         required=False,
         allow_null=True,
-        help_text="null: the operator's own, which hears of every tenant.",
+        help_text="null for the operator's own endpoint, which receives the events of every tenant.",
     )
     events = serializers.ListField(
         child=serializers.ChoiceField(choices=[each.value for each in EventType]),
         required=False,
-        help_text="Empty: all. `books.drift` and `bill.differs` are for the operator's own endpoints.",
+        help_text="If empty, all events are sent. Only operator endpoints get `books.drift` and `bill.differs`.",
     )
 
     confirmed = serializers.SerializerMethodField(
-        help_text="false: a mailto: address that gets nothing before it has confirmed by the link mailed to it."
+        help_text="false for a mailto: address that has not confirmed with the emailed link. Nothing is sent to it."
     )
 
     class Meta:
@@ -91,7 +91,9 @@ class WebhookSerializer(Strict, serializers.ModelSerializer[WebhookEndpoint]):
 
     def validate_tenant(self, tenant: Tenant | None) -> Tenant | None:
         if self.instance and tenant != self.instance.tenant:
-            raise serializers.ValidationError("An endpoint stays with its tenant; make another one.")
+            raise serializers.ValidationError(
+                "An endpoint's tenant cannot be changed. Create another endpoint."
+            )
         return tenant
 
 
@@ -141,14 +143,14 @@ def _ask(endpoint: WebhookEndpoint) -> None:
 
 
 class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
-    """Where events are sent. `POST` and `rotate` answer the secret, which is never shown again."""
+    """Where events are sent. `POST` and `rotate` return the secret, which is never shown again."""
 
     queryset = WebhookEndpoint.objects.select_related("tenant").order_by("-created_at", "-id")
     serializer_class = WebhookSerializer
     pagination_class = Pages
 
     def get_queryset(self) -> Any:
-        """All, or those of `?tenant=slug`."""
+        """All endpoints, or those of `?tenant=slug`."""
         tenant = self.request.query_params.get("tenant")
         return self.queryset.filter(tenant__slug=tenant) if tenant else self.queryset
 
@@ -166,7 +168,7 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
     @extend_schema(request=None, responses=IssuedSerializer)
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, pk: str | None = None) -> Response:
-        """This is the new secret. For 24 hours, events are also signed with the old one."""
+        """Create a new secret. For 24 hours, events are also signed with the old one."""
         endpoint = self.get_object()
         secret = rotate_secret(endpoint)
         return Response({**self.get_serializer(endpoint).data, "secret": secret})
@@ -181,7 +183,7 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
     @extend_schema(responses=DeliverySerializer(many=True))
     @action(detail=True)
     def deliveries(self, request: Request, pk: str | None = None) -> Response:
-        """What was sent, the newest first, with every attempt."""
+        """Deliveries with all their attempts, newest first."""
         rows: Any = self.get_object().deliveries.prefetch_related("log").order_by("-created_at", "-id")
         page: Any = self.paginate_queryset(rows)
         return self.get_paginated_response(DeliverySerializer(page, many=True).data)
@@ -189,7 +191,7 @@ class WebhookViewSet(viewsets.ModelViewSet[WebhookEndpoint]):
     @extend_schema(request=None, responses={202: DeliverySerializer})
     @action(detail=True, methods=["post"], url_path=r"deliveries/(?P<delivery_id>\d+)/redeliver")
     def redeliver(self, request: Request, delivery_id: str, pk: str | None = None) -> Response:
-        """Send a delivery once more, under the same id."""
+        """Send an event again with the same ID."""
         delivery = self.get_object().deliveries.filter(pk=delivery_id).first()
         if delivery is None:
             raise serializers.ValidationError({"delivery": "This endpoint has no such delivery."})

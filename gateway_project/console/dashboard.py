@@ -225,7 +225,7 @@ def _refusal_tile(served: int, *, since: date, until: date) -> Tile:
     verdicts = DailyVerdict.objects.filter(day__gte=since, day__lte=until, shadow=False)
     reasons = list(verdicts.order_by().values("code").annotate(total=Sum("requests")).order_by("-total"))
     refused = sum(row["total"] for row in reasons)
-    note = "nothing refused"
+    note = "no requests refused"
     if reasons:
         note = f"{formatters.short_count(refused)}, mostly “{formatters.refusal(reasons[0]['code'])}”"
     asked = served + refused
@@ -236,16 +236,16 @@ def _pace(spent: Decimal, today: date) -> str:
     """The month's end at the pace so far."""
     following = (today.replace(day=28) + timedelta(days=4)).replace(day=1)
     length = (following - timedelta(days=1)).day
-    return f"pace {formatters.short_usd(spent * length / today.day)}"
+    return f"on pace for {formatters.short_usd(spent * length / today.day)}"
 
 
 def _latency_tile(title: str, histograms: Iterable[list[int] | None]) -> Tile:
     measured = [counts for counts in histograms if counts]
     if not measured:
-        return Tile(title, formatters.NOTHING, "no data in 7 days")
+        return Tile(title, formatters.NOTHING, "no data in the last 7 days")
     summed = [sum(column) for column in zip(*measured, strict=True)]
     values = ", ".join(formatters.milliseconds(percentile(summed, share)) for share in (50, 95))
-    return Tile(title, values, "p50, p95 of 7 days")
+    return Tile(title, values, "p50 and p95, 7 days")
 
 
 def _attention_tiles(near: int) -> list[Tile]:
@@ -279,9 +279,9 @@ def _attention_tiles(near: int) -> list[Tile]:
             link=f"{reverse('admin:billing_driftreport_changelist')}?ok__exact=0",
         ),
         Tile(
-            "Periods overdue",
+            "Overdue periods",
             formatters.count(overdue),
-            "ended over an hour ago and not closed; see the worker log"
+            "ended over an hour ago but not closed; check the worker log"
             if overdue
             else "all ended periods are closed",
             level="high" if overdue else "fine",
@@ -290,14 +290,14 @@ def _attention_tiles(near: int) -> list[Tile]:
         Tile(
             "Calls over their reservation, 2 days",
             formatters.count(overran.calls),
-            f"calls, by {formatters.short_usd(overran.usd)}"
+            f"over by {formatters.short_usd(overran.usd)}"
             if overran.calls
-            else "no call cost more than its reservation",
+            else "no calls cost more than reserved",
             level="near" if overran.calls else "fine",
             link=f"{reverse('admin:billing_usagerecord_changelist')}?note__startswith={quote(OVERRAN)}",
         ),
         Tile(
-            "Upstream breakers",
+            "Upstream circuit breakers",
             "closed" if not breakers else formatters.count(len(breakers)),
             ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all closed",
             level="high" if breakers else "fine",
@@ -315,7 +315,7 @@ def _secret_tiles() -> list[Tile]:
         return []
     return [
         Tile(
-            "Secrets that cannot be read",
+            "Unreadable secrets",
             formatters.count(len(found)),
             f"{', '.join(found[:2])}: their key is missing from SECRETS_KEYS",
             level="high",
@@ -329,11 +329,11 @@ def _process_tile() -> Tile:
     states = process_states()
     missing = [kind for kind, state in states.items() if state != "ok"]
     if "unknown" in states.values():
-        return Tile("Processes", "unknown", "Redis does not answer", level="high")
+        return Tile("Processes", "unknown", "Redis is not responding", level="high")
     return Tile(
         "Processes",
         f"{len(states) - len(missing)} of {len(states)}",
-        f"no {' and no '.join(missing)} is running" if missing else f"{', '.join(states)} run",
+        f"no {' and no '.join(missing)} is running" if missing else f"{', '.join(states)} are running",
         level="high" if missing else "fine",
     )
 

@@ -27,37 +27,37 @@ def first_steps() -> list[FirstStep]:
     return [
         FirstStep(
             "Connect EzAI",
-            "Start Tenantry with EZAI_API_KEY; until then a sandbox answers and costs nothing.",
+            "Restart Tenantry with EZAI_API_KEY set. Until then, a sandbox responds and calls cost nothing.",
             reverse("admin:routing_model_changelist"),
             not settings.SANDBOX,
         ),
         FirstStep(
             "Review models and prices",
-            "What a call costs is computed from these; margins come on top.",
+            "Calls are charged at these prices plus your margin.",
             reverse("admin:billing_modelprice_changelist"),
             ModelPrice.objects.exists(),
         ),
         FirstStep(
             "Review the tiers",
-            "The limits a tenant starts with, and which model answers “auto”.",
+            "The limits a tenant starts with, and which models serve “auto”.",
             reverse("admin:tenants_tier_changelist"),
             Tier.objects.exists(),
         ),
         FirstStep(
             "Add your first tenant",
-            "One of your customers: its tier, its budget, the models it may use.",
+            "A customer with its tier, budget and allowed models.",
             tenants,
             tenant is not None,
         ),
         FirstStep(
-            "Issue an API key",
+            "Create an API key",
             "Shown once, on the tenant's page.",
             its_page,
             ApiKey.objects.exists(),
         ),
         FirstStep(
             "Invite its owner to the portal",
-            "They see their usage, issue keys and set webhooks themselves.",
+            "Owners see their usage, create keys and set up webhooks themselves.",
             reverse("admin:tenants_invitation_add"),
             Membership.objects.exists(),
         ),

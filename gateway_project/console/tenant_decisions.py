@@ -54,15 +54,15 @@ class RequestForm(forms.Form):
     )
     end_user = forms.CharField(required=False, max_length=200, widget=UnfoldAdminTextInputWidget)
     no_downgrade = forms.BooleanField(
-        required=False, widget=UnfoldBooleanSwitchWidget, label="Declines cheaper models"
+        required=False, widget=UnfoldBooleanSwitchWidget, label="Refuse cheaper models"
     )
 
     def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = tenant.allowed_models.order_by("name").values_list("name", flat=True)
         choices = [
-            ("", "none: the default"),
-            (AUTO, "auto: by complexity"),
+            ("", "None (default model)"),
+            (AUTO, "auto (by complexity)"),
             *((name, name) for name in names),
         ]
         self.fields["model"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField has them

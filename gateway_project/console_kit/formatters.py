@@ -109,7 +109,7 @@ def ago(moment: datetime | None) -> SafeString | str:
 _REFUSALS = {
     "rate_limited": "Rate limit reached",
     "user_rate_limited": "Rate limit of an end user reached",
-    "concurrency_limited": "Too many concurrent calls",
+    "concurrency_limited": "Too many concurrent requests",
     "daily_tokens_exceeded": "Daily token limit reached",
     "budget_exceeded": "Budget used up",
     "model_not_allowed": "Model not allowed",

@@ -60,7 +60,7 @@ class Moments(RangeDateTimeFilter):
 
 def _moment(request: HttpRequest, day: str, at: str) -> datetime:
     if not day:
-        refuse(request, "A time needs a date beside it.")
+        refuse(request, "Enter a date for this time.")
     try:
         clock = time.fromisoformat(at)
     except ValueError:
@@ -74,5 +74,5 @@ def _day(request: HttpRequest, text: str) -> date:
     except ValueError:
         refuse(request, f"{text[:40]!r} is not a date. Write it as 2026-10-31.")
     if not 2000 <= day.year < 3000:
-        refuse(request, f"{text[:40]!r} is not a date this can search.")
+        refuse(request, f"{text[:40]!r} is out of range. Enter a date from 2000 to 2999.")
     return day

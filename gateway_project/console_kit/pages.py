@@ -13,12 +13,16 @@ from django.db import connection, models
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from gateway_project.console_kit.site import page_names
 from gateway_project.console_kit.stale_forms import AsShownForm
+
+# What a filter is called, where the name of its column is not what its pages call it.
+FILTER_TITLES = {"created_at": "Date (UTC)", "crossed_at": "Date (UTC)", "period_start": "Period start"}
 
 
 def staff_of(request: HttpRequest) -> User:
@@ -63,6 +67,8 @@ class ConsolePage(ModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """After a filter that could not be read it is empty: all rows would look like the answer."""
         listed = super().get_changelist_instance(request)
+        for spec in listed.filter_specs:
+            spec.title = FILTER_TITLES.get(getattr(spec, "field_path", ""), capfirst(spec.title))
         listed.unread_filter = ERROR_FLAG in request.GET
         if listed.unread_filter:
             listed.queryset, listed.result_list, listed.result_count = listed.queryset.none(), [], 0

@@ -119,7 +119,9 @@ UNFOLD = {
     "ENVIRONMENT": "gateway_project.console_kit.site.environment",
     "DASHBOARD_CALLBACK": "gateway_project.console.dashboard.dashboard",
     "LOGIN": {"form": "gateway_project.accounts.ConsoleLogin"},
-    "ACCOUNT": {"navigation": [{"title": "Second factor", "link": reverse_lazy("second-factor")}]},
+    "ACCOUNT": {
+        "navigation": [{"title": "Two-factor authentication", "link": reverse_lazy("second-factor")}]
+    },
     "BORDER_RADIUS": "8px",
     "STYLES": [
         lambda request: static("shared/parts.css"),

@@ -25,7 +25,7 @@ class ReportsUnavailable(TenantryError):
             super().__init__(too_slow_text(), headers={"x-should-retry": "false"})
         else:
             super().__init__(
-                "Usage cannot be read right now; try again shortly.", headers={"retry-after": "2"}
+                "Usage data is unavailable right now. Try again shortly.", headers={"retry-after": "2"}
             )
 
 

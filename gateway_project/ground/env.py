@@ -84,7 +84,7 @@ def pairs(name: str) -> list[tuple[str, str]]:
     for left, equals, right in found:
         if not (left and equals and right):
             raise ImproperlyConfigured(
-                f"{name} must be like one=this,two=that, and has {_shown(left + equals + right)}."
+                f"{name} must look like one=this,two=that, but contains {_shown(left + equals + right)}."
             )
     return [(left.strip(), right.strip()) for left, _, right in found]
 
@@ -112,7 +112,7 @@ def origin(name: str, default: str) -> str:
     except ValueError:
         valid = False
     if not valid or value != f"{parts.scheme}://{parts.netloc}" or "@" in value or not value.isprintable():
-        raise ImproperlyConfigured(f"{name} must be like https://gateway.example.com, not {value!r}.")
+        raise ImproperlyConfigured(f"{name} must look like https://gateway.example.com, not {value!r}.")
     return value
 
 
@@ -125,7 +125,7 @@ def web_address(name: str, default: str) -> str:
     except ValueError:
         valid = False
     if not (valid and value.isprintable()) and value != default:
-        raise ImproperlyConfigured(f"{name} must be like https://api.example.com, not {_shown(value)}.")
+        raise ImproperlyConfigured(f"{name} must look like https://api.example.com, not {_shown(value)}.")
     return value
 
 

@@ -63,7 +63,7 @@ class StatementTimeout:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not was_too_slow(error):
             return None
-        context = {"title": "Too slow", "text": too_slow_text()}
+        context = {"title": "This took too long", "text": too_slow_text()}
         return render(request, "too_slow.html", context, status=503)
 
 

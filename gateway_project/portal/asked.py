@@ -73,7 +73,7 @@ class PageQuestion:
         try:
             return UUID(value)
         except ValueError:
-            self._fault(f"{_short(value)} is not a request id. Copy it whole from the request-id header.")
+            self._fault(f"{_short(value)} is not a request ID. Copy it in full from the request-id header.")
             return None
 
     def tag(self, name: str) -> str:

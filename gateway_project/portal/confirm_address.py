@@ -20,11 +20,11 @@ def confirm_address(request: HttpRequest, token: str) -> HttpResponse:
     whose = endpoint.tenant.name if endpoint.tenant else "all tenants"
     address = address_of(endpoint)
     if request.method == "GET":
-        text = f"Events of {whose} (budgets, keys, statements) will be emailed to {address}."
+        text = f"Events for {whose} (budgets, keys, statements) will be emailed to {address}."
         return _page(request, "Confirm your address", text, asks=True)
     if not confirm(endpoint):
         return _page(request, "This link is not valid", "The webhook's address has changed.", status=404)
-    return _page(request, "Confirmed", f"Events of {whose} will now be emailed to {address}.")
+    return _page(request, "Confirmed", f"Events for {whose} will now be emailed to {address}.")
 
 
 def _page(

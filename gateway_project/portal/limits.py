@@ -19,11 +19,11 @@ from tenants.activity import activity
 from tenants.models import Membership, Tenant
 
 LIMITS = (
-    ("max_requests_per_minute", "Requests a minute"),
-    ("max_user_requests_per_minute", "Requests a minute, each end user"),
-    ("max_concurrency", "Concurrent calls"),
-    ("max_tokens_per_day", "Tokens a day"),
-    ("user_monthly_budget_usd", "Budget a month, each end user"),
+    ("max_requests_per_minute", "Requests per minute"),
+    ("max_user_requests_per_minute", "Requests per minute per end user"),
+    ("max_concurrency", "Concurrent requests"),
+    ("max_tokens_per_day", "Tokens per day"),
+    ("user_monthly_budget_usd", "Monthly budget per end user"),
 )
 LOOKED_BACK = timedelta(hours=24)
 DAYS = 30
@@ -60,7 +60,7 @@ def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) ->
     return LimitLine(
         name=name,
         value=shown,
-        source="your own" if own is not None else f"tier {tenant.tier.name}",
+        source="custom" if own is not None else f"tier {tenant.tier.name}",
         now=formatters.count(used),
         peak=peak or formatters.NOTHING,
         share=None
@@ -94,10 +94,10 @@ def _peaks(tenant: Tenant) -> dict[str, str]:
     found = {}
     if busiest:
         found["max_requests_per_minute"] = (
-            f"{formatters.count(busiest['calls'])} at {timezone.localtime(busiest['minute']):%H:%M}, 24 h"
+            f"{formatters.count(busiest['calls'])} at {timezone.localtime(busiest['minute']):%H:%M} (last 24 h)"
         )
     if busiest_user:
-        found["max_user_requests_per_minute"] = f"{formatters.count(busiest_user)}, 24 h"
+        found["max_user_requests_per_minute"] = f"{formatters.count(busiest_user)} (last 24 h)"
     if largest:
         found["max_tokens_per_day"] = f"{formatters.short_count(largest['tokens'])} on {largest['day']:%d %b}"
     return found

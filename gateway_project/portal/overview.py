@@ -60,7 +60,7 @@ def pace(
 ) -> str:
     """Where this period ends at its pace so far, in words."""
     if tenant.budget_mode == "prepaid":
-        return "A balance that does not reset."
+        return "Your prepaid balance does not reset."
     if budget is not None and spent >= budget:
         return "The budget is used up."
     if expected is None:
@@ -69,7 +69,7 @@ def pace(
         length = (next_period(period, billing_day=tenant.billing_day) - period).days
         ends = period + timedelta(days=int(length * budget / expected))
         return f"At the current pace, the budget runs out on {ends.day} {ends:%B}."
-    return f"At this pace {formatters.short_usd(expected)} by the end of the period."
+    return f"At the current pace, {formatters.short_usd(expected)} by the end of the period."
 
 
 def _period(tenant: Tenant) -> date:
@@ -109,7 +109,7 @@ def _burn_up(
         ahead = [
             total + (expected - total) * (day - today).days / left if day >= today else None for day in every
         ]
-        lines.append({"name": "At this pace", "look": "pace", "values": ahead})
+        lines.append({"name": "Forecast", "look": "pace", "values": ahead})
     if budget is not None:
         lines.append({"name": "Budget", "look": "budget", "values": [budget] * len(every)})
     return {"kind": "lines", "unit": "usd", "days": every, "series": lines}

@@ -105,7 +105,7 @@ def withdraw_invitation(request: HttpRequest, membership: Membership, invitation
     invitation = _invitation(membership, invitation_id)
     if withdraw(invitation):
         messages.success(
-            request, f"The invitation of {invitation.email} has been withdrawn. Its link no longer works."
+            request, f"The invitation for {invitation.email} has been withdrawn. Its link no longer works."
         )
     else:
         messages.error(request, "That invitation has already been accepted or withdrawn.")

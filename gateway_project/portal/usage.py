@@ -143,8 +143,8 @@ def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
         if _request(tenant, request_id):
             return redirect("portal:receipt", tenant.slug, request_id)
         asked.faults.append(
-            f"You have no request with the id {request_id}. New requests appear within a second; "
-            "refused requests are not listed."
+            f"You have no request with the ID {request_id}. New requests appear within a second. "
+            "Refused requests are not listed."
         )
     rows = UsageRecord.objects.filter(tenant=tenant).select_related("api_key")
     filters = {

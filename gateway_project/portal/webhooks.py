@@ -143,7 +143,7 @@ def _ask(request: HttpRequest, endpoint: WebhookEndpoint) -> None:
     except TooManyEmails as error:
         messages.error(request, str(error))
     except EmailNotSent as error:
-        messages.error(request, f"The link for {address} to confirm by was not sent: {error}.")
+        messages.error(request, f"The confirmation link for {address} was not sent: {error}.")
     else:
         messages.success(
             request,
@@ -155,7 +155,7 @@ def _counted(request: HttpRequest, membership: Membership) -> bool:
     """Whether one more event may be sent by hand in this hour."""
     name = f"event by hand:{membership.tenant_id}"
     try:
-        count([EmailLimit("events by hand of one organisation", name, MOST_BY_HAND)])
+        count([EmailLimit("test events and resends from one organisation", name, MOST_BY_HAND)])
     except TooManyEmails as error:
         messages.error(request, str(error))
         return False

@@ -39,7 +39,7 @@ class BackupError(Exception):
 def back_up(file: Path) -> int:
     """Write the database to `file`, which must be new; its size in bytes. Raises BackupError."""
     if file.exists():
-        raise BackupError(f"{file} exists already. Choose another name, or move it away.")
+        raise BackupError(f"{file} already exists. Choose another name, or move the file.")
     if not file.parent.is_dir():
         raise BackupError(f"There is no folder {file.parent}.")
     partial = file.with_name(file.name + ".partial")
@@ -160,8 +160,8 @@ def _version(address: dict[str, str]) -> int:
 def _require_empty(address: dict[str, str]) -> None:
     if tables := _asked(address, _TABLES):
         raise BackupError(
-            f"The database has {tables} tables; a back-up is restored into an empty one. Make a new database and name "
-            "it in DATABASE_URL; with the embedded server, take a new DATA_DIR with the old secret_key in it."
+            f"The database has {tables} tables; a backup can only be restored into an empty one. Set DATABASE_URL to a "
+            "new database. With the embedded server, use a new DATA_DIR with the old secret_key in it."
         )
 
 
@@ -170,7 +170,7 @@ def _asked(address: dict[str, str], query: str) -> int:
         with psycopg.connect(make_conninfo(**address), connect_timeout=5) as server:
             row = server.execute(query).fetchone()
     except psycopg.OperationalError as error:
-        raise BackupError(f"PostgreSQL does not answer: {str(error).strip()}") from error
+        raise BackupError(f"PostgreSQL is not responding: {str(error).strip()}") from error
     return int(row[0]) if row else 0
 
 
@@ -185,6 +185,8 @@ def _require_fresh_redis() -> None:
         try:
             holds = any(store().exists(shard_key(shard)) for shard in every_shard())
         except STORE_ERRORS as error:
-            raise BackupError(f"Redis does not answer, and must be known to be empty: {error}") from error
+            raise BackupError(
+                f"Redis is not responding, so it is not known whether it is empty: {error}"
+            ) from error
     if holds:
         raise BackupError(f"Redis holds the counters of another ledger. {cure}, then restore.")

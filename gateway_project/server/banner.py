@@ -87,7 +87,7 @@ def greeting(*, base: str, demo: dict[str, Any], sandbox: bool) -> Iterable[str]
     """Where to go with what password and key."""
     if sandbox:
         yield ""
-        yield "  *** SANDBOX: no EZAI_API_KEY is set. Answers come from a stand-in and cost nothing. ***"
+        yield "  *** SANDBOX: no EZAI_API_KEY is set. Responses come from a local stand-in and cost nothing. ***"
     yield ""
     yield f"  Console  {base}/admin/   user admin   password {demo.get('password', '(yours)')}"
     if "portal" in demo:
@@ -108,7 +108,7 @@ def addresses(*, base: str, demo: dict[str, Any], file: Path) -> Iterable[str]:
     if "portal" in demo:
         yield f"Portal: {base}/portal/"
     yield f"API: {base}/api/docs/"
-    yield f"The passwords and keys of the first start are in {file}"
+    yield f"The passwords and keys from the first start are in {file}"
 
 
 def memory(pid: int) -> str:
@@ -122,7 +122,7 @@ def memory(pid: int) -> str:
             total += getattr(taken, "pss", taken.rss)
             count += 1
     return f"{total // 2**20} MB in {count} processes" + (
-        "" if proportional else ", shared pages counted again"
+        "" if proportional else ", counting shared pages more than once"
     )
 
 

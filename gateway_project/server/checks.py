@@ -19,7 +19,7 @@ def public_url(app_configs: Any, **options: Any) -> list[CheckMessage]:
     if not os.environ.get("PUBLIC_URL"):
         return [
             Warning(
-                f"PUBLIC_URL is not set: links in emails lead to {settings.PUBLIC_URL}.",
+                f"PUBLIC_URL is not set: links in emails point to {settings.PUBLIC_URL}.",
                 hint="Set it to where people reach this installation, e.g. https://gateway.example.com.",
                 id="tenantry.W001",
             )
@@ -31,7 +31,9 @@ def public_url(app_configs: Any, **options: Any) -> list[CheckMessage]:
             Warning(f"The host of PUBLIC_URL ({parts.netloc}) is not in ALLOWED_HOSTS.", id="tenantry.W002")
         ]
     if settings.HTTPS and parts.scheme != "https":
-        found += [Warning("PUBLIC_URL is http, but this installation is served by TLS.", id="tenantry.W003")]
+        found += [
+            Warning("PUBLIC_URL is http, but this installation is served over TLS.", id="tenantry.W003")
+        ]
     return found
 
 

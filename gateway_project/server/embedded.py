@@ -85,8 +85,8 @@ class EmbeddedRedis:
         while not self._answers():
             if not self.running or time.monotonic() > deadline:
                 raise EmbeddedServiceError(
-                    f"The embedded Redis did not start on {self.folder}: {last_line(self.log)} "
-                    f"The whole log is {self.log}; or set REDIS_URL to a server of your own."
+                    f"The embedded Redis did not start in {self.folder}: {last_line(self.log)} "
+                    f"See the full log in {self.log}, or set REDIS_URL to your own server."
                 )
             time.sleep(0.01)
         url = f"unix://{quote(str(self._socket))}?db=0"
@@ -131,8 +131,8 @@ class EmbeddedRedis:
                 _end_redis(holder)
             if time.monotonic() > deadline:
                 raise EmbeddedServiceError(
-                    f"A Redis (process {holder or 'unknown'}) still works on {self.folder} and does not end. "
-                    f"End it, e.g. `kill {holder or 'PID'}`, and start again."
+                    f"A Redis server (process {holder or 'unknown'}) is still using {self.folder} and does not stop. "
+                    f"Stop it, for example with `kill {holder or 'PID'}`, then start again."
                 )
             time.sleep(0.05)
 
@@ -166,7 +166,7 @@ def _redis_binary() -> Path:
         found = shutil.which("redis-server")
         if found is None:
             raise EmbeddedServiceError(
-                "No redis-server: install requirements/base.txt, put one on PATH, or set REDIS_URL."
+                "redis-server was not found. Install requirements/base.txt, add redis-server to PATH, or set REDIS_URL."
             ) from None
         return Path(found)
 
@@ -176,8 +176,8 @@ def last_line(log: Path) -> str:
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:
-        return "it said nothing."
-    return lines[-1].rstrip(".") + "." if lines else "it said nothing."
+        return "it printed nothing."
+    return lines[-1].rstrip(".") + "." if lines else "it printed nothing."
 
 
 def write_private(file: Path, text: str) -> None:

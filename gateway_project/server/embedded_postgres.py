@@ -107,8 +107,8 @@ class EmbeddedPostgres:
 
     def _failure(self, reason: str) -> EmbeddedServiceError:
         return EmbeddedServiceError(
-            f"The embedded PostgreSQL did not start on {self.folder}: {reason} "
-            f"The whole log is {self.log}; or set DATABASE_URL to a server of your own."
+            f"The embedded PostgreSQL did not start in {self.folder}: {reason} "
+            f"See the full log in {self.log}, or set DATABASE_URL to your own server."
         )
 
     def _reason(self) -> str:
@@ -146,8 +146,8 @@ class EmbeddedPostgres:
                 first.send_signal(signal.SIGINT)
             if time.monotonic() > deadline:
                 raise EmbeddedServiceError(
-                    f"A PostgreSQL (process {first.pid}) still works on {self.folder} and does not end. "
-                    f"End it, e.g. `kill -INT {first.pid}`, and start again."
+                    f"A PostgreSQL server (process {first.pid}) is still using {self.folder} and does not stop. "
+                    f"Stop it, for example with `kill -INT {first.pid}`, then start again."
                 )
             time.sleep(0.05)
         # Nobody works there. The number in it may be another process's by now, which PostgreSQL would wait for.
@@ -165,8 +165,8 @@ class EmbeddedPostgres:
             self._finish_or_nothing(locale)
         elif (version := file.read_text().strip()) != VERSION:
             raise EmbeddedServiceError(
-                f"{self.folder} was made by PostgreSQL {version}; this is {VERSION}. Set DATABASE_URL to a server of "
-                "that version, dump and restore its database (docs/operations.md), or move the folder away."
+                f"{self.folder} was created by PostgreSQL {version}, but this is {VERSION}. Set DATABASE_URL to a "
+                "server of that version, dump and restore its database (docs/operations.md), or move the folder away."
             )
 
     def _finish_or_nothing(self, locale: list[str]) -> None:
@@ -185,7 +185,7 @@ class EmbeddedPostgres:
             unfinished.replace(self.folder)
         except OSError as error:
             raise self._failure(
-                f"{error.strerror}. It holds files and no database; move them away."
+                f"{error.strerror}. It contains files but no database. Move them elsewhere."
             ) from error
 
     def _short_folder(self) -> Path:

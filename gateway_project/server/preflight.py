@@ -82,13 +82,13 @@ def open_data_folder(data: Path) -> IO[str]:
     except OSError as error:
         raise UpError(
             f"DATA_DIR {data} cannot be used: {error.strerror}. "
-            "Set DATA_DIR to a folder that you may write to."
+            "Set DATA_DIR to a folder that you can write to."
         ) from error
     free = shutil.disk_usage(data).free
     if free < _LEAST_FREE:
         raise UpError(
-            f"Only {free // 2**20} MB are free on the disk of {data}; PostgreSQL and Redis need "
-            f"{_LEAST_FREE // 2**20} MB at least. Make room, or set DATA_DIR to another disk."
+            f"Only {free // 2**20} MB are free on the disk of {data}. PostgreSQL and Redis need at least "
+            f"{_LEAST_FREE // 2**20} MB. Free some space, or set DATA_DIR to a folder on another disk."
         )
     return _locked(file, data)
 
@@ -108,7 +108,7 @@ def _require_owner(data: Path) -> None:
             if (owner := file.stat().st_uid) != os.geteuid():
                 raise UpError(
                     f"{data} belongs to {_user(owner)}, who started Tenantry there before. "
-                    f"Start it as {_user(owner)}, or set DATA_DIR and PORT for an installation of your own."
+                    f"Start it as {_user(owner)}, or set DATA_DIR and PORT to start your own installation."
                 )
 
 
@@ -133,8 +133,8 @@ def _locked(file: IO[str], data: Path) -> IO[str]:
     except OSError:
         file.seek(0)
         raise UpError(
-            f"Tenantry already runs in {data} ({file.read().strip() or 'process unknown'}). "
-            "Stop it first, or give another DATA_DIR and PORT."
+            f"Tenantry is already running in {data} ({file.read().strip() or 'process unknown'}). "
+            "Stop it first, or set a different DATA_DIR and PORT."
         ) from None
     file.truncate(0)
     file.write(
@@ -154,7 +154,7 @@ def listen(port: int) -> socket.socket:
             listener.bind(("127.0.0.1", port))
         except PermissionError:
             raise UpError(
-                f"Port {port} is for root alone here. Choose one from 1024 up: PORT=8000."
+                f"Only root can use port {port} here. Choose a port from 1024 up, for example PORT=8000."
             ) from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -191,7 +191,7 @@ def secret_key(data: Path) -> str:
         write_private(file, secrets.token_urlsafe(50))
     if not (key := file.read_text().strip()):
         raise UpError(
-            f"{file} is empty. Put the installation's key back from a back-up; or remove the file, and a new key "
-            "is made: nobody stays logged in then, and what SECRETS_KEYS does not encrypt is lost."
+            f"{file} is empty. Restore the installation's key from a backup. Or remove the file to create a new key: "
+            "then everyone is logged out, and secrets not encrypted with SECRETS_KEYS are lost."
         )
     return key

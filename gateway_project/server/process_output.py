@@ -11,12 +11,15 @@ _BETWEEN = ("During handling of the above", "The above exception was the direct 
 _ADVICE = (
     ("ModuleNotFoundError", "Install again: rm .venv/installed && make up"),
     ("ImportError", "Install again: rm .venv/installed && make up"),
-    ("SyntaxError", "The code does not fit this Python, or was changed: git status"),
+    ("SyntaxError", "The code was changed or does not match this Python version: see git status"),
     ("ImproperlyConfigured", "Change that setting and start again"),
-    ("PermissionError", "See who owns that file; an earlier `sudo make up` leaves files of root"),
-    ("OperationalError", "PostgreSQL does not answer: see DATABASE_URL, or logs/postgres.log below DATA_DIR"),
-    ("ConnectionError", "Redis does not answer: see REDIS_URL, or logs/redis.log below DATA_DIR"),
-    ("MemoryError", "This machine has not enough memory for it"),
+    ("PermissionError", "Check who owns that file: an earlier `sudo make up` leaves files owned by root"),
+    (
+        "OperationalError",
+        "PostgreSQL is not responding: check DATABASE_URL, or logs/postgres.log in DATA_DIR",
+    ),
+    ("ConnectionError", "Redis is not responding: check REDIS_URL, or logs/redis.log in DATA_DIR"),
+    ("MemoryError", "This machine does not have enough memory"),
 )
 
 
@@ -78,9 +81,9 @@ def reason(last: str, code: int | None) -> str:
     """Why a process ended and what to do, in one line."""
     if not last:
         ended = (
-            f"it was ended by signal {-code}" if code is not None and code < 0 else f"it ended with {code}"
+            f"it was stopped by signal {-code}" if code is not None and code < 0 else f"it exited with {code}"
         )
-        return f"{ended} and said nothing."
+        return f"{ended} and printed nothing."
     found = _EXCEPTION.match(last)
     if found is None:
         return f"{last.strip().rstrip('.')}."

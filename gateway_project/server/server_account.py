@@ -60,8 +60,8 @@ def _make_account() -> pwd.struct_passwd:
         return pwd.getpwnam(NAME)
     except (OSError, subprocess.CalledProcessError, KeyError) as error:
         raise EmbeddedServiceError(
-            f"PostgreSQL does not run as root, and its system user '{NAME}' could not be made ({error}). "
-            "Run it as an ordinary user, or set DATABASE_URL to a server of your own."
+            f"PostgreSQL cannot run as root, and the system user '{NAME}' for it could not be created ({error}). "
+            "Start Tenantry as an ordinary user, or set DATABASE_URL to your own server."
         ) from error
 
 
@@ -106,9 +106,9 @@ def _own_place() -> Path:
         pass
     except OSError as error:
         raise EmbeddedServiceError(
-            f"The user '{NAME}', as whom PostgreSQL runs for root, needs a folder for its files, and "
-            f"{OWN_PLACE} could not be made ({error.strerror}). Set DATA_DIR to a folder that every user may "
-            "enter, or DATABASE_URL to a server of your own."
+            f"When started as root, PostgreSQL runs as the user '{NAME}' and needs a folder for its files, but "
+            f"{OWN_PLACE} could not be created ({error.strerror}). Set DATA_DIR to a folder that every user can "
+            "enter, or DATABASE_URL to your own server."
         ) from error
     return OWN_PLACE
 

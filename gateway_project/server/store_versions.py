@@ -52,7 +52,7 @@ def check_redis(url: str) -> str | None:
         return None  # many who run it for others do not let it be asked
     if policy != "noeviction":
         return (
-            f"Redis evicts keys when it is full (maxmemory-policy {policy}), and with them open reservations. "
+            f"Redis evicts keys when it is full (maxmemory-policy {policy}), so open reservations can be lost. "
             "Set maxmemory-policy noeviction."
         )
     return None

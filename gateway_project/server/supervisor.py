@@ -154,13 +154,13 @@ class Supervisor:
             failures = 0 if self._settled else failures + 1
             if failures == MOST_FAILURES:
                 self.failure = (
-                    f"{process.name} cannot start: {why} All it said is in {self._logs[process.name].file}"
+                    f"{process.name} cannot start: {why} Full output: {self._logs[process.name].file}"
                 )
                 self.stop()
                 return
             wait = 0.5 if time.monotonic() - began > STEADY_SECONDS else min(LONGEST_WAIT, wait * 2)
             if failures < 2:  # the next ones before it ever ran would only repeat it
-                again = f"ended with {child.returncode}; starting it again in {wait:.1f} s"
+                again = f"exited with {child.returncode}; restarting in {wait:.1f} s"
                 self._tell(label, process.name, again + (f": {why}" if failures else ""))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
@@ -184,7 +184,7 @@ class Supervisor:
             self._replaced[process.name].set()
         else:
             if not self._stopping.is_set():
-                self._tell(label, process.name, "stays: the process that was to replace it does not serve")
+                self._tell(label, process.name, "keeps running: its replacement did not start serving")
             await self._end(child, AFTER_GRACE_SECONDS)
 
     async def _start(

@@ -70,22 +70,22 @@ def _doubtful(body: bytes) -> UsageReading:
     try:
         answer = msgspec.json.decode(body)
     except UNREADABLE:
-        return UsageReading(Usage(), problem="the answer is not JSON")
+        return UsageReading(Usage(), problem="the response is not JSON")
     if not isinstance(answer, dict):
-        return UsageReading(Usage(), problem="the answer is no JSON object")
+        return UsageReading(Usage(), problem="the response is not a JSON object")
     return _reading(answer.get("usage"), str(answer.get("model") or ""), complete=True)
 
 
 def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
     """The ledger's token kinds out of upstream's usage object, checked."""
     if not isinstance(usage, dict):
-        return UsageReading(Usage(), model=model, complete=complete, problem="the answer names no usage")
+        return UsageReading(Usage(), model=model, complete=complete, problem="the response reports no usage")
     try:
         iterations = usage.get("iterations")
         parts = iterations if isinstance(iterations, list) and iterations else [usage]
         counted = [_counts(part) for part in parts if isinstance(part, dict)]
         if not counted:
-            raise ValueError("the iterations name no usage")
+            raise ValueError("the iterations report no usage")
         tools = usage.get("server_tool_use")
         searches = count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
     except ValueError as error:

@@ -198,7 +198,7 @@ def count(value: Any) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNTED:
-        raise ValueError(f"{value!r} is no token count")
+        raise ValueError(f"{value!r} is not a token count")
     return value
 
 

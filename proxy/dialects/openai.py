@@ -144,9 +144,9 @@ class OpenAI:
         try:
             answer = msgspec.json.decode(body)
         except UNREADABLE:
-            return UsageReading(Usage(), problem="the answer is not JSON")
+            return UsageReading(Usage(), problem="the response is not JSON")
         if not isinstance(answer, dict):
-            return UsageReading(Usage(), problem="the answer is no JSON object")
+            return UsageReading(Usage(), problem="the response is not a JSON object")
         return _reading(answer.get("usage"), str(answer.get("model") or ""), complete=True)
 
     def stream_meter(self, parsed: ParsedRequest) -> "OpenAIStream":
@@ -187,7 +187,7 @@ class OpenAI:
 def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
     """The ledger's token kinds: cached tokens, which OpenAI counts into the prompt, are taken out of it."""
     if not isinstance(usage, dict):
-        return UsageReading(Usage(), model=model, complete=complete, problem="the answer names no usage")
+        return UsageReading(Usage(), model=model, complete=complete, problem="the response reports no usage")
     try:
         details = usage.get("prompt_tokens_details")
         cached = count(details.get("cached_tokens")) if isinstance(details, dict) else 0

@@ -52,7 +52,7 @@ class InternalError(TenantryError):
     """A fault of ours."""
 
     def __init__(self) -> None:
-        super().__init__("Something went wrong on our side. Include the request id when you contact support.")
+        super().__init__("Something went wrong on our side. Include the request ID when you contact support.")
 
 
 def json_answer(value: Any, *, request_id: str) -> Answer:
@@ -141,7 +141,7 @@ def _instant(seconds: int) -> datetime:
 def failure(error: Exception, request: Any) -> Answer:
     """`error` in the dialect of the caller. What is not ours is logged, and answered as a fault of ours."""
     if isinstance(error, Resolver404):
-        error = NotFound(f"There is no {request.path[:200]} here.")
+        error = NotFound(f"There is no endpoint {request.path[:200]}.")
     if not isinstance(error, TenantryError):
         logger.error("Unexpected failure on %s", request.path, exc_info=error)
         error = InternalError()

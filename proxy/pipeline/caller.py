@@ -93,7 +93,7 @@ class CallerConnection:
     @property
     def why_over(self) -> str:
         """Why the call did not come to its end, for its ledger row."""
-        return "the gateway stopped" if self.stopped and not self.left else "caller left"
+        return "the gateway stopped" if self.stopped and not self.left else "the caller disconnected"
 
     def _received(self, watch: "asyncio.Task[Message]") -> None:
         if (

@@ -56,15 +56,15 @@ def judged(reading: UsageReading, parsed: ParsedRequest, lease: Lease, *, writte
     prompt = usage.total_tokens - usage.output_tokens
     if not prompt:
         usage = msgspec.structs.replace(usage, input_tokens=prompt_tokens(parsed, lease))
-        notes.append("no input usage")
+        notes.append("no input usage reported")
     # Each search the upstream makes by itself reads the whole conversation once more.
     window = lease.offer.candidate.model.context_window * (parsed.prompts + usage.web_searches)
     if prompt > window:
         usage = Usage(input_tokens=window, output_tokens=usage.output_tokens, web_searches=usage.web_searches)
-        notes.append(f"{prompt} input tokens are more than fit")
+        notes.append(f"{prompt} input tokens exceed the context window")
     most = most_output(parsed, lease) * (1 + usage.web_searches)
     if usage.output_tokens > most:
-        notes.append(f"{usage.output_tokens} output tokens are more than were asked for")
+        notes.append(f"{usage.output_tokens} output tokens exceed the requested maximum")
         usage = msgspec.structs.replace(usage, output_tokens=most)
     return Judgement(usage, "; ".join(notes))
 
@@ -114,7 +114,7 @@ def charged(
         note = f"{OVERRAN} by {to_usd(overrun).normalize():f} USD" + (f"; {note}" if note else "")
     if unknown:
         # What the ledger would not know otherwise: an answer in the name of a model without a price.
-        note = "; ".join(filter(None, (note, f"answered as {unknown[:100]}")))
+        note = "; ".join(filter(None, (note, f"served by unknown model {unknown[:100]}")))
     saved_nano = NanoUSD(0)
     preferred = lease.event.model_preferred
     if preferred and Change.DOWNGRADED in lease.offer.candidate.route.changes:
@@ -145,7 +145,7 @@ def charged_as_held(lease: Lease) -> Charge:
         saved_nano=NanoUSD(0),
         overrun_nano=NanoUSD(0),
         estimated=True,
-        note="could not be priced: charged at its reservation",
+        note="could not be priced: charged the reserved amount",
     )
 
 

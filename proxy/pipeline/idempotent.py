@@ -102,12 +102,12 @@ def _replayed(known: Kept, digest: bytes) -> Answer:
         )
     if known.state == "running":
         raise IdempotencyConflict(
-            "The first request with this idempotency-key is still running. Try again to get its answer.",
+            "The first request with this idempotency-key is still running. Try again to get its response.",
             headers={"retry-after": "1", "x-should-retry": "true"},
         )
     if known.body is None:
         raise IdempotencyConflict(
-            "This request was answered and charged, but its answer was too large to keep. "
+            "This request was completed and charged, but its response was too large to store. "
             f"See GET /v1/requests/{known.request_id}.",
             headers={"x-should-retry": "false"},
         )

@@ -140,6 +140,6 @@ def run_of(headers: Mapping[str, str]) -> Run | None:
         usd = Decimal(-1)
     if not (usd.is_finite() and 0 <= usd <= LARGEST_BUDGET_USD):
         raise InvalidRequest(
-            f"x-tenantry-run-max-usd: {most[:40]!r} is not an amount of USD.", field="x-tenantry-run-max-usd"
+            f"x-tenantry-run-max-usd: {most[:40]!r} is not an amount in USD.", field="x-tenantry-run-max-usd"
         )
     return Run(id=run_id, budget_nano=to_nano(usd))

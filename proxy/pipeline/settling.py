@@ -54,7 +54,7 @@ class settled(msgspec.Struct):
         if error is None:
             return
         if isinstance(error, UpstreamUnavailable):
-            free(self.admitted, http_status=error.status, note="no answer" if error.reached else "")
+            free(self.admitted, http_status=error.status, note="no response" if error.reached else "")
             await on_its_way(self.admitted)
         elif isinstance(error, UpstreamSaturated):
             free(self.admitted, http_status=None)
@@ -98,7 +98,7 @@ def unanswered(admitted: AdmittedCall) -> None:
             admitted.plan.parsed,
             admitted.hold.lease,
             elapsed_ms=elapsed_ms,
-            why=f"{admitted.call.client.why_over} before the answer",
+            why=f"{admitted.call.client.why_over} before the response",
         )
     _settle(admitted, judgement, status=UsageStatus.CANCELLED, http_status=None)
 

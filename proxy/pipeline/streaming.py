@@ -76,7 +76,7 @@ class Relay:
             return
         if not meter.error_seen:
             failure = failure or TruncatedStream()
-        self._end(UsageStatus.UPSTREAM_ERROR, "the stream broke off")
+        self._end(UsageStatus.UPSTREAM_ERROR, "the stream was interrupted")
         await settling.on_its_way(self._admitted)
         if failure is not None:
             # A blank line first: the piece before may have ended in the middle of an event.
@@ -108,7 +108,7 @@ class Relay:
 
     def _close(self) -> None:
         """Settle as cancelled what is not settled yet, and let the upstream call go."""
-        self._end(UsageStatus.CANCELLED, f"{self._admitted.call.client.why_over} in mid-stream")
+        self._end(UsageStatus.CANCELLED, f"{self._admitted.call.client.why_over} mid-stream")
         self._admitted.call.runtime.background.keep(self._answer.close())
 
     def _cut(self, error: GatewayStopping) -> GatewayStopping:

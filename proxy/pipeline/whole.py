@@ -25,7 +25,7 @@ async def whole(answer: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
     else:
         reading = admitted.call.dialect.usage_of(body)
         if reading.problem and not _is_json(body):
-            raise UpstreamUnavailable("The upstream's answer is not JSON.", reached=True)
+            raise UpstreamUnavailable("The upstream's response is not JSON.", reached=True)
         admitted.ttft_ms = admitted.call.elapsed_ms()
         settling.complete(admitted, reading, http_status=answer.status, written=len(body) // 3)
     await settling.on_its_way(admitted)
@@ -49,7 +49,7 @@ def _refused(answer: UpstreamAnswer, body: bytes, admitted: AdmittedCall) -> Non
     if not _is_json(body):
         logger.warning("The upstream answered %s without JSON", answer.status)
         kind = UpstreamTimeout if answer.status in _GATEWAY_TIMEOUTS else UpstreamUnavailable
-        raise kind(f"The upstream is not available right now ({answer.status}).", reached=True)
+        raise kind(f"The upstream is unavailable right now ({answer.status}).", reached=True)
 
 
 def _is_json(body: bytes) -> bool:

@@ -93,7 +93,9 @@ class UpstreamAnswer:
         except httpx.TransportError as error:
             raise _failure(error) from error
         except zlib.error as error:
-            raise UpstreamUnavailable("The upstream's compression is broken.", reached=True) from error
+            raise UpstreamUnavailable(
+                "The upstream's response could not be decompressed.", reached=True
+            ) from error
         raise StopAsyncIteration
 
     async def close(self) -> None:
@@ -156,7 +158,9 @@ def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
     if encoding in ("", "identity"):
         return None
     if encoding not in ("gzip", "deflate"):
-        raise UpstreamUnavailable(f"The upstream answered in {encoding[:20]!r}.", reached=True)
+        raise UpstreamUnavailable(
+            f"The upstream responded with an unsupported encoding: {encoding[:20]!r}.", reached=True
+        )
     return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress
 
 
@@ -167,7 +171,7 @@ def _failure(error: httpx.TransportError) -> UpstreamUnavailable:
     if isinstance(error, httpx.ConnectError | httpx.LocalProtocolError):
         return UpstreamUnavailable("The upstream cannot be reached.", reached=False)
     if isinstance(error, httpx.TimeoutException):
-        return UpstreamTimeout("The upstream did not answer in time.", reached=True)
+        return UpstreamTimeout("The upstream did not respond in time.", reached=True)
     return UpstreamUnavailable("The upstream closed the connection.", reached=True)
 
 

@@ -35,7 +35,7 @@ class UpstreamSaturated(TenantryError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The upstream is saturated and your share of it is in use. This is not one of your own limits. "
+            "The upstream is at capacity and your share of it is in use. This is not one of your own limits. "
             "Try again shortly.",
             headers={"retry-after": "1", "x-should-retry": "true"},
         )

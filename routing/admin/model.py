@@ -21,12 +21,12 @@ class ModelAdmin(ConsolePage):
     list_filter = (("family", ChoicesDropdownFilter), "enabled")
     list_select_related = ("downgrade_to", "fallback_to")
     search_fields = ("name", "upstream_name", "aliases")
-    search_help_text = "Search by any name"
+    search_help_text = "Search by name or alias"
     autocomplete_fields = ("downgrade_to", "fallback_to")
     readonly_fields = ("created_at", "updated_at")
     fieldsets = (
         (None, {"fields": (("name", "upstream_name"), ("family", "enabled"), "aliases", "embeds")}),
-        ("Windows, in tokens", {"fields": (("context_window", "max_output_tokens"),)}),
+        ("Token limits", {"fields": (("context_window", "max_output_tokens"),)}),
         ("Downgrade and fallback", {"fields": (("downgrade_to", "fallback_to"),)}),
         ("Dates", {"fields": (("created_at", "updated_at"),)}),
     )

@@ -30,14 +30,14 @@ class ComplexityRule(PolicyModel):
         help_text="Keyword: a lowercase phrase. Threshold: " + ", ".join(Threshold.values) + ".",
     )
     value = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Thresholds only: the most that a simple request can have."
+        null=True, blank=True, help_text="Thresholds only: the maximum for a simple request."
     )
     enabled = models.BooleanField(default=True)
     shadow = models.BooleanField(
         "shadow mode",
         default=False,
-        help_text="Evaluated but not enforced: what it would have routed differently is counted. A shadow threshold "
-        "can exist beside the active one.",
+        help_text="Evaluated but not enforced. Requests it would have routed differently are counted. A shadow "
+        "threshold can exist beside the active one.",
     )
 
     class Meta:

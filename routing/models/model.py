@@ -28,11 +28,11 @@ class Model(PolicyModel):
         models.CharField(max_length=100),
         default=list,
         blank=True,
-        help_text="Other names used in the upstream's answers and in price lists.",
+        help_text="Other names used in the upstream's responses and in price lists.",
     )
     family = models.CharField(max_length=20, choices=Family.choices, default=Family.OTHER)
     embeds = models.BooleanField(
-        "makes embeddings", default=False, help_text="Serves /v1/embeddings instead of text."
+        "embedding model", default=False, help_text="Serves /v1/embeddings instead of generating text."
     )
     context_window = models.PositiveIntegerField(default=200_000, validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(default=8_192, validators=[MinValueValidator(1)])
@@ -42,7 +42,7 @@ class Model(PolicyModel):
         null=True,
         blank=True,
         related_name="downgraded_from",
-        help_text="Cheaper model that serves once a tenant reaches its downgrade threshold.",
+        help_text="Cheaper model that serves requests once a tenant reaches its downgrade threshold.",
     )
     fallback_to = models.ForeignKey(
         "self",
@@ -75,7 +75,7 @@ class Model(PolicyModel):
             models.CheckConstraint(
                 condition=Q(embeds=False) | Q(downgrade_to=None, fallback_to=None),
                 name="routing_model_embeddings_stay",
-                violation_error_message="Embeddings of different models cannot be compared: no other can take over.",
+                violation_error_message="Embeddings of different models cannot be compared, so no other can take over.",
             ),
         ]
 

@@ -103,9 +103,7 @@ class GroupAdmin(DjangoGroupAdmin, ConsolePage):
 class OperatorTokenAdmin(ReadOnlyPage):
     """Deleting a token ends it with its next request. New ones are made where nobody looks over a shoulder."""
 
-    empty_text = (
-        "manage.py create_operator NAME makes an operator and prints a token for the control API, once."
-    )
+    empty_text = "To create an operator with a control API token, run manage.py create_operator NAME."
     list_display = ("prefix", "user", "created_at", "last_used_at")
     list_select_related = ("user",)
     search_fields = ("prefix", "user__username")

@@ -16,6 +16,7 @@ from django.shortcuts import redirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
@@ -48,7 +49,7 @@ class KindFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         kinds = (
-            (model._meta.label_lower, str(model._meta.verbose_name).capitalize())
+            (model._meta.label_lower, capfirst(str(model._meta.verbose_name)))
             for model in auditlog.get_models()
         )
         return sorted(kinds, key=lambda kind: kind[1])
@@ -156,7 +157,7 @@ class TrailAdmin(CountlessPage):
 
     @display(description="Kind")
     def kind(self, entry: LogEntry) -> str:
-        return str(entry.content_type.name).capitalize()
+        return capfirst(str(entry.content_type.name))
 
     @display(description="What", ordering="object_repr")
     def what(self, entry: LogEntry) -> SafeString | str:
@@ -177,7 +178,7 @@ class TrailAdmin(CountlessPage):
         url = reverse("admin:tenants_tenant_change", args=[tenant.pk])
         return format_html('<a href="{}">{}</a>', url, tenant.name)
 
-    @display(description="Old → new")
+    @display(description="Changes")
     def changed(self, entry: LogEntry) -> SafeString:
         told = list(_known(entry).changes(entry))
         if entry.action == LogEntry.Action.CREATE:
@@ -187,7 +188,7 @@ class TrailAdmin(CountlessPage):
             lines = ((each.label, each.old, each.new) for each in told)
             changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', lines)
         else:
-            changes = format_html('<span class="c-muted">{}</span>', "Saved without a change")
+            changes = format_html('<span class="c-muted">{}</span>', "Saved without changes")
         reason = (entry.additional_data or {}).get("reason")
         return format_html('{}<div class="c-muted">“{}”</div>', changes, reason) if reason else changes
 

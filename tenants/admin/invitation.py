@@ -89,10 +89,10 @@ class InvitationAdmin(InsertOnlyPage):
     def withdraw(self, request: HttpRequest, object_id: int) -> HttpResponse:
         invitation = get_object_or_404(Invitation.objects.select_related("tenant"), pk=object_id)
         if request.method != "POST":
-            return self._confirm(request, invitation, "Withdraw", "Its link stops working at once.")
+            return self._confirm(request, invitation, "Withdraw", "Its link stops working immediately.")
         if not withdraw(invitation):
             return self._too_late(request)
-        messages.success(request, f"The invitation of {invitation.email} has been withdrawn.")
+        messages.success(request, f"The invitation for {invitation.email} has been withdrawn.")
         return self._list()
 
     def _deliver(self, request: HttpRequest, invitation: Invitation, token: str) -> HttpResponse:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from gateway_project.console_kit.stale_forms import AsShownForm
 
@@ -27,7 +28,7 @@ class PermissionTable(forms.SelectMultiple):
         for permission in shown_permissions():
             kind = permission.content_type
             verb = permission.codename.removesuffix(f"_{kind.model}")
-            rows.setdefault((kind.app_label, str(kind.name).capitalize()), {})[verb] = permission
+            rows.setdefault((kind.app_label, capfirst(str(kind.name))), {})[verb] = permission
         lines = [
             (title, [(verb, found.get(verb), found.get(verb) and found[verb].pk in chosen) for verb in VERBS])
             for (_, title), found in sorted(rows.items())
@@ -37,7 +38,7 @@ class PermissionTable(forms.SelectMultiple):
 
 class RoleForm(AsShownForm):
     permissions = forms.ModelMultipleChoiceField(
-        Permission.objects.none(), required=False, widget=PermissionTable, label="May"
+        Permission.objects.none(), required=False, widget=PermissionTable, label="Permissions"
     )
 
     class Meta:

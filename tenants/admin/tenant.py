@@ -272,7 +272,7 @@ class TenantAdmin(TenantActions, ConsolePage):
         url = reverse("admin:tenants_apikey_changelist")
         return format_html('<a href="{}?tenant__id__exact={}">{}</a>', url, tenant.pk, tenant.key_count)
 
-    @action(description="Issue key", icon="key", url_path="issue-key", permissions=["issue"])
+    @action(description="Create key", icon="key", url_path="issue-key", permissions=["issue"])
     def issue_key(self, request: HttpRequest, object_id: int) -> Any:
         return _go("admin:tenants_apikey_add", query=f"tenant={object_id}")
 

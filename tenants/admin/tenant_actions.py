@@ -29,7 +29,7 @@ class SuspendForm(forms.Form):
         max_length=200,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Recorded in the audit log.",
+        help_text="Recorded in the audit trail.",
     )
 
 
@@ -44,7 +44,7 @@ class RaiseForm(forms.Form):
     reason = forms.CharField(
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Recorded in the audit log.",
+        help_text="Recorded in the audit trail.",
     )
 
 
@@ -81,7 +81,7 @@ class TenantActions:
             ]
             left = len(tenants) - len(raised)
             return f"{len(raised)} raised by {formatters.usd(given['by_usd'])}" + (
-                f"; {left} unchanged: they have no monthly budget." if left else "."
+                f". {left} unchanged: no monthly budget." if left else "."
             )
 
         text = (

@@ -64,13 +64,13 @@ class TenantForm(AsShownForm):
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Needed to raise a budget. Recorded in the audit log.",
+        help_text="Required to raise a budget. Recorded in the audit trail.",
     )
     confirmed = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         label="Confirm: refuse requests immediately",
-        help_text="Only needed when the change would refuse what the tenant does now. You will be asked.",
+        help_text="Only needed if the change would refuse calls the tenant makes now. You will be asked.",
     )
 
     class Media:

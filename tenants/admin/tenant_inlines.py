@@ -44,7 +44,7 @@ class KeyInline(ReadOnlyInline):
     def used(self, key: ApiKey) -> str:
         return formatters.ago(key.last_used_at)
 
-    @display(description="Do")
+    @display(description="Actions")
     def turn(self, key: ApiKey) -> SafeString | str:
         if key.state != "live":
             return formatters.NOTHING

@@ -65,7 +65,7 @@ def _gauges(tenant: Tenant) -> list[Gauge]:
         for (title, field), value in zip(
             (
                 ("Requests, last minute", "max_requests_per_minute"),
-                ("Calls open now", "max_concurrency"),
+                ("Open calls", "max_concurrency"),
                 ("Tokens today", "max_tokens_per_day"),
             ),
             used,

@@ -40,13 +40,13 @@ def next_steps(tenant: Any, request: HttpRequest) -> list[NextStep]:
     of_tenant = f"?tenant={tenant.pk}"
     steps = (
         ("tenants.change_tenant", "#id_models", NextStep(
-            "Allow models", "The models it can use.", "", tenant.has_models,
+            "Allow models", "Choose which models this tenant can use.", "", tenant.has_models,
         )),
         ("tenants.add_apikey", reverse("admin:tenants_apikey_add") + of_tenant, NextStep(
-            "Issue a key", "Shown once. The tenant's app sends it with each request.", "", tenant.key_count > 0,
+            "Create an API key", "Shown once. The tenant's app sends it with each request.", "", tenant.key_count > 0,
         )),
         ("tenants.add_invitation", reverse("admin:tenants_invitation_add") + of_tenant, NextStep(
-            "Invite a person", "Gives access to the portal: usage, keys and webhooks.", "",
+            "Invite someone", "Gives access to the portal: usage, keys and webhooks.", "",
             tenant.has_people,
         )),
     )  # fmt: skip

@@ -73,7 +73,7 @@ class TierAdmin(ConsolePage):
         (
             "Limits",
             {
-                "description": "Limits of its tenants unless they have their own. Empty means unlimited.",
+                "description": "Apply to all tenants of this tier that do not set their own. Empty means unlimited.",
                 "fields": (
                     ("max_requests_per_minute", "max_user_requests_per_minute"),
                     ("max_concurrency", "max_tokens_per_day"),
@@ -90,7 +90,7 @@ class TierAdmin(ConsolePage):
                 )
             },
         ),
-        ("In shadow", {"fields": ("shadow_tier",)}),
+        ("Shadow mode", {"fields": ("shadow_tier",)}),
         ("Dates", {"fields": (("created_at", "updated_at"),)}),
     )
 

@@ -9,8 +9,8 @@ from tenants.models.tenant import Tenant
 
 class Role(models.TextChoices):
     VIEWER = "viewer", "Viewer: sees usage and spend"
-    DEVELOPER = "developer", "Developer: also issues and revokes keys"
-    OWNER = "owner", "Owner: also invites people and sets webhooks"
+    DEVELOPER = "developer", "Developer: also creates and revokes keys"
+    OWNER = "owner", "Owner: also invites people and sets up webhooks"
 
 
 class Membership(models.Model):
@@ -22,6 +22,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = "portal member"
         ordering = ["tenant", "user"]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_unique"),

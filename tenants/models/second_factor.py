@@ -25,7 +25,7 @@ class SecondFactor(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[mis
     secret = models.TextField(editable=False)
     drift = models.SmallIntegerField(default=0, editable=False)
     last_t = models.BigIntegerField(
-        default=-1, editable=False, help_text="The time step of the last code. No code is taken twice."
+        default=-1, editable=False, help_text="The time step of the last code. No code is accepted twice."
     )
 
     class Meta(Device.Meta):  # type: ignore[misc]

@@ -21,13 +21,13 @@ class TenantStatus(models.TextChoices):
 
 
 BUDGET_MODES = [
-    (BudgetMode.HARD.value, "Hard: refused at the budget"),
-    (BudgetMode.SOFT.value, "Soft: alerts only"),
+    (BudgetMode.HARD.value, "Hard: refuse requests at the budget"),
+    (BudgetMode.SOFT.value, "Soft: only send alerts"),
     (BudgetMode.PREPAID.value, "Prepaid: a balance that does not reset"),
 ]
 DISCONNECT_POLICIES = [
     (DisconnectPolicy.CANCEL.value, "Cancel the upstream call"),
-    (DisconnectPolicy.DRAIN.value, "Read to the end for exact usage"),
+    (DisconnectPolicy.DRAIN.value, "Read the response to the end for exact usage"),
 ]
 
 
@@ -49,7 +49,7 @@ class Tenant(Limits):
         max_length=63,
         unique=True,
         validators=[
-            RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z", "Lowercase letters, digits and hyphens.")
+            RegexValidator(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z", "Use lowercase letters, digits and hyphens.")
         ],
     )
     name = models.CharField(max_length=200)
@@ -78,23 +78,26 @@ class Tenant(Limits):
         verbose_name="alert at (%)",
     )
     disconnect_policy = models.CharField(
-        max_length=10, choices=DISCONNECT_POLICIES, default=DisconnectPolicy.CANCEL.value
+        "if the caller disconnects",
+        max_length=10,
+        choices=DISCONNECT_POLICIES,
+        default=DisconnectPolicy.CANCEL.value,
     )
-    timezone = models.CharField(max_length=64, default="UTC", validators=[validate_timezone])
+    timezone = models.CharField("time zone", max_length=64, default="UTC", validators=[validate_timezone])
     billing_day = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(31)],
-        help_text="Day of the month on which its billing period starts. In shorter months, 29 to 31 mean the last day.",
+        help_text="Day of the month on which the billing period starts. In shorter months, 29 to 31 mean the last day.",
     )
     alert_emails = ArrayField(
-        models.EmailField(), default=list, blank=True, help_text="Also emailed these alerts."
+        models.EmailField(), default=list, blank=True, help_text="Alerts are also emailed to these addresses."
     )
     # Kept by billing, which knows the bookings behind them: what is granted beside the budget now, what prepaid
     # calls may ever cost (top-ups, credits and corrections), and the balance after the last top-up.
     granted_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     topped_up_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     topped_up_to_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
-    note = models.TextField(blank=True, help_text="For staff only.")
+    note = models.TextField(blank=True, help_text="Visible to staff only.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)

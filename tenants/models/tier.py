@@ -19,7 +19,7 @@ class Tier(Limits):
         Model,
         blank=True,
         related_name="+",
-        help_text="Models that new tenants start with. Existing tenants are not changed.",
+        help_text="Models that new tenants start with. Existing tenants do not change.",
     )
     max_requests_per_minute = models.PositiveIntegerField("requests/min", null=True, blank=True, default=60)
     max_tokens_per_day = models.PositiveBigIntegerField("tokens/day", null=True, blank=True, default=500_000)
@@ -39,10 +39,10 @@ class Tier(Limits):
         help_text="Share of spent budget at which cheaper models take over.",
     )
     upstream_weight = models.PositiveSmallIntegerField(
-        "share of upstream",
+        "upstream share",
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="When the upstream is scarce, a tenant of weight 3 gets three times one of weight 1.",
+        help_text="When upstream capacity is short, a tenant with weight 3 gets three times the share of weight 1.",
     )
     margin_percent = models.DecimalField(
         "margin (%)",

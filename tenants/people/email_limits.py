@@ -15,7 +15,7 @@ from django.utils import timezone
 HOUR = 3600
 DAY = 24 * HOUR
 WEEK = 7 * DAY
-_SPANS = {HOUR: "an hour", DAY: "a day", WEEK: "a week"}
+_SPANS = {HOUR: "hour", DAY: "day", WEEK: "week"}
 _COUNT = """
 INSERT INTO tenants_emailcount AS counted (scope, ends_at, count) VALUES (%s, %s, 1)
 ON CONFLICT (scope, ends_at) DO UPDATE SET count = counted.count + 1 WHERE counted.count < %s
@@ -49,7 +49,7 @@ class TooManyEmails(Exception):
             else f"after {ends_at:%d %B, %H:%M} UTC"
         )
         super().__init__(
-            f"No more than {limit.most} {limit.about} are sent {_SPANS[limit.seconds]}. Try again {wait}."
+            f"Limit reached: {limit.most} {limit.about} per {_SPANS[limit.seconds]}. Try again {wait}."
         )
 
 

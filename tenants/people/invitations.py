@@ -232,7 +232,7 @@ def _open_ones(tenant: Tenant) -> QuerySet[Invitation]:
 def _limits(tenant: Tenant, email: str) -> list[EmailLimit]:
     to_one = "invitations to one address"
     return [
-        EmailLimit("invitations of one organisation", f"invitation:{tenant.pk}", MOST_FOR_A_TENANT),
+        EmailLimit("invitations from one organisation", f"invitation:{tenant.pk}", MOST_FOR_A_TENANT),
         EmailLimit(to_one, f"invitation:{tenant.pk}:{email.lower()}", MOST_FOR_AN_ADDRESS, DAY),
         # Of several tenants: above the one before, so that none of them uses up another's.
         EmailLimit(to_one, f"invitation:{email.lower()}", MOST_FOR_AN_ADDRESS_BY_ALL, DAY),

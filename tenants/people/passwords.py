@@ -17,12 +17,14 @@ MOST_FROM_AN_IP = 20
 
 def count_request(*, email: str, ip: str) -> None:
     """Count it whether there is such an account or not, so that the answer says nothing. Raises TooManyEmails."""
-    count([EmailLimit("new passwords from one network address", f"password from:{ip}", MOST_FROM_AN_IP)])
+    count([EmailLimit("password resets from one IP address", f"password from:{ip}", MOST_FROM_AN_IP)])
     # After the one above: nobody fills the table with addresses they make up.
     count(
         [
             EmailLimit(
-                "new passwords for one address", f"password:{email.strip().lower()}", MOST_FOR_AN_ADDRESS
+                "password resets for one email address",
+                f"password:{email.strip().lower()}",
+                MOST_FOR_AN_ADDRESS,
             )
         ]
     )

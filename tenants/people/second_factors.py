@@ -18,7 +18,7 @@ class UncheckableCode(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "Your second factor cannot be checked: the server lacks the key that its secret is encrypted with. "
+            "Your code cannot be checked: the server does not have the key that its secret is encrypted with. "
             "Ask an operator."
         )
 

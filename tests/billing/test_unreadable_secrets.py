@@ -54,8 +54,8 @@ def test_it_is_on_the_dashboard_and_in_the_metrics(client, settings, redis_serve
     page = client.get(reverse("admin:index")).content.decode()
     text = scrape()[0].decode()
 
-    assert "Secrets that cannot be read" not in healthy
-    assert "Secrets that cannot be read" in page
+    assert "Unreadable secrets" not in healthy
+    assert "Unreadable secrets" in page
     assert "tenantry_unreadable_secrets 2.0" in text
 
 

@@ -62,7 +62,7 @@ def call(page: Page, stack: Stack, key: str, model: str = "claude-sonnet-4-20250
 def issue_key(page: Page, stack: Stack, tenant: str) -> str:
     page.goto(f"{stack.url}/admin/tenants/tenant/?q={tenant}")
     page.click(f"#result_list a:has-text('{tenant}')")
-    page.click("text=Issue key")
+    page.click("text=Create key")
     page.fill("input[name=name]", "in the browser")
     page.click("button[name=_save]")
     return page.input_value("input[aria-label='API key']")

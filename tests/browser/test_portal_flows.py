@@ -56,7 +56,7 @@ def test_usage_is_filtered_in_place_and_kept_in_the_address(stack: Stack, owner:
 def test_older_requests_are_added_below_and_one_has_a_receipt(stack: Stack, owner: Page):
     owner.goto(of(stack, "requests/"))
     expect(owner.locator("#rows tr")).to_have_count(50)
-    owner.click("text=Older")
+    owner.click("text=Show older")
     expect(owner.locator("#rows tr")).to_have_count(100)
     owner.select_option("select[name=status]", "cancelled")
     expect(owner.locator("#rows tr .tag").first).to_have_text("Cancelled")
@@ -114,7 +114,7 @@ def test_a_webhook_is_added_tested_and_its_log_fills_by_itself(stack: Stack, own
     expect(owner.locator("pre")).to_contain_text("webhook.test")
     owner.goto(of(stack, "webhooks/"))
     owner.get_by_role("button", name="Remove", exact=True).click()
-    owner.get_by_role("button", name="Remove it").click()
+    owner.get_by_role("button", name="Remove webhook").click()
     expect(owner.locator(".message")).to_contain_text("removed")
 
 
@@ -172,11 +172,11 @@ def test_every_page_works_without_scripts(stack: Stack, browser: Browser):
     with new_page(browser, java_script_enabled=False) as page:
         log_in(page, stack.url, path="/portal/login/", user="portal", password=stack.passwords["portal"])
         page.goto(of(stack, "requests/"))
-        page.click("text=Older")
+        page.click("text=Show older")
         assert "before=" in page.url
         page.goto(of(stack, "usage/"))
         page.select_option("select[name=show]", "calls")
-        page.click("text=Show")
+        page.click("text=Apply")
         assert "show=calls" in page.url
         page.goto(of(stack, "keys/"))
         page.fill("input[name=name]", "without scripts")

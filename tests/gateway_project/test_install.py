@@ -44,7 +44,7 @@ def test_without_a_way_to_the_index_it_says_where_to_look(install, tmp_path, mon
     printed = capsys.readouterr()
     assert code == 1
     assert "Installing 1 packages" in printed.out
-    assert "Is there a way to the package index from here?" in printed.err
+    assert "Check that this machine can reach the package index" in printed.err
     assert printed.err.count("\n") <= 3
     assert "no-such-package-of-ours" in (tmp_path / "install-base.log").read_text()
 
@@ -93,7 +93,7 @@ def test_stopped_in_the_middle_it_ends_pip_and_says_one_line(tmp_path, number):
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 128 + number
-    assert out.splitlines()[-1] == "  Stopped. The next `make up` goes on from here."
+    assert out.splitlines()[-1] == "  Stopped. The next `make up` continues from here."
     assert err == ""
     assert not any(each.is_running() for each in pips)
 
@@ -132,5 +132,5 @@ def test_a_line_that_pip_says_of_a_package_is_counted(install):
 
 def test_a_full_disk_is_named(install):
     assert install._why("ERROR: Could not install: [Errno 28] No space left on device").endswith(
-        "Make room and run it again."
+        "Free some space and run `make up` again."
     )

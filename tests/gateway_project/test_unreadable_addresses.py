@@ -55,4 +55,4 @@ def test_a_null_character_is_told_of(client):
     answer = client.get("/portal/login/?next=%00")
 
     assert answer.status_code == 400
-    assert "cannot be read" in answer.content.decode()
+    assert "This address is not valid" in answer.content.decode()

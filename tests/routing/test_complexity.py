@@ -28,7 +28,7 @@ def test_sizes_and_keywords_make_a_request_complex(values, complexity):
         ({"text_bytes": 4001}, "4001 bytes of text, more than 4000"),
         ({"message_count": 11}, "11 messages, more than 10"),
         ({"tool_count": 3}, "3 tools, more than 2"),
-        ({"system_text": "Analyze it"}, "the system prompt says “analyze”"),
+        ({"system_text": "Analyze it"}, "the system prompt contains “analyze”"),
     ],
 )
 def test_the_rule_that_makes_a_request_complex_is_named(values, why):

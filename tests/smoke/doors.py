@@ -115,7 +115,7 @@ class DemoDoors(Doors):
             found(r"HTTP/1.1 (200)", ran.stdout, what="the printed curl's answer")
 
     def portal_test_event(self) -> None:
-        """An owner adds an endpoint and presses 'Send a test'; the event arrives, signed."""
+        """An owner adds an endpoint and presses 'Send test'; the event arrives, signed."""
         portal = self.browser()
         portal.log_in("/portal/login/", "portal", self.portal)
         home = portal.get("/portal/").expect(302).headers["location"]

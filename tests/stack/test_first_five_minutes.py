@@ -229,7 +229,7 @@ def test_a_second_up_in_the_same_folder_says_so(stack):
         check=False,
     )
     assert again.returncode != 0
-    assert "already runs in" in again.stderr
+    assert "is already running in" in again.stderr
 
 
 def test_the_sandbox_is_told_by_a_header_what_to_answer(stack):

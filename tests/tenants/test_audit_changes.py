@@ -127,7 +127,7 @@ def test_an_old_entry_about_nothing_says_so(staff):
 
     assert "200.000000000" not in page
     assert "Margin (%) 0 → 5" in page
-    assert "Saved without a change" in page
+    assert "Saved without changes" in page
 
 
 def test_rows_are_called_by_their_names_and_fields_by_their_labels(staff):

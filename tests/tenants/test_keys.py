@@ -62,14 +62,14 @@ def test_a_key_that_has_ended_is_not_rotated(end):
     old = ApiKeyFactory()
     end(api_key=old)
 
-    with pytest.raises(ValueError, match="Issue a new key"):
+    with pytest.raises(ValueError, match="Create a new key"):
         rotate_key(api_key=old)
 
 
 def test_an_expired_key_is_not_rotated_into_one_that_has_expired_too():
     old = ApiKeyFactory(expires_at=timezone.now() - timedelta(minutes=1))
 
-    with pytest.raises(ValueError, match="Issue a new key"):
+    with pytest.raises(ValueError, match="Create a new key"):
         rotate_key(api_key=old)
 
 

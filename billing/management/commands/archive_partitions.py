@@ -10,7 +10,7 @@ from billing.ledger.archive import KEEP_AT_LEAST_MONTHS, CannotArchive, archive_
 
 
 class Command(BaseCommand):
-    help = "Moves months of the ledger that are older than --keep months into packed CSV files with a digest each."
+    help = "Moves months of the ledger that are older than --keep months into compressed CSV files, each with a digest."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--to", type=Path, default=settings.DATA_DIR / "archive", help="folder (%(default)s)"
         )
-        parser.add_argument("--dry-run", action="store_true", help="only say which months it would be")
+        parser.add_argument("--dry-run", action="store_true", help="only show which months would be archived")
 
     def handle(self, *args: Any, keep: int, to: Path, dry_run: bool, **options: Any) -> None:
         try:

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Compares live counters, ledger and roll-ups of the current period; exits 1 where they differ."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--tenant", help="Only this tenant's slug.")
+        parser.add_argument("--tenant", help="Slug of a tenant. Default: all tenants.")
         parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -19,16 +19,18 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("model", nargs="*", help="Public names; all enabled models by default.")
-        parser.add_argument("--apply", action="store_true", help="Write the rows.")
-        parser.add_argument("--from", dest="starting", help="First moment (ISO, UTC) of what holds now; now.")
+        parser.add_argument("model", nargs="*", help="Public names. Default: all enabled models.")
+        parser.add_argument("--apply", action="store_true", help="Write the prices.")
         parser.add_argument(
-            "--confirm", action="append", default=[], metavar="MODEL", help="Its price is right."
+            "--from", dest="starting", help="When the current prices take effect (ISO, UTC). Default: now."
+        )
+        parser.add_argument(
+            "--confirm", action="append", default=[], metavar="MODEL", help="Confirm this model's price."
         )
         parser.add_argument(
             "--default",
             action="store_true",
-            help="Also price what has no price, at 3/15, flagged as estimated.",
+            help="Also add a default price of 3/15 for unpriced models, flagged as estimated.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +44,7 @@ class Command(BaseCommand):
             self._show(change)
         for title, found in (
             ("Unchanged", proposal.unchanged),
-            ("Entered by staff and left (name the model to supersede it)", proposal.kept),
+            ("Entered by staff, unchanged (name the model to supersede it)", proposal.kept),
             ("Not in genai-prices (give the model an alias, or enter a price)", proposal.unknown),
         ):
             if found:
@@ -55,7 +57,7 @@ class Command(BaseCommand):
         wanted = [change for change in proposal.changes if change.model.name not in doubted]
         with_default = options["default"] and not ModelPrice.objects.filter(model=None).exists()
         if with_default:
-            self.stdout.write("Default for unpriced models: 3 in, 15 out.")
+            self.stdout.write("Default price for models without their own: 3 in, 15 out.")
         if options["apply"]:
             written = write(wanted)
             if with_default:
@@ -68,7 +70,9 @@ class Command(BaseCommand):
             self.stdout.write("Nothing written. Run it again with --apply.")
         if doubted:
             again = " ".join(f"--confirm {name}" for name in sorted(doubted))
-            raise CommandError(f"Not written, they look like a slip of units. If they are right: {again}")
+            raise CommandError(
+                f"Not written: these prices look like a unit mistake. If they are correct, run again with {again}"
+            )
 
     def _show(self, change: PriceChange) -> None:
         self.stdout.write(
@@ -84,7 +88,7 @@ class Command(BaseCommand):
                     shown = "none" if was is None else f"{was.normalize():f}"
                     self.stdout.write(f"    {name}{over}: {shown} -> {will.normalize():f}")
         for gone in before:
-            self.stdout.write(f"    no price of its own over {gone:,} any more")
+            self.stdout.write(f"    no price of its own over {gone:,} anymore")
         for column, doubt in change.doubts.items():
             self.stdout.write(f"    ? {column.removesuffix('_usd')}: {doubt}")
 

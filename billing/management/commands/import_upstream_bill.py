@@ -19,10 +19,12 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", nargs="?", help="A CSV file.")
-        parser.add_argument("--fetch", action="store_true", help="Ask upstream instead.")
-        parser.add_argument("--since", type=date.fromisoformat, help="First day to ask for.")
-        parser.add_argument("--until", type=date.fromisoformat, help="Last day to ask for; yesterday.")
+        parser.add_argument("file", nargs="?", help="CSV file.")
+        parser.add_argument(
+            "--fetch", action="store_true", help="Fetch the report from the upstream instead."
+        )
+        parser.add_argument("--since", type=date.fromisoformat, help="First day to fetch.")
+        parser.add_argument("--until", type=date.fromisoformat, help="Last day to fetch. Default: yesterday.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["file"]) == options["fetch"]:
@@ -43,5 +45,5 @@ class Command(BaseCommand):
                 f"billed {check.billed_usd:>14f} booked {check.booked_usd:>14f} {difference:+f}"
             )
         self.stdout.write(
-            f"{imported.lines} lines imported; {len(imported.differing)} of {len(imported.checks)} differ."
+            f"{imported.lines} lines imported. {len(imported.differing)} of {len(imported.checks)} differ."
         )

@@ -28,12 +28,12 @@ CHORES_EVERY_SECONDS = 2.0
 
 
 class Command(BaseCommand):
-    help = "Drains usage into the ledger, settles the leases of dead processes, replays policy changes."
+    help = "Drains usage into the ledger, settles the calls of crashed processes, and replays policy changes."
     requires_system_checks = ()  # they load every page; `migrate` makes them
     stopping = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="Drain what is there and stop.")
+        parser.add_argument("--once", action="store_true", help="Drain what is there, then stop.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

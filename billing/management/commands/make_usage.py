@@ -11,12 +11,12 @@ from tenants.models import Tenant
 
 
 class Command(BaseCommand):
-    help = "Makes calls that were never made, priced and rolled up, of the tenants there are."
+    help = "Creates synthetic calls for the existing tenants, priced and rolled up."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("rows", type=int)
-        parser.add_argument("--months", type=int, default=12, help="How far back they reach.")
-        parser.add_argument("--tenant", action="append", help="Slug; all tenants by default.")
+        parser.add_argument("--months", type=int, default=12, help="How many days back the calls go.")
+        parser.add_argument("--tenant", action="append", help="Slug of a tenant. Default: all tenants.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenants = Tenant.objects.filter(deleted_at=None).order_by("pk")
@@ -34,4 +34,4 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         seconds = time.monotonic() - began
-        self.stdout.write(f"{made:,} calls in {seconds:.1f} s ({made / seconds:,.0f} a second).")
+        self.stdout.write(f"{made:,} calls in {seconds:.1f} s ({made / seconds:,.0f} per second).")

@@ -26,18 +26,20 @@ class _RuleFile(msgspec.Struct, forbid_unknown_fields=True):
 
 class Command(BaseCommand):
     help = (
-        "Routes and prices recorded usage again under another tier, price list or rule set, and prints the "
-        "difference. Nothing is changed."
+        "Replays recorded usage under another tier, price list or rule set, and prints the difference. "
+        "Nothing is changed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--tenant", required=True, help="Its slug.")
-        parser.add_argument("--since", required=True, help="First day, YYYY-MM-DD, in the tenant's zone.")
-        parser.add_argument("--until", help="Last day; today without it.")
-        parser.add_argument("--tier", help="Limits, routes, downgrades and margin of this tier.")
+        parser.add_argument("--tenant", required=True, help="Slug of the tenant.")
+        parser.add_argument(
+            "--since", required=True, help="First day, YYYY-MM-DD, in the tenant's time zone."
+        )
+        parser.add_argument("--until", help="Last day. Default: today.")
+        parser.add_argument("--tier", help="Use the limits, routes, downgrades and margin of this tier.")
         parser.add_argument(
             "--prices",
-            help="A date: the price list as of that day; or a JSON file: "
+            help="A date (use the price list of that day) or a JSON file: "
             '{"claude-opus-4": {"input_usd": "15", "output_usd": "75"}}, per 1M tokens.',
         )
         parser.add_argument(
@@ -86,7 +88,7 @@ class Command(BaseCommand):
         for code, calls in sorted(found.refused.items(), key=lambda each: -each[1]):
             write(f"    {code:<28}{calls:>8,}")
         if found.unjudged:
-            write(f"  {found.unjudged:,} calls keep their complexity: what it was judged by is not recorded")
+            write(f"  {found.unjudged:,} calls keep their complexity: its inputs were not recorded")
         if found.moves:
             write(f"  {'model':<30} {'would be':<30} {'calls':>10} {'recorded':>16} {'would cost':>16}")
         for move in sorted(found.moves.values(), key=lambda each: -each.calls):
@@ -102,7 +104,7 @@ def _tier(name: str | None) -> Tier | None:
     tier = Tier.objects.filter(name=name).first()
     if tier is None:
         raise CommandError(
-            f"There is no tier {name!r}; tiers are {', '.join(Tier.objects.values_list('name', flat=True))}."
+            f"There is no tier {name!r}. Choose from: {', '.join(Tier.objects.values_list('name', flat=True))}."
         )
     return tier
 

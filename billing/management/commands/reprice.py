@@ -19,17 +19,17 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("model", help="Public name.")
+        parser.add_argument("model", help="Public name of the model.")
         parser.add_argument(
             "--since", required=True, type=date.fromisoformat, help="First day, e.g. 2026-11-01."
         )
         parser.add_argument("--until", required=True, type=date.fromisoformat, help="Last day (inclusive).")
         parser.add_argument(
-            "--price", type=int, help="Id of the price to use instead of that of each call's time."
+            "--price", type=int, help="ID of a price to use instead of the one in force at each call's time."
         )
-        parser.add_argument("--tenant", help="Slug; all tenants by default.")
-        parser.add_argument("--reason", default="", help="What the tenant reads on its statement.")
-        parser.add_argument("--apply", action="store_true", help="Book the adjustments.")
+        parser.add_argument("--tenant", help="Slug of a tenant. Default: all tenants.")
+        parser.add_argument("--reason", default="", help="Reason shown on the tenant's statement.")
+        parser.add_argument("--apply", action="store_true", help="Book the corrections.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         asked = RepricingAsked(
@@ -60,11 +60,11 @@ class Command(BaseCommand):
             )
         if repricing.orphaned:
             self.stdout.write(
-                f"{repricing.orphaned} calls of processes that crashed keep the amount that was reserved for them."
+                f"{repricing.orphaned} calls from crashed processes keep the amount that was reserved for them."
             )
         self.stdout.write(f"Difference: {repricing.difference_usd:+f} USD.")
         if options["apply"]:
-            self.stdout.write(f"{len(booked)} adjustments booked.")
+            self.stdout.write(f"{len(booked)} corrections booked.")
         elif any(line.days for line in repricing.lines):
             self.stdout.write("Nothing booked. Run it again with --apply.")
 

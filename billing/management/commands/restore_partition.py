@@ -9,7 +9,7 @@ from billing.ledger.archive import CannotArchive, restore_month
 
 
 class Command(BaseCommand):
-    help = "Checks an archived month's file and puts its rows back. The file stays."
+    help = "Verifies an archived month's file and restores its rows. The file is kept."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("month", type=_month, help="such as 2024-01")
@@ -19,7 +19,7 @@ class Command(BaseCommand):
             restored = restore_month(month)
         except CannotArchive as refusal:
             raise CommandError(refusal.message) from refusal
-        self.stdout.write(f"{restored}: {restored.rows:,} rows are back.")
+        self.stdout.write(f"{restored}: {restored.rows:,} rows restored.")
 
 
 def _month(text: str) -> date:

@@ -35,4 +35,4 @@ class Command(BaseCommand):
                         raise CommandError(f"{model._meta.verbose_name} {row.pk}: {error}") from error
                     model.objects.filter(pk=row.pk).update(**values)
                     count += len(values)
-        self.stdout.write(f"{count} secrets are encrypted with the first of SECRETS_KEYS.")
+        self.stdout.write(f"{count} secrets are now encrypted with the first of SECRETS_KEYS.")

@@ -12,11 +12,11 @@ from billing.demo.tenants import seed_demo
 
 
 class Command(BaseCommand):
-    help = "Seed the demo. Prints the demo keys as JSON; doing it again changes nothing."
+    help = "Seeds the demo and prints its keys as JSON. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--keys-file", type=Path, help="JSON file {slug: key} the demo keys are kept in and taken from."
+            "--keys-file", type=Path, help="JSON file {slug: key} to read and store the demo keys."
         )
 
     def handle(self, *args: Any, keys_file: Path | None = None, **options: Any) -> None:

@@ -17,7 +17,7 @@ class _KeptChain(msgspec.Struct):
 
 
 class Command(BaseCommand):
-    help = "Proves that no ledger row was changed, removed or inserted since it was sealed; names the first that was."
+    help = "Proves that no ledger row was changed, removed or added since it was sealed, or names the first that was."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print JSON.")
@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["adopt"]:
-            self.stdout.write(f"{adopt()} rows are sealed now.")
+            self.stdout.write(f"{adopt()} rows sealed.")
             return
         verdict = verify(_read(options["against"]) if options["against"] else None)
         if options["json"]:
@@ -50,8 +50,8 @@ class Command(BaseCommand):
         for shard, head in verdict.heads.items():
             self.stdout.write(f"shard {shard}: {head.number} batches, head {head.hash}")
         if verdict.archived:
-            self.stdout.write(f"{verdict.archived} rows are in months that are no longer attached")
-        state = "what was written" if verdict.ok else "NOT what was written"
+            self.stdout.write(f"{verdict.archived} rows are in archived months")
+        state = "unchanged" if verdict.ok else "CHANGED"
         self.stdout.write(f"{verdict.rows} rows in {verdict.batches} batches are {state}")
 
 
@@ -59,4 +59,4 @@ def _read(path: str) -> dict[str, Head]:
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=_KeptChain).heads
     except (OSError, msgspec.MsgspecError) as error:
-        raise CommandError(f"{path} is no output of verify_ledger --json: {error}") from error
+        raise CommandError(f"{path} is not output of verify_ledger --json: {error}") from error

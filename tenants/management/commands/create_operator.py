@@ -13,7 +13,7 @@ from tenants.people.operators import rotate_token
 
 
 class Command(BaseCommand):
-    help = "Create a staff user, or rotate an existing one's token and password; prints them as JSON."
+    help = "Creates a staff user, or rotates an existing one's token and password, and prints them as JSON."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")

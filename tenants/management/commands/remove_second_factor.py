@@ -10,9 +10,7 @@ from tenants.models import SecondFactor
 
 
 class Command(BaseCommand):
-    help = (
-        "Remove an account's second factor, so that its password alone logs it in. Make sure who asks for it."
-    )
+    help = "Turns off two-factor authentication for an account. Verify the identity of whoever asks for this first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
@@ -23,6 +21,6 @@ class Command(BaseCommand):
             raise CommandError(f"There is no account named {name!r}.")
         devices = SecondFactor.objects.filter(user=user)
         if not devices.exists():
-            raise CommandError(f"{name} has no second factor.")
+            raise CommandError(f"{name} does not use two-factor authentication.")
         devices.delete()
-        self.stdout.write(f"{name} logs in by password alone now.")
+        self.stdout.write(f"{name} now logs in with a password only.")

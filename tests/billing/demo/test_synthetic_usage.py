@@ -57,5 +57,5 @@ def test_histograms_count_every_latency_once(tenants, redis_server):
 
 def test_without_keys_or_prices_it_says_so(redis_server):
     TenantFactory()
-    with pytest.raises(CommandError, match="key and a model with a price"):
+    with pytest.raises(CommandError, match="both a key and a priced model"):
         call_command("make_usage", "10")

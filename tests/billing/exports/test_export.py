@@ -97,7 +97,7 @@ def test_a_file_that_was_not_taken_to_its_end_is_marked_failed():
 
     assert logged(export).status == "failed"
     assert logged(export).digest == ""
-    with pytest.raises(CommandError, match="not whole"):
+    with pytest.raises(CommandError, match="file is incomplete"):
         call_command("verify_export", str(export.pk))
 
 
@@ -156,8 +156,8 @@ def test_gzip_holds_the_same_file():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"columns": ["nonsense"]}, "no column"),
-        ({"file_format": "xls"}, "no format"),
+        ({"columns": ["nonsense"]}, "Unknown column"),
+        ({"file_format": "xls"}, "Unknown format"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_it_begins(options, told):

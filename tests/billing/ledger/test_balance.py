@@ -148,7 +148,7 @@ def test_the_api_has_balance_and_movements(moved):
 def test_staff_see_balance_and_movements(moved, client):
     client.force_login(StaffFactory())
     page = client.get(reverse("admin:billing_prepaidbalance_change", args=[moved.pk])).content.decode()
-    assert "$42.00 left." in page
+    assert "Balance: $42.00" in page
     assert "INV-1" in page
     assert "$42.00" in client.get(reverse("admin:billing_prepaidbalance_changelist")).content.decode()
 

@@ -45,4 +45,4 @@ def test_the_command_makes_the_past_too():
     call_command("make_partitions", "--back", "24", "--ahead", "0", stdout=out)
     call_command("make_partitions", "--back", "24", "--ahead", "0", stdout=out)
 
-    assert "0 partitions made" in out.getvalue().splitlines()[1]
+    assert "0 partitions created" in out.getvalue().splitlines()[1]

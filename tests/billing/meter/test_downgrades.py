@@ -130,7 +130,7 @@ async def test_who_declines_a_cheaper_model_is_refused_where_one_is_due(ready):
     principal = a_principal(**BUDGET)
     await settled(principal, percent(90))
 
-    with pytest.raises(BudgetExceeded, match="declines them") as refusal:
+    with pytest.raises(BudgetExceeded, match="remove the x-tenantry-no-downgrade header") as refusal:
         await served(principal, an_offer(skip=90, hold=1))
 
     assert refusal.value.details["scope"] == "tenant"
@@ -140,7 +140,7 @@ async def test_who_declines_a_cheaper_model_is_not_clamped_instead(ready):
     principal = a_principal(**BUDGET)
     await settled(principal, percent(95))
 
-    with pytest.raises(BudgetExceeded, match="declines them"):
+    with pytest.raises(BudgetExceeded, match="remove the x-tenantry-no-downgrade header"):
         await served(principal, an_offer(skip=90, per_token=percent(1), max_tokens=100))
 
 

@@ -36,7 +36,7 @@ async def test_it_is_counted_for_the_first_page(world, upstream_answering, books
 
     assert recent_overruns().calls == 2
     assert Decimal("0.02") < recent_overruns().usd < Decimal("0.0315")
-    assert "calls, by $0.0" in await sync_to_async(staff_page)()
+    assert "over by $0.0" in await sync_to_async(staff_page)()
 
 
 async def test_what_fits_is_not(world, upstream_answering, books):

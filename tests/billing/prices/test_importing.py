@@ -143,7 +143,7 @@ class TestImporting:
         model = ModelFactory(name="claude-sonnet-4-0")
         ModelPriceFactory(model=model, input_usd=Decimal("2.4"), source="contract 7")
 
-        assert "Entered by staff and left" in run("--apply")
+        assert "Entered by staff, unchanged" in run("--apply")
         assert ModelPrice.objects.count() == 1
         assert "input: 2.4 -> 3" in run("claude-sonnet-4-0", "--apply")
         assert ModelPrice.objects.count() == 2

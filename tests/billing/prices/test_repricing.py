@@ -177,7 +177,7 @@ def test_a_correction_of_a_closed_month_is_on_the_next_statement(sonnet, right, 
     ("wrong", "told"),
     [
         ({"until": FIRST - timedelta(days=1)}, "before the first"),
-        ({"until": date(2099, 1, 1)}, "still to come"),
+        ({"until": date(2099, 1, 1)}, "in the future"),
     ],
 )
 def test_days_that_make_no_sense_are_refused(sonnet, right, wrong, told):
@@ -186,7 +186,7 @@ def test_days_that_make_no_sense_are_refused(sonnet, right, wrong, told):
 
 
 def test_the_price_of_another_model_is_refused(sonnet, right):
-    with pytest.raises(BadRepricing, match="not one of"):
+    with pytest.raises(BadRepricing, match="does not belong to"):
         preview(asked(ModelFactory(), right))
 
 
@@ -203,8 +203,8 @@ def test_the_command_looks_first_and_books_on_demand(sonnet, right, tenant):
     shown = run(*arguments)
     assert "difference -27.000000000" in shown
     assert "Nothing booked" in shown
-    assert "1 adjustments booked" in run(*arguments, "--apply")
-    assert "0 adjustments booked" in run(*arguments, "--apply")
+    assert "1 corrections booked" in run(*arguments, "--apply")
+    assert "0 corrections booked" in run(*arguments, "--apply")
     with pytest.raises(CommandError, match="no model 'opus'"):
         run("opus", *arguments[1:])
 

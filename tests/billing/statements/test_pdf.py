@@ -74,7 +74,7 @@ def letters_of(file: bytes) -> str:
     return "".join(chr(int(code, 16)) for code in re.findall(rb"<\w{4}> <(\w{4})>\n", codes))
 
 
-BOX = "A box replaces a character that this file's fonts do not have. The CSV has the full names."
+BOX = "Characters that this file's fonts do not have appear as boxes. The CSV has the full names."
 
 
 def test_a_pdf_says_that_its_font_lacks_a_script(written):

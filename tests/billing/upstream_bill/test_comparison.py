@@ -194,7 +194,7 @@ def test_the_command_shows_where_bill_and_ledger_differ(tmp_path):
 
     assert f"DIFFERS {DAY} sonnet" in out.getvalue()
     assert "+30.000000000" in out.getvalue()
-    assert "1 lines imported; 1 of 1 differ" in out.getvalue()
+    assert "1 lines imported. 1 of 1 differ" in out.getvalue()
     bill.write_text("a,b\n1,2\n")
     with pytest.raises(CommandError, match="Row 1 has no day"):
         call_command("import_upstream_bill", str(bill))
@@ -212,7 +212,7 @@ def test_finance_imports_a_bill_and_sees_how_it_compares(as_role):
     answer = finance.post(page, {"file": bill}, follow=True)
 
     shown = answer.content.decode()
-    assert "1 lines imported; 1 of 1 differ" in shown
+    assert "1 lines imported. 1 of 1 differ" in shown
     assert "$30.00" in shown
     wrong = finance.post(page, {"file": SimpleUploadedFile("bill.csv", b"a,b\n1,2\n")})
     assert "Row 1 has no day" in wrong.content.decode()

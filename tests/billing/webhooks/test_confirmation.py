@@ -71,7 +71,7 @@ def test_nothing_is_sent_before_the_address_has_confirmed_and_all_that_waited_af
     assert events() == []  # mail scanners open links, and press no button
 
     assert (
-        "Events of Acme will now be emailed to stranger@example.com"
+        "Events for Acme will now be emailed to stranger@example.com"
         in client.post(mailed_link(0)).content.decode()
     )
     deliver_due()
@@ -102,7 +102,7 @@ def test_a_stranger_is_asked_a_few_times_and_then_left_alone(client, owner):
 
     assert len(mail.outbox) <= MOST_FOR_AN_ADDRESS + 1
     assert events() == []
-    assert f"No more than {MOST_FOR_AN_ADDRESS} confirmations to one address are sent a day" in pages[-1]
+    assert f"Limit reached: {MOST_FOR_AN_ADDRESS} confirmation emails to one address per day" in pages[-1]
 
 
 def test_another_address_has_to_confirm_for_itself(client, owner):
@@ -168,7 +168,7 @@ def test_events_in_a_loop_wait_for_the_next_hour(monkeypatch):
     assert len(events()) == 3
     assert len(waiting) == 2
     for row in waiting:
-        assert "No more than 3 emails to one address are sent an hour" in row.last_error
+        assert "Limit reached: 3 emails to one address per hour" in row.last_error
         assert row.next_attempt_at is not None
         assert row.next_attempt_at <= timezone.now() + timedelta(hours=1, minutes=1)
 
@@ -195,7 +195,7 @@ def test_test_events_in_a_loop_end_at_a_limit_and_say_so(client, owner):
 
     assert WebhookDelivery.objects.count() == MOST_BY_HAND
     for page in (pages[-1], again):
-        assert f"No more than {MOST_BY_HAND} events by hand of one organisation are sent an hour" in page
+        assert f"Limit reached: {MOST_BY_HAND} test events and resends from one organisation per hour" in page
 
 
 def test_without_mail_the_form_refuses_an_address(client, owner, settings):

@@ -187,7 +187,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(receiver, endpoint):
     WebhookDeliveryFactory(endpoint=endpoint)
     deliver_due()
     assert len(receiver.came) == 1
-    assert the_delivery().last_error == "answered 302"
+    assert the_delivery().last_error == "responded with HTTP 302"
 
 
 def test_an_address_that_became_private_is_not_called(receiver, endpoint, settings):

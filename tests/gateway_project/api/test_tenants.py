@@ -53,9 +53,9 @@ def test_a_tenant_is_made_read_changed_and_deleted(api):
 @pytest.mark.parametrize(
     ("change", "field", "told"),
     [
-        ({"default_model": "dear"}, "default_model", "add it there, or choose"),
-        ({"allowed_models": ["dear"]}, "allowed_models", "keep it, or send another default_model"),
-        ({"allowed_models": ["dear"], "default_model": "plain"}, "default_model", "is not one of"),
+        ({"default_model": "dear"}, "default_model", "Add it there, or choose"),
+        ({"allowed_models": ["dear"]}, "allowed_models", "Keep it in allowed_models, or change"),
+        ({"allowed_models": ["dear"], "default_model": "plain"}, "default_model", "is not in allowed_models"),
         ({"downgrade_release_percent": 71}, "downgrade_release_percent", "Enter 70 or less"),
         (
             {"downgrade_percent": 50, "downgrade_release_percent": 60},

@@ -51,7 +51,7 @@ def test_the_month_stands_against_all_budgets_together(staff):
     month = tile(staff.get(reverse("admin:index")), "This month")
 
     assert month.value == "$25.00"
-    assert month.note.startswith("of $100.00, pace $")
+    assert month.note.startswith("of $100.00, on pace for $")
     assert "25% of the budget" in month.bar
 
 
@@ -119,7 +119,7 @@ def test_trouble_is_on_the_first_page(staff):
     page = staff.get(reverse("admin:index"))
 
     assert tile(page, "Failing webhooks").level == "high"
-    assert tile(page, "Periods").level == "high"
+    assert tile(page, "Overdue periods").level == "high"
     assert tile(page, "Ledger mismatches").level == "high"
 
 

@@ -27,7 +27,7 @@ def test_complexity_and_its_reason_are_told(staff, tenant):
 
     page = page_of(staff, "tenant-decision", tenant.pk, model="auto", system="Prove it")
 
-    assert "the system prompt says “prove”" in page
+    assert "the system prompt contains “prove”" in page
     assert "auto:complex" in page
 
 

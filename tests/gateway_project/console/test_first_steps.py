@@ -103,8 +103,8 @@ def test_saving_lands_at_its_page_with_what_is_left_to_do(staff, tier):
     page = staff.get(landed.url)
     assert [(step.what, step.done) for step in page.context["next_steps"]] == [
         ("Allow models", True),
-        ("Issue a key", False),
-        ("Invite a person", False),
+        ("Create an API key", False),
+        ("Invite someone", False),
     ]
     text = page.content.decode()
     assert f"{reverse('admin:tenants_apikey_add')}?tenant={tenant.pk}" in text

@@ -79,7 +79,7 @@ def test_a_tier_is_simulated_on_the_last_thirty_days(staff, tenant):
 
     assert "daily_tokens_exceeded</th><td>1" in page
     assert "+$0.00375" in page
-    assert "77 requests were refused on these days" in page
+    assert "77 requests were refused in these days" in page
     assert "Only the latest calls" not in page
 
 
@@ -107,7 +107,7 @@ def test_rules_are_tried_with_and_without_those_in_shadow(staff):
     )
 
     assert "no threshold is exceeded" in page
-    assert "the system prompt says “prove”" in page
+    assert "the system prompt contains “prove”" in page
 
 
 def test_routes_are_a_grid_of_tier_and_complexity(staff, tenant, sonnet):

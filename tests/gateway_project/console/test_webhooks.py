@@ -100,7 +100,7 @@ def test_a_model_that_is_checked_refuses_it_too():
     with pytest.raises(ValidationError) as refusal:
         WebhookEndpoint(url=URL, secret="x", events=["budget.foo"]).full_clean()
 
-    assert "There is no event budget.foo" in refusal.value.message_dict["events"][0]
+    assert "Unknown event budget.foo" in refusal.value.message_dict["events"][0]
 
 
 @pytest.fixture

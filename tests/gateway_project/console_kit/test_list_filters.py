@@ -32,9 +32,9 @@ def rows():
         (LEDGER, {"created_at_from_0": "10/01/2026", "created_at_from_1": "00:00"}, "is not a date"),
         (LEDGER, {"created_at_from_0": "yesterday"}, "is not a date"),
         (LEDGER, {"created_at_to_0": "2026-02-30"}, "is not a date"),
-        (LEDGER, {"created_at_to_0": "9999-12-31"}, "is not a date"),
+        (LEDGER, {"created_at_to_0": "9999-12-31"}, "is out of range"),
         (LEDGER, {"created_at_to_0": "2026-02-03", "created_at_to_1": "noon"}, "is not a time"),
-        (LEDGER, {"created_at_from_1": "12:00"}, "A time needs a date"),
+        (LEDGER, {"created_at_from_1": "12:00"}, "Enter a date for this time"),
         (LEDGER, {"tenant__id__exact": "acme"}, ""),
         (LEDGER, {"api_key__id__exact": "x"}, ""),
         (LEDGER, {"estimated__exact": "perhaps"}, ""),
@@ -43,7 +43,7 @@ def rows():
         (
             "admin:billing_dailyverdict_changelist",
             {"shadow": "maybe"},
-            "is not one of the choices for “shadow mode”",
+            "is not one of the choices for “outcome”",
         ),
         ("admin:tenants_tenant_changelist", {"budget": "lots"}, "is not one of the choices"),
         ("admin:tenants_tenant_changelist", {"deleted": "no"}, "is not one of the choices"),
@@ -72,7 +72,7 @@ def test_what_is_no_request_id_is_said_to_be_none(staff):
     shown = staff.get(reverse(LEDGER), {"q": "req_011CS"})
 
     assert list(shown.context["cl"].result_list) == []
-    assert "is not a request id" in shown.content.decode()
+    assert "is not a request ID" in shown.content.decode()
 
 
 @pytest.mark.parametrize(

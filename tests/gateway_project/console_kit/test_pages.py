@@ -173,7 +173,7 @@ def test_a_prices_page_shows_its_models_prices_over_time(staff):
 
     steps = {step.price.pk: (step.state, step.change) for step in page.context["timeline"]}
     assert steps == {
-        coming.pk: ("to come", Decimal("33.3")),
+        coming.pk: ("scheduled", Decimal("33.3")),
         current.pk: ("in force", Decimal("50.0")),
         old.pk: ("superseded", None),
     }
@@ -192,7 +192,7 @@ def test_a_delivery_shows_its_payload_and_is_sent_again_by_a_button(staff):
     assert "&quot;type&quot;: &quot;webhook.test&quot;" in page
 
     again = reverse("admin:billing_webhookdelivery_redeliver_this", args=[delivery.pk])
-    assert "with the same id" in staff.get(again).content.decode()
+    assert "with the same ID" in staff.get(again).content.decode()
     delivery.refresh_from_db()
     assert delivery.status == "failed"
 

@@ -18,7 +18,7 @@ from gateway_project.portal.asked import PageQuestion
         ("day", "1999-12-31", "There is no usage on"),
         ("moment", "noon", "is not a time"),
         ("moment", "3000-01-01T00:00", "There are no requests at"),
-        ("request_id", "abc", "is not a request id"),
+        ("request_id", "abc", "is not a request ID"),
         ("tag", "=x", "is not a tag"),
         ("tag", "x" * 130, "is not a tag"),
     ],

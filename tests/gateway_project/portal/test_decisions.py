@@ -46,18 +46,17 @@ def test_the_downgrade_policy_is_told(see, acme):
     page = see("overview")
 
     assert (
-        "Once 90% of the budget is spent, cheaper models serve your requests, until spend is below 80%"
-        in page
+        "Once 90% of the budget is spent, cheaper models serve your requests until spend is below 80%" in page
     )
     assert "<code>dear</code> → <code>cheap</code>" in page
-    assert "They do now" not in page
+    assert "This is happening now" not in page
 
 
 def test_it_is_told_that_cheaper_models_serve_now(see, acme):
     period = timezone.now().date().replace(day=1).isoformat()
     store().hset(f"{tenant_key(acme.pk)}:b:{period}", mapping={"spent": 95 * 10**9, "held": 0})
 
-    assert "They do now" in see("overview")
+    assert "This is happening now" in see("overview")
 
 
 def test_what_downgrades_saved_and_why_requests_were_refused(see, acme):

@@ -32,5 +32,5 @@ def test_limits_show_how_close_the_tenant_came(as_role, acme):
         line.name: line
         for line in as_role(Role.VIEWER).get(reverse("portal:limits", args=["acme"])).context["lines"]
     }
-    assert lines["Requests a minute, each end user"].peak.startswith(("1,", "2,"))
-    assert lines["Requests a minute"].peak.endswith(", 24 h")
+    assert lines["Requests per minute per end user"].peak.startswith(("1 (", "2 ("))
+    assert lines["Requests per minute"].peak.endswith(" (last 24 h)")

@@ -73,10 +73,10 @@ def test_requests_are_filtered_and_found_by_their_id(as_role, acme):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"id": "abc"}, "is not a request id"),
-        ({"id": "req_011CSHoEeqs5C35K2UUqR7Fy"}, "is not a request id"),
-        ({"id": "01a228bc-fd4c-7061-9dea-4e8865d48eb5"}, "You have no request with the id"),
-        ({"id": "' OR 1=1 --", "status": "ok"}, "is not a request id"),
+        ({"id": "abc"}, "is not a request ID"),
+        ({"id": "req_011CSHoEeqs5C35K2UUqR7Fy"}, "is not a request ID"),
+        ({"id": "01a228bc-fd4c-7061-9dea-4e8865d48eb5"}, "You have no request with the ID"),
+        ({"id": "' OR 1=1 --", "status": "ok"}, "is not a request ID"),
         ({"status": "fine"}, "There is no status"),
         ({"key": "mine"}, "There is no key"),
         ({"key": "²"}, "There is no key"),
@@ -98,7 +98,7 @@ def test_another_tenants_request_id_is_as_unknown_as_none(as_role, acme):
 
     page = as_role(Role.VIEWER).get(reverse("portal:requests", args=["acme"]), {"id": str(others.pk)})
 
-    assert "You have no request with the id" in page.content.decode()
+    assert "You have no request with the ID" in page.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_nothing_is_ever_overwritten(tmp_path, redis_server):
     file = tmp_path / "tenantry.dump"
     back_up(file)
 
-    with pytest.raises(CommandError, match="exists already"):
+    with pytest.raises(CommandError, match="already exists"):
         call_command("backup", str(file))
     with pytest.raises(CommandError, match=r"database has \d+ tables"):
         call_command("restore", str(file))
@@ -94,7 +94,7 @@ def test_a_broken_file_leaves_the_database_empty(tmp_path, empty_database, resto
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(lambda folder: folder / "none" / "x.dump", "no folder"), (lambda folder: folder, "exists already")],
+    [(lambda folder: folder / "none" / "x.dump", "no folder"), (lambda folder: folder, "already exists")],
 )
 def test_a_place_that_cannot_be_written_is_named(make, said, tmp_path):
     with pytest.raises(BackupError, match=said):

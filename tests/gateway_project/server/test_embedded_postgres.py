@@ -80,7 +80,7 @@ def test_files_that_are_no_database_stay_and_are_named(home):
         folder = server.folder
     (folder / "PG_VERSION").unlink()
 
-    with pytest.raises(EmbeddedServiceError, match="holds files and no database"), postgres_on(home):
+    with pytest.raises(EmbeddedServiceError, match="contains files but no database"), postgres_on(home):
         pass
 
     assert (folder / "global" / "pg_control").exists()

@@ -175,7 +175,7 @@ def test_a_port_that_wants_rights_says_so(monkeypatch):
 
     monkeypatch.setattr("gateway_project.server.preflight.socket.socket.bind", refuse, raising=False)
 
-    with pytest.raises(UpError, match=r"Port 80 is for root alone here\. Choose one from 1024 up"):
+    with pytest.raises(UpError, match=r"Only root can use port 80 here\. Choose a port from 1024 up"):
         listen(80)
 
 

@@ -46,8 +46,8 @@ def test_of_a_traceback_only_its_ends_are_shown():
         ("Traceback (most recent call last):\n  x\nKeyError: 'x'", 1, "KeyError: 'x'."),
         (f"{TRACEBACK}\nworker: Cold shutdown", 1, MISSING),
         ("the disk is full", 2, "the disk is full."),
-        ("", -9, "it was ended by signal 9 and said nothing."),
-        ("", 3, "it ended with 3 and said nothing."),
+        ("", -9, "it was stopped by signal 9 and printed nothing."),
+        ("", 3, "it exited with 3 and printed nothing."),
     ],
 )  # fmt: skip
 def test_why_a_process_ended_is_one_line_that_says_what_to_do(said, code, told):

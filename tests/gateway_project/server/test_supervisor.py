@@ -75,7 +75,7 @@ async def test_where_the_new_process_does_not_serve_the_old_one_stays():
     async with supervised(running("web", NEVER_SERVES)) as (supervisor, said, _):
         old = supervisor.running["web"]
         supervisor.roll()
-        await said.until("stays")
+        await said.until("keeps running")
 
         assert supervisor.running["web"] is old
         assert old.returncode is None

@@ -27,7 +27,7 @@ async def test_a_call_that_cannot_be_priced_is_charged_its_hold_and_leaves_no_le
     assert answer.status == 200
     assert (seen.row.status, seen.row.estimated) == ("ok", True)
     assert seen.row.cost_usd > 0
-    assert seen.row.note == "could not be priced: charged at its reservation"
+    assert seen.row.note == "could not be priced: charged the reserved amount"
     assert not await runtime().meter.pipe.call("HLEN", f"{tenant_key(seen.row.tenant_id)}:leases")
 
 

@@ -29,7 +29,7 @@ def test_an_address_is_counted_in_any_case_and_whoever_asks():
     for number in range(MOST_FOR_AN_ADDRESS):
         count_request(email="ada@example.com", ip=f"203.0.113.{number}")
 
-    with pytest.raises(TooManyEmails, match="for one address"):
+    with pytest.raises(TooManyEmails, match="for one email address"):
         count_request(email=" ADA@example.com", ip="203.0.113.99")
 
 
@@ -37,5 +37,5 @@ def test_one_network_address_is_counted_whatever_it_asks_for():
     for number in range(MOST_FROM_AN_IP):
         count_request(email=f"{number}@example.com", ip="203.0.113.1")
 
-    with pytest.raises(TooManyEmails, match="from one network address"):
+    with pytest.raises(TooManyEmails, match="from one IP address"):
         count_request(email="another@example.com", ip="203.0.113.1")

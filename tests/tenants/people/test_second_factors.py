@@ -52,7 +52,7 @@ def test_nobody_gets_in_while_the_key_of_a_seed_is_missing(client, settings, doo
     answers = [log_in(client, door, user, code=given) for given in (code, "")]
 
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert "lacks the key" in answers[0].content.decode()
+    assert "does not have the key" in answers[0].content.decode()
     assert "_auth_user_id" not in client.session
 
 

@@ -10,7 +10,7 @@ from gateway_project.server.backup import BackupError, back_up
 
 class Command(BaseCommand):
     help = (
-        "Write the whole database to a new file, while everything runs. Redis needs no back-up. "
+        "Write the whole database to a new file, while everything runs. Redis needs no backup. "
         "Keep SECRET_KEY and SECRETS_KEYS too, somewhere else: without them the secrets in it cannot be read."
     )
 
