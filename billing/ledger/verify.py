@@ -123,7 +123,7 @@ def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict:
         verdict.heads[str(shard)] = Head(number, claimed_hash)
     if not kept_is_there and kept is not None:
         message = (
-            f"batch {kept.number}of the saved report is not in the chain: the chain was cut or rewritten"
+            f"batch {kept.number} of the saved report is not in the chain: the chain was cut or rewritten"
         )
         return Fault("chain", shard, kept.number, None, message)
     return None

@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("rows", type=int)
-        parser.add_argument("--months", type=int, default=12, help="How many days back the calls go.")
+        parser.add_argument("--months", type=int, default=12, help="How many months back the calls go.")
         parser.add_argument("--tenant", action="append", help="Slug of a tenant. Default: all tenants.")
 
     def handle(self, *args: Any, **options: Any) -> None:
