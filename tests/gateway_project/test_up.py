@@ -102,7 +102,7 @@ def test_a_setting_that_production_refuses_is_one_line_and_nothing_starts(up):
 
     assert code == 1
     lines = [line for line in up.log.read_text().splitlines() if line]
-    assert lines[-1].startswith("make up: ALLOWED_HOSTS must name the hosts served")
+    assert lines[-1].startswith("make up: ALLOWED_HOSTS must list the host names to serve")
     assert not any("Starting" in line for line in lines)
     up.until_nothing_is_left()
 

@@ -99,7 +99,7 @@ async def test_a_stream_that_does_not_end_in_time_ends_with_an_error_event(world
     assert (error["type"], error["error"]["type"]) == ("error", "api_error")
     assert error["error"]["code"] == "gateway_stopping"
     assert (seen.row.status, seen.row.estimated) == ("cancelled", True)
-    assert seen.row.note == "the gateway stopped in mid-stream"
+    assert seen.row.note == "the gateway stopped mid-stream"
     assert seen.reserved_usd == 0
     assert seen.balanced
 
@@ -159,7 +159,7 @@ async def test_a_call_that_waits_for_its_json_is_told_to_try_again(world, upstre
     assert b"\r\nretry-after: 1" in head
     assert b"\r\nconnection: close" in head
     assert json.loads(body)["error"]["code"] == "gateway_stopping"
-    assert (seen.row.status, seen.row.note) == ("cancelled", "the gateway stopped before the answer")
+    assert (seen.row.status, seen.row.note) == ("cancelled", "the gateway stopped before the response")
     assert seen.reserved_usd == 0
 
 
@@ -181,7 +181,7 @@ async def test_a_caller_who_does_not_read_holds_nothing_up(world, upstream_answe
         seen = await books()
         writer.close()
 
-    assert seen.row.note.endswith("the gateway stopped in mid-stream")
+    assert seen.row.note.endswith("the gateway stopped mid-stream")
     assert seen.reserved_usd == 0
 
 
@@ -261,7 +261,7 @@ async def test_a_call_that_is_drained_for_a_caller_who_left_is_settled_too(world
         await asyncio.wait_for(asyncio.shield(server.over), 20)
         seen = await books()
 
-    assert (seen.row.status, seen.row.note) == ("cancelled", "caller left in mid-stream")
+    assert (seen.row.status, seen.row.note) == ("cancelled", "the caller disconnected mid-stream")
     assert seen.reserved_usd == 0
     assert seen.balanced
 

@@ -97,7 +97,7 @@ async def test_an_answer_in_another_models_name_is_noted(world, upstream_answeri
         seen = await books()
 
     assert (seen.row.model, seen.row.model_requested) == (SONNET, SONNET)
-    assert "answered as claude-next-preview" in seen.row.note
+    assert "served by unknown model claude-next-preview" in seen.row.note
     assert not seen.row.estimated
 
 

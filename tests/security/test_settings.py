@@ -50,11 +50,11 @@ def test_a_public_installation_passes_every_deployment_check():
         ({"PUBLIC_URL": ""}, "PUBLIC_URL is not set"),
         ({"PUBLIC_URL": "https://elsewhere.example.com"}, "not in ALLOWED_HOSTS"),
         ({"PUBLIC_URL": "http://gateway.example.com"}, "PUBLIC_URL is http"),
-        ({"PUBLIC_URL": "gateway.example.com"}, "PUBLIC_URL must be like"),
-        ({"PUBLIC_URL": "https://gateway.example.com/portal"}, "PUBLIC_URL must be like"),
-        ({"PUBLIC_URL": "https://user@gateway.example.com"}, "PUBLIC_URL must be like"),
-        ({"PUBLIC_URL": "https://gateway.example.com:x"}, "PUBLIC_URL must be like"),
-        ({"PUBLIC_URL": "javascript://gateway.example.com"}, "PUBLIC_URL must be like"),
+        ({"PUBLIC_URL": "gateway.example.com"}, "PUBLIC_URL must look like"),
+        ({"PUBLIC_URL": "https://gateway.example.com/portal"}, "PUBLIC_URL must look like"),
+        ({"PUBLIC_URL": "https://user@gateway.example.com"}, "PUBLIC_URL must look like"),
+        ({"PUBLIC_URL": "https://gateway.example.com:x"}, "PUBLIC_URL must look like"),
+        ({"PUBLIC_URL": "javascript://gateway.example.com"}, "PUBLIC_URL must look like"),
     ],
 )
 def test_it_refuses_insecure_defaults_by_name(environment, said):

@@ -103,7 +103,7 @@ def test_an_origin_is_scheme_and_host(given, value):
 def test_what_is_more_or_less_than_an_origin_is_refused(given, value):
     given(value)
 
-    with pytest.raises(ImproperlyConfigured, match="THING must be like https"):
+    with pytest.raises(ImproperlyConfigured, match="THING must look like https"):
         env.origin("THING", "http://unused")
 
 

@@ -59,15 +59,15 @@ def a_lease(*, hold=10**9, budget=10**9, route=REQUESTED, preferred="", **model)
     [
         ({"input_tokens": 12, "output_tokens": 5}, (12, 5), ""),
         ({"cache_read_tokens": 12, "output_tokens": 5}, (0, 5), ""),
-        ({"output_tokens": 5}, (100, 5), "no input usage"),
-        ({"input_tokens": 1_001, "output_tokens": 5}, (1_000, 5), "1001 input tokens are more than fit"),
-        ({"input_tokens": 12, "output_tokens": 201}, (12, 200), "201 output tokens are more than were asked for"),
+        ({"output_tokens": 5}, (100, 5), "no input usage reported"),
+        ({"input_tokens": 1_001, "output_tokens": 5}, (1_000, 5), "1001 input tokens exceed the context window"),
+        ({"input_tokens": 12, "output_tokens": 201}, (12, 200), "201 output tokens exceed the requested maximum"),
         # A search reads the conversation once more, and answers once more.
         ({"input_tokens": 1_900, "output_tokens": 400, "web_searches": 1}, (1_900, 400), ""),
         (
             {"input_tokens": 2_001, "output_tokens": 401, "web_searches": 1},
             (2_000, 400),
-            "2001 input tokens are more than fit; 401 output tokens are more than were asked for",
+            "2001 input tokens exceed the context window; 401 output tokens exceed the requested maximum",
         ),
     ],
 )  # fmt: skip
@@ -98,16 +98,16 @@ def test_a_prompt_is_estimated_at_no_more_than_the_models_context():
 def test_a_stream_that_broke_off_is_charged_what_passed_and_always_flagged():
     reading = UsageReading(Usage(input_tokens=12, output_tokens=1))
 
-    judgement = judged_broken_off(reading, PARSED, a_lease(), written=30, why="the stream broke off")
+    judgement = judged_broken_off(reading, PARSED, a_lease(), written=30, why="the stream was interrupted")
 
-    assert judgement == Judgement(Usage(12, 30), "the stream broke off")
+    assert judgement == Judgement(Usage(12, 30), "the stream was interrupted")
 
 
 @pytest.mark.parametrize(("elapsed_ms", "output"), [(0, 0), (1_000, 80), (60_000, 200)])
 def test_without_an_answer_output_goes_by_the_clock(elapsed_ms, output):
-    judgement = judged_unanswered(PARSED, a_lease(), elapsed_ms=elapsed_ms, why="caller left")
+    judgement = judged_unanswered(PARSED, a_lease(), elapsed_ms=elapsed_ms, why="the caller disconnected")
 
-    assert judgement == Judgement(Usage(100, output), "caller left")
+    assert judgement == Judgement(Usage(100, output), "the caller disconnected")
 
 
 def charge_of(usage, lease=None, *, note="", margin="0", **answered):
@@ -120,7 +120,7 @@ def charge_of(usage, lease=None, *, note="", margin="0", **answered):
         ("", "sonnet", 7, "", False),
         ("claude-sonnet-4", "sonnet", 7, "", False),
         ("haiku", "haiku", 8, "", False),
-        ("made up", "sonnet", 7, "answered as made up", False),
+        ("made up", "sonnet", 7, "served by unknown model made up", False),
     ],
 )
 def test_the_model_that_served_is_priced_where_it_has_a_price(answered_by, model, price, note, estimated):
