@@ -59,8 +59,8 @@ def announce_keys(look_back: timedelta = LATELY) -> int:
         keys = keys.filter(tenant_id__in=tenants)
     changes = [change for key in keys for change in _changes(key, since)]
     ids = [event_id(kind, name) for _, kind, name, _ in changes]
-    told = set(WebhookDelivery.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
-    new = [change for change, known in zip(changes, ids, strict=True) if known not in told]
+    published = set(WebhookDelivery.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    new = [change for change, known in zip(changes, ids, strict=True) if known not in published]
     return one_by_one(new, lambda change: _announce(*change), what="key events")
 
 
