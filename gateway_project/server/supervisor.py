@@ -226,7 +226,7 @@ class Supervisor:
         return await self._readers.pop(child.pid)
 
     async def _pass_on(self, child: asyncio.subprocess.Process, name: str, label: str) -> str:
-        """Write the child's lines to its file and, without tracebacks, to the terminal. Returns the last that matters."""
+        """Write the child's lines to its file and, without tracebacks, the terminal. Returns the last that matters."""
         assert child.stdout is not None
         fold, log = Fold(), self._logs.get(name)
         while True:
