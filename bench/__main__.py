@@ -46,7 +46,7 @@ def main() -> None:
         try:
             tables: list[Table] = PARTS[name](options.seconds)
         except Exception:
-            # The other parts are worth having; the exit code says that one is missing.
+            # The other parts are still of use; the exit code says that one failed.
             traceback.print_exc()
             failed.append(name)
             continue
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def machine() -> str:
-    """Where and when: figures of two runs that differ in this are not to be compared."""
+    """Where and when it ran. Figures of runs that differ in this cannot be compared."""
     now = datetime.now(UTC)
     return (
         f"*{now:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, Python {platform.python_version()}, "

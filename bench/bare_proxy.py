@@ -1,6 +1,6 @@
-"""The least a Python proxy can be: uvicorn and aiohttp, bytes in, bytes out: no keys, limits, accounts.
+"""The simplest Python proxy: uvicorn and aiohttp, bytes in, bytes out, without keys, limits and accounting.
 
-What the gateway costs is what it takes beyond this. `BENCH_UPSTREAM` is the address it forwards to.
+The gateway's cost is what it takes beyond this. `BENCH_UPSTREAM` is the address it forwards to.
 """
 
 import os

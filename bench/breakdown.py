@@ -11,7 +11,7 @@ from bench.load import drive
 from bench.servers import Gateway, gateway, mock_upstream
 from bench.table import Table
 
-# A sample belongs to the stage of its innermost frame that is named here, as "function (file".
+# A sample counts for the stage of its innermost frame that is listed here, as "function (file".
 STAGES = {
     "server: HTTP in and out, the caller's connection": (
         "(uvicorn/", "(proxy/door/", "(proxy/pipeline/caller.py", "(proxy/pipeline/body.py",
@@ -72,7 +72,7 @@ def by_stage(seconds: float) -> list[Table]:
 
 
 def _sampled(ours: Gateway, keys: list[str], seconds: float) -> list[str]:
-    """Stacks that hold the interpreter's lock, each with how often it was seen."""
+    """The stacks that held the interpreter's lock, each with how often it was seen."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples"
         command = [str(Path(sys.executable).parent / "py-spy"), "record", "--pid", str(ours.pids[0])]

@@ -1,6 +1,6 @@
-"""How fast the ledger takes events into PostgreSQL, what the hash chain costs of it, and how far it lags.
+"""How fast the drain writes events into PostgreSQL, how much of that is the hash chain, and how far it lags.
 
-`python -m bench.drain` is one run against the stores of its environment; the parts start those.
+`python -m bench.drain` is one run against the stores of its environment, which the functions here start.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def _line(name: str, rounds: list[tuple[float, float]]) -> tuple[object, ...]:
 
 @contextlib.contextmanager
 def _stores() -> Iterator[dict[str, str]]:
-    """PostgreSQL as it comes (fsync on) and Redis with its port, both of their own."""
+    """A PostgreSQL with default settings (fsync on) and a Redis, both started for this."""
     sys.path.insert(0, str(HOME))
     from gateway_project.server.embedded import redis_command
     from gateway_project.server.embedded_postgres import EmbeddedPostgres
@@ -82,7 +82,7 @@ def _stores() -> Iterator[dict[str, str]]:
 
 
 def _fill(count: int, tenants: int = TENANTS) -> None:
-    """Events as calls leave them, into the streams of their shards."""
+    """Put events, as calls leave them, into the streams of their shards."""
     from billing.events import UsageEvent, encode
     from billing.request_ids import new_request_id
     from billing.usage import Usage
@@ -106,7 +106,7 @@ def _fill(count: int, tenants: int = TENANTS) -> None:
 
 
 def _drained(count: int) -> tuple[float, float]:
-    """Events a second through the drain alone, and CPU µs an event in it and in PostgreSQL."""
+    """Events a second through the drain alone, and CPU µs an event in it and in PostgreSQL together."""
     from billing.ledger.drain import drain_all
 
     for _ in range(count // 5000):

@@ -29,7 +29,7 @@ def of_a_million_rows(seconds: float) -> list[Table]:
 
 
 def measure(file_format: str) -> None:
-    """One export of about a million rows of the installation in the environment, thrown away."""
+    """Run one export of about a million rows on the installation in the environment, and drop the file."""
     import resource
 
     import django

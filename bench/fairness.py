@@ -1,4 +1,4 @@
-"""One tenant at ten times its share of a scarce upstream: what another feels of it."""
+"""How a tenant at ten times its share of a scarce upstream affects another tenant."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ ROUNDS = 3
 
 
 class Heard(msgspec.Struct):
-    """What one tenant's callers got: seconds of the answers that served, and how many of each status."""
+    """What one tenant's callers got: the seconds that successful answers took, and how many of each status."""
 
     times: list[float] = []
     statuses: Counter[int] = msgspec.field(default_factory=Counter)
@@ -38,7 +38,7 @@ def beside_a_noisy_tenant(seconds: float) -> list[Table]:
         rows: list[list[object]] = []
         for used in (SHARE // 2, SHARE):
             alone, beside, loud = Heard(), Heard(), Heard()
-            for _ in range(ROUNDS):  # by turns, so that what else the machine does meets both alike
+            for _ in range(ROUNDS):  # alternating, so that other work on the machine affects both alike
                 _drive(ours.url, {quiet: (alone, used)}, seconds / 2)
                 _drive(ours.url, {quiet: (beside, used), noisy: (loud, 10 * SHARE)}, seconds)
             rises = beside.milliseconds(0.95) / alone.milliseconds(0.95) - 1

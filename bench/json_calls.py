@@ -1,4 +1,4 @@
-"""JSON calls: the gateway with all its accounting beside a proxy that does nothing, in one run."""
+"""JSON calls: the gateway with all its accounting compared with a bare proxy, in one run."""
 
 from bench.load import Run, drive, generator
 from bench.servers import Gateway, Server, bare_proxy, gateway, mock_upstream
@@ -60,7 +60,7 @@ def measured(
 
 
 def _synced_each_second(bare: Server, ours: Gateway, keys: list[str], seconds: float) -> Table:
-    """What an admission waits for the disk: the same with Redis as most managed services run it."""
+    """How long an admission waits for the disk: the same run with Redis configured like most managed services."""
     setting = "from gateway_project.ground.redis_client import store; store().config_set('appendfsync', '{}')"
     rows: list[list[object]] = []
     ours.ask(setting.format("everysec"))

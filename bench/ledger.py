@@ -1,6 +1,6 @@
-"""What staff and tasks ask of a large ledger. `DATA_DIR=… python -m bench ledger` asks an installation there.
+"""Queries of staff and tasks on a large ledger. `DATA_DIR=… python -m bench ledger` uses the installation there.
 
-Without DATA_DIR one is made, with a million rows; ten million take `manage.py make_usage` some ten minutes.
+Without DATA_DIR one is made, with a million rows. Ten million take `manage.py make_usage` some ten minutes.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ TENANTS = 300
 
 @contextlib.contextmanager
 def a_large_ledger(rows: int) -> Iterator[dict[str, str]]:
-    """The environment of the installation at DATA_DIR, or of a new one with so many rows."""
+    """The environment of the installation at DATA_DIR, or of a new one with `rows` rows."""
     if "DATA_DIR" in os.environ:
         yield dict(os.environ)
         return
@@ -46,7 +46,7 @@ def what_is_asked(seconds: float) -> list[Table]:
 
 
 def measure() -> None:
-    """Ask the installation in the environment, as a superuser made for it."""
+    """Time the queries on the installation in the environment, as a superuser made for this."""
     import django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
@@ -143,7 +143,7 @@ def _questions(tenant_id: int) -> dict[str, Callable[[], Any]]:
 
 
 def _timed(ask: Callable[[], Any]) -> list[float]:
-    """First, best of five, the SQL of the best, and how many questions that were."""
+    """The seconds of the first run, of the best of five, and of the SQL in the best; and its number of queries."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 

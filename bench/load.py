@@ -1,4 +1,4 @@
-"""Drives JSON calls: wrk where it is installed, else a generator of our own over raw sockets.
+"""Generate load of JSON calls: by wrk if it is installed, else by a generator of our own over raw sockets.
 
 `python -m bench.load URL KEYFILE CONNECTIONS SECONDS BODY_BYTES` is the latter, in a process of its own.
 """
@@ -20,7 +20,7 @@ TEXT = "What is the answer? "
 
 
 class Run(msgspec.Struct):
-    """What one run gave. Times in milliseconds."""
+    """The results of one run. Times are in milliseconds."""
 
     requests: int
     per_second: float
@@ -35,14 +35,14 @@ def generator() -> str:
 
 
 def body_of(size: int) -> str:
-    """A call of about `size` bytes."""
+    """The body of a call, of about `size` bytes."""
     text = (TEXT * (size // len(TEXT) + 1))[: max(20, size - 120)]
     message = {"role": "user", "content": text}
     return json.dumps({"model": "claude-sonnet-4-20250514", "max_tokens": 64, "messages": [message]})
 
 
 def drive(url: str, keys: list[str], *, connections: int, seconds: float, size: int = 140) -> Run:
-    """Load on `url` for `seconds`, over so many connections, each call with the next of `keys`."""
+    """Put load on `url` for `seconds`, over `connections`, each call with the next of `keys`."""
     with tempfile.TemporaryDirectory() as folder:
         key_file = Path(folder) / "keys"
         key_file.write_text("\n".join(keys))
@@ -101,7 +101,7 @@ class _Caller(asyncio.Protocol):
     def _ask(self) -> None:
         self._buffer = b""
         self._number += 1
-        self._asked = time.perf_counter()
+        self._sent_at = time.perf_counter()
         self._transport.write(self._requests[self._number % len(self._requests)])
 
     def data_received(self, data: bytes) -> None:
@@ -110,7 +110,7 @@ class _Caller(asyncio.Protocol):
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if not end or length is None or len(body) < int(length[1]):
             return
-        self._times.append(time.perf_counter() - self._asked)
+        self._times.append(time.perf_counter() - self._sent_at)
         if not head.startswith(b"HTTP/1.1 200"):
             self._failed.append(1)
         if time.perf_counter() < self._until:

@@ -1,7 +1,7 @@
-"""An upstream that answers at once, so that what is measured is what stands in front of it.
+"""An upstream that answers at once, so that only what is in front of it is measured.
 
-`python -m bench.mock_upstream PORT [DELTAS] [DELTAS_PER_SECOND]`. A bare protocol, not an app: it must never
-be the bottleneck (about 80,000 answers a second on one core, where the gateway needs about 2,000).
+`python -m bench.mock_upstream PORT [DELTAS] [DELTAS_PER_SECOND]`. It is a bare protocol, not an app, so that it is
+never the bottleneck: about 80,000 answers a second on one core, where the gateway needs about 2,000.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
             self._answer(body)
 
     def _answer(self, body: bytes) -> None:
-        # The flag stands near an end of the body; a 5 MB prompt is not searched.
+        # The flag is near an end of the body, so a 5 MB prompt need not be searched.
         if b'"stream":true' not in (body[:200] + body[-200:]).replace(b" ", b""):
             self._transport.write(JSON)
         else:
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             task.add_done_callback(self._streams.discard)
 
     async def _stream(self) -> None:
-        """Each delta is a packet of its own, also without a pause: the proxies must handle every one."""
+        """Send each delta in a packet of its own, even without pauses, so that proxies handle every one."""
         self._transport.write(STREAM_HEAD + START)
         for _ in range(self._deltas):
             await asyncio.sleep(self._pause)

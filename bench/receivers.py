@@ -1,6 +1,6 @@
-"""`python -m bench.receivers COUNT HANGING`: receivers of webhooks, each on a port of its own; prints the ports.
+"""`python -m bench.receivers COUNT HANGING`: run receivers of webhooks, each on its own port; prints the ports.
 
-The last HANGING of them take a request and never answer.
+The last HANGING of them take requests and never answer.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What must not cost more when there is more of it: tenants, windows, bytes, requests, processes."""
+"""Whether costs stay flat with more tenants, longer windows, larger bodies and more processes."""
 
 import os
 
@@ -20,14 +20,14 @@ def memory(seconds: float) -> list[Table]:
 
 
 def _each_once(ours: Gateway, keys: list[str]) -> None:
-    """Every key calls: its policy is read and its counters are built, which is not what is measured then."""
+    """Call once with every key, so that policies and counters are loaded before the measurement."""
     seconds = 3.0
     while (run := drive(ours.url, keys, connections=32, seconds=seconds)).requests < len(keys):
         seconds *= len(keys) / max(1, run.requests) * 1.5
 
 
 def tenants(seconds: float) -> list[Table]:
-    """A hundred thousand exist, as many call as a process sees in a while."""
+    """A hundred thousand tenants exist, and as many call as a process sees in some time."""
     rows: list[list[object]] = []
     with mock_upstream() as mock, gateway(mock) as ours:
         base, all_keys = 0.0, list[str]()
@@ -44,7 +44,7 @@ def tenants(seconds: float) -> list[Table]:
 
 
 def windows(seconds: float) -> list[Table]:
-    """The same traffic through ever longer windows: so many tenants in turn that nobody is refused."""
+    """The same traffic through ever longer windows, spread over enough tenants that nobody is refused."""
     rows: list[list[object]] = []
     with mock_upstream() as mock, gateway(mock) as ours:
         base = 0.0

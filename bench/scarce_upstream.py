@@ -1,7 +1,7 @@
-"""An upstream that bears so many calls at once: `python -m bench.scarce_upstream PORT CAPACITY MILLISECONDS`.
+"""An upstream with a limited capacity: `python -m bench.scarce_upstream PORT CAPACITY MILLISECONDS`.
 
-Calls within its capacity are answered after MILLISECONDS, give or take a half, as answers differ in length (were
-all alike, they would come and go in waves); all others at once with 529.
+Up to CAPACITY calls at once are answered after MILLISECONDS, plus or minus half, since real answers differ in length
+and equal ones would come in waves. All other calls get a 529 at once.
 """
 
 import asyncio

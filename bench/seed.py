@@ -1,6 +1,6 @@
-"""Tenants without limits for the benchmark: `python -m bench.seed [TENANTS] [RPM]` prints a key of each.
+"""Make tenants without limits for the benchmark: `python -m bench.seed [TENANTS] [RPM]` prints a key of each.
 
-RPM 0 is no limit, so that no window is kept.
+RPM 0 means no limit, so that no window is kept.
 """
 
 import os
@@ -49,7 +49,7 @@ def main(tenants: int = 1, rpm: int = 10_000_000) -> None:
         keys.append(key)
         rows.append(ApiKey(tenant=tenant, name="bench", prefix=key[:VISIBLE], digest=digest_of(key)))
     ApiKey.objects.bulk_create(rows, batch_size=5000)
-    # A row of the outbox for each row made: replayed here, or it would be during the measurement.
+    # Each new row is also in the outbox. Replay that here, or it would be replayed during the measurement.
     while replay_policy_changes(limit=20_000):
         pass
     print("\n".join(keys))

@@ -1,4 +1,4 @@
-"""What is measured, as processes: the mock upstream, the bare proxy, the gateway with all it has."""
+"""The processes that are measured: the mock upstream, the bare proxy, the complete gateway."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ _GIVEN = ("DATABASE_URL", "REDIS_URL", "CACHE_URL", "CELERY_BROKER_URL", "DATA_D
 
 
 class Server(msgspec.Struct):
-    """Where something listens, and the processes that do its work."""
+    """The address of a server, and its processes."""
 
     url: str
     pids: list[int]
@@ -49,7 +49,7 @@ class Gateway(Server):
         return done.stdout.split()
 
     def ask(self, code: str) -> str:
-        """What Python prints inside the project, for counters of PostgreSQL and Redis."""
+        """What `code` prints when it is run inside the project, for counters of PostgreSQL and Redis."""
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "manage.py", "shell", "-v", "0", "-c", code],
             cwd=HOME, env=self.environment, capture_output=True, text=True, check=True,
@@ -127,8 +127,9 @@ def bare_proxy(upstream: Server) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def gateway(upstream: Server, *, workers: int = 1) -> Iterator[Gateway]:
-    """A whole installation as `make up` starts it: PostgreSQL, Redis that syncs every write, ledger, worker,
-    beat and `workers` web processes."""
+    """A complete installation as `make up` starts it: PostgreSQL, a Redis that syncs every write, ledger, worker, beat
+    and `workers` web processes.
+    """
     home = Path(tempfile.mkdtemp(prefix="tenantry-bench-", dir="/tmp"))
     home.chmod(0o755)
     port = free_port()
@@ -154,7 +155,7 @@ def _web_processes(up: int) -> list[int]:
 
 
 def _until_ready(url: str) -> None:
-    deadline = time.monotonic() + 240  # a machine at work on other things needs its time
+    deadline = time.monotonic() + 240  # a busy machine needs time
     while True:
         try:
             with urllib.request.urlopen(url, timeout=10):

@@ -1,4 +1,4 @@
-"""Streams: the gateway beside the bare proxy, as many as they can, and many that are slow."""
+"""Streams: the gateway compared with the bare proxy, at full speed, and with many slow streams."""
 
 import json
 import subprocess

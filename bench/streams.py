@@ -1,7 +1,7 @@
-"""Drives many SSE streams over raw sockets and times them: streams a second, first token, gaps.
+"""Open many SSE streams over raw sockets and time them: streams a second, first token, gaps.
 
-A bare protocol again, in a process of its own, so that the load generator is not what is measured;
-`bench.sse` shows this by driving the mock upstream directly first.
+It is a bare protocol in a process of its own, so that the load generator is not what is measured. `bench.sse` shows
+this by reading from the mock upstream directly first.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ BODY = (
 
 
 class Stream(asyncio.Protocol):
-    """One connection that asks for one stream after the other until `until` (monotonic seconds)."""
+    """One connection that requests one stream after another until `until` (monotonic seconds)."""
 
     def __init__(self, request: bytes, until: float, log: "Log", done: asyncio.Future[None]) -> None:
         self._request, self._until, self._log, self._done = request, until, log, done
@@ -29,7 +29,7 @@ class Stream(asyncio.Protocol):
         self._ask()
 
     def _ask(self) -> None:
-        self._asked = time.perf_counter()
+        self._sent_at = time.perf_counter()
         self._last = 0.0
         self._tail = b""
         self._transport.write(self._request)
@@ -40,7 +40,7 @@ class Stream(asyncio.Protocol):
             if self._last:
                 self._log.gaps.append(now - self._last)
             else:
-                self._log.first_tokens.append(now - self._asked)
+                self._log.first_tokens.append(now - self._sent_at)
             self._last = now
         tail = self._tail + data
         self._tail = tail[-5:]

@@ -1,4 +1,4 @@
-"""Webhooks by a whole installation's Celery: many at once, to endpoints some of which never answer."""
+"""Webhooks delivered by a complete installation: many at once, to endpoints of which some never answer."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ WebhookDelivery.objects.bulk_create(
 )
 wake()
 """
-# Created and due is the same moment here, so the delay is all of it: finding, sending, answer, writing down.
+# Deliveries are due when they are created, so the delay covers all: claiming, sending, the answer, writing it back.
 _LOOK = """
 import json
 from django.db import connection

@@ -1,4 +1,4 @@
-"""Where webhooks may go: public addresses over https, looked up once and then connected to as looked up."""
+"""Where webhooks may go: public addresses over https. A host is resolved once and connected to at that address."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 MAIL = "mailto:"
-# What is given out to the public internet at all; `ipaddress` knows most exceptions, but not all of these.
+# The only range given out to the public internet. `ipaddress` knows most of its exceptions, but not all of these.
 _IPV6_PUBLIC = ipaddress.ip_network("2000::/3")
 _NOT_PUBLIC = [
     ipaddress.ip_network(network)
@@ -24,8 +24,8 @@ _NOT_PUBLIC = [
         "3fff::/20",  # documentation
     )
 ]
-_ISATAP = {0x0000_5EFE, 0x0200_5EFE}  # the third quarter of an address whose last one is an IPv4 address
-# A look-up at save is a courtesy to who types the URL; deliveries repeat it.
+_ISATAP = {0x0000_5EFE, 0x0200_5EFE}  # third 32 bits of an address whose last 32 are an IPv4 address
+# The look-up when a URL is saved is only early feedback: each delivery repeats it.
 _LOOKUP_SECONDS = 3
 _lookups = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-lookup")
 
@@ -34,11 +34,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ForbiddenAddress(ValueError):
-    """Why nothing is sent there."""
+    """The URL may not be sent to; the message says why."""
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Where to connect: `address` is the checked IP, `host` the name for TLS and the Host header."""
+    """Where to connect: `address` is the checked IP, `host` the name for TLS and the Host header, `target` the path."""
 
     secure: bool
     host: str
@@ -54,7 +54,7 @@ class Destination(msgspec.Struct, frozen=True):
 
 
 def validate_url(url: str) -> None:
-    """For forms and the API. Raises ValidationError with what to do; a name need not resolve yet."""
+    """Check a URL from a form or the API; its host need not resolve yet. Raises ValidationError."""
     if url.startswith(MAIL):
         validate_email(url.removeprefix(MAIL))
         return
@@ -68,7 +68,7 @@ def validate_url(url: str) -> None:
 
 
 def destination_of(url: str) -> Destination:
-    """Look `url`'s host up and check every address it has. Raises ForbiddenAddress, OSError."""
+    """Resolve `url`'s host and check every address it has. Raises ForbiddenAddress, OSError."""
     host, port = _parts(url)
     parts = urlsplit(url)
     addresses = _addresses(host, port)
@@ -82,12 +82,12 @@ def destination_of(url: str) -> Destination:
 
 
 def allowed(host: str, port: int) -> bool:
-    """Whether the operator has excepted this host and port (`WEBHOOK_ALLOW_HOSTS`)."""
+    """Whether the operator allows this host and port, even if private (`WEBHOOK_ALLOW_HOSTS`)."""
     return f"{host}:{port}" in settings.WEBHOOK_ALLOW_HOSTS
 
 
 def refuse_private(address: Address) -> None:
-    """Raises ForbiddenAddress for everything but the public internet, also where an IPv4 hides in an IPv6."""
+    """Raises ForbiddenAddress for all but public addresses, and for IPv6 addresses that embed an IPv4 address."""
     if not address.is_global or address.is_multicast or address.is_reserved:
         raise ForbiddenAddress("The address is not on the public internet.")
     if any(address in network for network in _NOT_PUBLIC):
@@ -104,7 +104,7 @@ def _addresses(host: str, port: int) -> list[Address]:
 
 
 def _known_addresses(host: str, port: int) -> list[Address]:
-    """The addresses `host` is, however it is written (0x7f.1 and 2130706433 are 127.0.0.1), or has by now."""
+    """The addresses of `host`, also of odd spellings (0x7f.1, 2130706433); none if it does not resolve in time."""
     try:
         return _lookups.submit(_addresses, host, port).result(timeout=_LOOKUP_SECONDS)
     except (OSError, TimeoutError, UnicodeError):

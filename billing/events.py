@@ -1,8 +1,8 @@
 """What the meter writes into the usage stream and the ledger reads from it.
 
-Stream `{sN}:usage`, one entry a call: `e` (this struct as msgpack), `crossed` (alert thresholds in per cent,
-comma separated, in order), `spent` (nano-USD of the period after this call) and `late` (`1`: the reaper
-settled this call before; the ledger writes an adjustment instead of a row).
+Stream `{sN}:usage`, one entry a call: `e` (this struct as msgpack), `crossed` (alert thresholds in percent,
+comma-separated, in order), `spent` (nano-USD of the period after this call) and `late` (`1`: the reaper had settled
+this call already; the ledger writes an adjustment instead of a row).
 """
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from billing.usage import Usage
 from gateway_project.ground.money import NanoUSD
 
-# How the note begins of a call that cost more than was reserved for it.
+# The note of a call that cost more than was reserved for it begins with this.
 OVERRAN = "Passed its reservation"
 
 

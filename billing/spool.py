@@ -1,4 +1,4 @@
-"""Settles that Redis did not take before their process ended, in a file of DATA_DIR for the next process."""
+"""A spool in DATA_DIR for settles that Redis did not take before their process ended. The next process delivers it."""
 
 import fcntl
 import logging
@@ -40,7 +40,7 @@ _decode = msgspec.msgpack.Decoder(list[_Kept]).decode
 
 
 def keep(settles: Sequence[tuple[Lease, CallOutcome]]) -> Path:
-    """Write `settles` where `deliver` finds them. Raises OSError."""
+    """Write `settles` to a file that `deliver` will find. Raises OSError."""
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = folder / f"{uuid.uuid4().hex}.msgpack"
@@ -54,8 +54,9 @@ def keep(settles: Sequence[tuple[Lease, CallOutcome]]) -> Path:
 
 
 async def deliver(heartbeat: Heartbeat) -> bool:
-    """Settle what ended processes kept, each call once; whether nothing is left. Another process may be at it, and
-    what Redis or PostgreSQL cannot take now is for the next time.
+    """Settle what ended processes kept, each call once. Returns whether nothing is left.
+
+    Something is left if another process is delivering it, or if Redis or PostgreSQL is away.
     """
     done = [await _deliver(file, heartbeat) for file in sorted(_folder().glob("*.msgpack"))]
     return all(done)
@@ -89,13 +90,13 @@ def _folder() -> Path:
 
 
 def _claimed(file: Path) -> IO[bytes] | None:
-    """`file`, this process's to deliver until it is closed; `None` where another one is at it."""
+    """`file`, opened and locked for this process; `None` if another one delivers it."""
     try:
         opened = file.open("rb")
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return None
-    # Its claimant may have delivered and removed it just before.
+    # Another process may have delivered and removed it just before.
     return opened if os.fstat(opened.fileno()).st_nlink else None
 
 

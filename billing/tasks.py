@@ -1,4 +1,4 @@
-"""Periodic work. Each task is harmless twice and looks back over what an outage missed."""
+"""Periodic tasks. Each may run twice without harm, and catches up on what an outage made it miss."""
 
 from celery import shared_task
 from django.conf import settings
@@ -34,13 +34,13 @@ def deliver_webhooks() -> int:
 
 @shared_task
 def announce() -> int:
-    """Keys made and revoked; then whatever is due goes out, told of or not."""
+    """Publish keys that were made or revoked; then deliver what is due, even if that failed."""
     return each_of(announce_keys, lambda: deliver_due(seconds=5))
 
 
 @shared_task
 def check_upstream_bill() -> int:
-    """The report's new days where there is a report; then late rows of days that have a bill."""
+    """Import the report's new days, if there is a report; then compare recent days again, for late rows."""
 
     def fetch() -> int:
         if settings.UPSTREAM_BILL_URL:

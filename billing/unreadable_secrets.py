@@ -1,7 +1,7 @@
-"""Secrets at rest that none of SECRETS_KEYS opens: their webhooks are not sent, their upstreams not asked.
+"""Find secrets at rest that no key of SECRETS_KEYS decrypts. Their webhooks are not sent, their upstreams not called.
 
-It happens where a key was taken away before `rotate_secrets` ran, or where SECRET_KEY was changed and SECRETS_KEYS was
-never set, which is then SECRET_KEY.
+That happens if a key was removed before `rotate_secrets` ran, or if SECRET_KEY was changed while SECRETS_KEYS, which
+defaults to it, was not set.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from django.db import DatabaseError, connection, models
 from django.db.models import Expression, QuerySet, Value
 from django.db.models.functions import Cast
 
-from billing.management.commands.rotate_secrets import PLACES
+from billing.management.commands.rotate_secrets import ENCRYPTED_FIELDS
 from gateway_project.ground.secrets import UnreadableSecret, decrypt
 
 _LIBPQ = {"dbname", "host", "port", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey"}
-# Of a kind; the oldest first, which a new key is most likely not to open. Some 20 µs each.
+# Rows checked of each kind, the oldest first: those a new key most likely does not decrypt. Some 20 µs each.
 LOOKED_AT = 1000
-MOST_FIELDS = max(len(fields) for _, fields in PLACES)
+MOST_FIELDS = max(len(fields) for _, fields in ENCRYPTED_FIELDS)
 
 
 def unreadable_secrets() -> list[str]:
-    """The rows, as `webhook endpoint 3`. One query for all kinds."""
-    kinds = [_secrets_of(model, fields) for model, fields in PLACES]
+    """The rows with such a secret, as `webhook endpoint 3`. One query for all kinds."""
+    kinds = [_secrets_of(model, fields) for model, fields in ENCRYPTED_FIELDS]
     return [
         f"{kind} {pk}"
         for kind, pk, *secrets in kinds[0].union(*kinds[1:], all=True)
@@ -33,7 +33,7 @@ def unreadable_secrets() -> list[str]:
 
 
 def _secrets_of(model: type[models.Model], fields: Sequence[str]) -> QuerySet[Any, tuple[Any, ...]]:
-    """Kind, key and secrets of the model's rows, in as many columns as the kind with most secrets has."""
+    """Kind, primary key and secrets of the model's rows, in as many columns as the kind with the most secrets has."""
     columns: list[Expression] = [Cast(name, models.TextField()) for name in fields]
     columns += [Value("", output_field=models.TextField())] * (MOST_FIELDS - len(fields))
     kind = Value(str(model._meta.verbose_name), output_field=models.TextField())
@@ -51,9 +51,9 @@ def _opens(secret: str) -> bool:
 
 
 def check_secrets(**_: Any) -> list[CheckMessage]:
-    """Django's system check: said by `manage.py check`, and by every other command as it starts."""
+    """Django's system check, which `manage.py check` and every other command run at their start."""
     try:
-        if not _is_there():
+        if not _database_answers():
             return []
         found = unreadable_secrets()
     except DatabaseError:
@@ -72,8 +72,8 @@ def check_secrets(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def _is_there() -> bool:
-    """Whether PostgreSQL answers, asked past the pool, which would wait for it and write lines of its own."""
+def _database_answers() -> bool:
+    """Whether PostgreSQL answers. Bypasses the pool, which would wait for it and log lines of its own."""
     parameters = {k: v for k, v in connection.get_connection_params().items() if k in _LIBPQ}
     try:
         psycopg.connect(**parameters | {"connect_timeout": 2}).close()

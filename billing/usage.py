@@ -1,7 +1,7 @@
-"""What one upstream call used, in the ledger's token kinds, whatever the wire format called them.
+"""What one upstream call used, in the ledger's token kinds, whatever the wire format calls them.
 
-`Usage` is the one definition of these kinds: ledger, roll-ups, statements and exports have a column of each field's
-name, and derive their lists from here.
+`Usage` is the one definition of these kinds. Ledger, roll-ups, statements and exports have a column for each field,
+with its name, and derive their lists from here.
 """
 
 import msgspec
@@ -28,9 +28,9 @@ class Usage(msgspec.Struct, frozen=True):
         )
 
 
-# Columns that count: tokens by kind, and what is counted beside them.
+# The columns that count: tokens by kind, and web searches.
 COUNTS = Usage.__struct_fields__
 TOKENS = tuple(name for name in COUNTS if name.endswith("_tokens"))
 CACHE_WRITES = tuple(name for name in TOKENS if name.startswith("cache_write_"))
-# By column, what the price list calls its price: `price_book.Price` has a field, `ModelPrice` a column `<field>_usd`.
+# Each column's price: a field of `price_book.Price`, and a column `<field>_usd` of `ModelPrice`.
 PRICE_OF = {name: name.removesuffix("_tokens") for name in TOKENS} | {"web_searches": "web_search"}

@@ -1,4 +1,4 @@
-"""Logging in to console and portal: a second factor for who wants one, and a stop to guessing passwords."""
+"""Log in to console and portal, with an optional second factor and a lockout against guessed passwords."""
 
 from base64 import b32encode
 from datetime import timedelta
@@ -23,7 +23,7 @@ from tenants.people.second_factors import UncheckableCode, check, has_second_fac
 
 
 class _WithCode(AuthenticationForm):
-    """The code is asked for after the password was right, so that nobody learns which accounts have one."""
+    """Asks for a code only after the right password, so that nobody learns which accounts have a second factor."""
 
     code = forms.CharField(
         label="One-time code",
@@ -39,7 +39,7 @@ class _WithCode(AuthenticationForm):
         if not has_second_factor(user):
             return
         try:
-            right = bool(code) and check(user, code)  # it counts wrong codes and makes guessing slow
+            right = bool(code) and check(user, code)  # `check` counts wrong codes and slows down guessing
         except UncheckableCode as error:
             raise ValidationError(str(error), code="code_uncheckable") from error
         if not right:
@@ -59,12 +59,12 @@ class ConsoleLogin(_WithCode, ConsoleForm):  # type: ignore[misc]  # unfold has 
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """As the server found it; axes would read X-Forwarded-For by itself where django-ipware happens to be there."""
+    """The address that the server found. Axes alone would read X-Forwarded-For if django-ipware is installed."""
     return request.META.get("REMOTE_ADDR")
 
 
 def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
-    """What is answered after too many wrong passwords for one name from one address."""
+    """The response after too many wrong passwords for one name from one address."""
     cooloff: timedelta = settings.AXES_COOLOFF_TIME
     seconds = int(cooloff.total_seconds())
     page = render(
@@ -77,7 +77,7 @@ def locked_out(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
 @never_cache
 @login_required
 def second_factor(request: HttpRequest) -> HttpResponse:
-    """Set it up (scan, enter one code) or take it away (enter one code)."""
+    """The page that sets up a second factor (scan, enter one code) or removes it (enter one code)."""
     user: Any = request.user
     device = set_up(user)
     if request.method == "POST":
@@ -91,7 +91,7 @@ def second_factor(request: HttpRequest) -> HttpResponse:
 
 
 def _submitted(request: HttpRequest, device: SecondFactor) -> None:
-    """A code was entered: it confirms a new second factor, or removes the one there is."""
+    """Use a submitted code: confirm a new second factor, or remove the existing one."""
     user: Any = request.user
     try:
         right = check(user, request.POST.get("code", "").strip().replace(" ", ""))
@@ -111,7 +111,7 @@ def _submitted(request: HttpRequest, device: SecondFactor) -> None:
 
 
 def _picture(user: User, secret: str) -> str:
-    """What an authenticator app scans (https://github.com/google/google-authenticator/wiki/Key-Uri-Format)."""
+    """The QR code for an authenticator app (https://github.com/google/google-authenticator/wiki/Key-Uri-Format)."""
     issuer = settings.OTP_TOTP_ISSUER
     query = urlencode({"secret": secret, "issuer": issuer, "algorithm": "SHA1", "digits": 6, "period": 30})
     address = f"otpauth://totp/{quote(f'{issuer}: {user.get_username()}')}?{query}"
@@ -119,5 +119,5 @@ def _picture(user: User, secret: str) -> str:
 
 
 def _in_groups(secret: str) -> str:
-    """The secret as apps take it by hand."""
+    """The secret in groups of characters, to be typed into an app."""
     return " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))

@@ -1,4 +1,4 @@
-"""The ASGI entry of both planes: `/v1/*` by the data plane's own handler, probes by theirs, the rest by Django's."""
+"""The ASGI entry of both planes: the data plane's handler serves `/v1/*`, `probes` its paths, Django the rest."""
 
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -26,7 +26,7 @@ async def application(
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
     if scope["type"] == "lifespan":
-        # A server may start more than once in a process, and its end has closed what it had.
+        # A server may start more than once in a process, and its stop closed the last runtime.
         data_plane.runtime = Runtime()
         await lifespan(data_plane.runtime, receive, send)
         return

@@ -1,4 +1,4 @@
-"""What `celery beat` runs: Celery's own schedule, which also says that it runs."""
+"""The scheduler of `celery beat`: Celery's own, which also beats its presence."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gateway_project.ground.presence import Presence
 
 
 class PresentScheduler(PersistentScheduler):  # type: ignore[misc]  # Celery carries no types
-    """Says at each turn that it runs: a schedule that hangs falls silent."""
+    """Beats at each tick, so that a scheduler that hangs shows as missing."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.presence = Presence("beat")

@@ -15,7 +15,7 @@ app.autodiscover_tasks()
 
 @worker_ready.connect
 def _say_that_it_works(sender: Any, **of_the_signal: Any) -> None:
-    """The worker takes tasks: from here on it says so, on the timer of its own loop."""
+    """Beat the worker's presence on its own loop's timer, once it takes tasks."""
     from gateway_project.ground.presence import EVERY_SECONDS, Presence
 
     presence = Presence("worker")
@@ -26,7 +26,7 @@ def _say_that_it_works(sender: Any, **of_the_signal: Any) -> None:
 
 @task_failure.connect
 def _failed(sender: Any, exception: BaseException, **_: Any) -> None:
-    from gateway_project.ground import task_board  # settings must be there first
+    from gateway_project.ground import task_board  # imported late: it needs settings
 
     task_board.failed(sender.name, exception)
 
@@ -39,5 +39,5 @@ def _succeeded(sender: Any, **_: Any) -> None:
 
 
 if "celery" in sys.argv[0]:
-    # `celery worker` and `celery beat`: other processes import this only to send tasks.
+    # Only in `celery worker` and `celery beat`: other processes just send tasks.
     from gateway_project import celery_logs as celery_logs

@@ -1,4 +1,4 @@
-"""Worker and beat log as every other process does."""
+"""Make worker and beat log like every other process."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from gateway_project.ground import logs
 
 
 def log_as_settings_say(**_: Any) -> None:
-    """Where somebody listens, Celery leaves loggers alone: its own would write text past our formatters."""
+    """Configure logging as the settings say. With this receiver connected, Celery leaves loggers alone."""
     logs.configure(settings.LOGGING)
 
 
 def say(text: object, *_: Any) -> None:
-    """What Celery writes without a logger, such as its last words at SIGTERM."""
+    """Log what Celery prints without a logger, such as its message at SIGTERM."""
     print(logs.line_of("celery", str(text)), flush=True)
 
 
 logs.begin()
 signals.setup_logging.connect(log_as_settings_say)
 if logs.is_json():
-    # Banners and last words are printed, and no setting turns that off.
+    # Celery prints banners and last messages, and no setting turns that off.
     worker.safe_say = say
     worker.Worker.emit_banner = lambda self: None
     beat.Beat.quiet = property(lambda self: True, lambda self, value: None)

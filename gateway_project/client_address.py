@@ -1,7 +1,7 @@
-"""Whose call it is: the address that connects, or the one that a trusted proxy vouches for.
+"""The caller's address: the one that connects, or the one that a trusted proxy reports.
 
-Ours, because uvicorn's own takes the leftmost address of `X-Forwarded-For` for `*`, which is the caller's to choose,
-passes on any text that stands there, and does not see 10.0.0.1 in ::ffff:10.0.0.1.
+uvicorn's own version is not used. With `*` it takes the leftmost address of `X-Forwarded-For`, which the caller can
+choose. It passes on any text found there, and does not recognize 10.0.0.1 in ::ffff:10.0.0.1.
 """
 
 import ipaddress
@@ -19,10 +19,10 @@ ANYONE = "*"
 
 
 class Proxies:
-    """The proxies that are believed: addresses and networks, or `*` for whoever connects.
+    """The trusted proxies: addresses and networks, or `*` for whoever connects.
 
-    Each proxy adds the address it saw at the right end. Read from there, the first that is no proxy of ours is the
-    caller; what stands further left is the caller's own claim. With `*` just one proxy is taken to stand in front.
+    Each proxy appends the address it saw. Read from the right, the first one that is not a trusted proxy is the caller;
+    everything further left is only the caller's claim. With `*`, exactly one proxy is assumed.
     """
 
     def __init__(self, trusted: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class Proxies:
         self._knows = lru_cache(maxsize=4096)(self._is_proxy)
 
     def name_caller(self, scope: dict[str, Any]) -> None:
-        """Put the caller's address and scheme into an ASGI scope whose connection is a trusted proxy's."""
+        """Put the caller's address and scheme into an ASGI scope, if a trusted proxy connects."""
         client = scope.get("client")
         peer = client[0] if client else ""
         if not self._knows(peer):
@@ -65,7 +65,7 @@ class Proxies:
 
 @lru_cache(maxsize=1)
 def trusted_proxies() -> Proxies:
-    """Those of FORWARDED_ALLOW_IPS. Raises ImproperlyConfigured."""
+    """The proxies of FORWARDED_ALLOW_IPS. Raises ImproperlyConfigured."""
     return Proxies(env.words("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
 
 
@@ -79,7 +79,7 @@ def _network(text: str) -> Network:
 
 
 def _address(text: str) -> Address | None:
-    """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; None for anything else."""
+    """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; `None` for anything else."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""Pages, styles and scripts go out compressed. Exports and streams do not: they set their own pace."""
+"""Compress pages, styles and scripts, but not exports and streams, which set their own pace."""
 
 from django.http import HttpRequest, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
@@ -7,7 +7,7 @@ TYPES = ("text/html", "text/css", "text/javascript", "application/javascript", "
 
 
 class PageCompression(GZipMiddleware):
-    """Django's, which also pads against guessing secrets by length, for what a browser shows."""
+    """Django's middleware, which also pads responses against guessing secrets by length, for what a browser shows."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if not response.headers.get("Content-Type", "").startswith(TYPES):

@@ -1,8 +1,7 @@
 """The Content-Security-Policy of each surface.
 
-No page has inline script. The portal runs our own files alone; the console's theme (Alpine) evaluates
-expressions from its own attributes and styles inline, so its policy allows that, and no code that stands in the
-page or comes from elsewhere.
+No page has inline scripts. The portal runs only our own files. The console's theme (Alpine) evaluates expressions in
+attributes and uses inline styles, so its policy allows these, but neither inline scripts nor code from elsewhere.
 """
 
 from collections.abc import Callable

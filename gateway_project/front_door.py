@@ -1,4 +1,4 @@
-"""`/`: on to where a person belongs, or the choice of where to sign in."""
+"""`/`: redirects people to where they belong, or shows where to sign in."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 @never_cache
 @require_safe
 def front_door(request: HttpRequest) -> HttpResponse:
-    """Staff go to the console, everybody else who is signed in to the portal. Some clients ask `HEAD /` first."""
+    """Redirect staff to the console and other signed-in people to the portal. Some clients send `HEAD /` first."""
     user = request.user
     if user.is_authenticated:
         return redirect("admin:index" if user.is_staff else "portal:home")
@@ -20,5 +20,5 @@ def front_door(request: HttpRequest) -> HttpResponse:
 @cache_control(max_age=86_400)
 @require_safe
 def favicon(request: HttpRequest) -> HttpResponse:
-    """For those who ask at the old place without having read a page."""
+    """The icon at its traditional path, for clients that have not read a page."""
     return redirect(static("favicon.svg"))

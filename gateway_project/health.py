@@ -1,4 +1,4 @@
-"""What `/readyz` says: whether this process can do its work."""
+"""The response of `/readyz`: whether this process can do its work."""
 
 import time
 from typing import Any
@@ -15,10 +15,10 @@ _migrated = False
 
 
 def readiness() -> tuple[int, dict[str, Any]]:
-    """200 when PostgreSQL is there and migrated and the meter is open; else 503. Says which, and who runs.
+    """The status, 200 if PostgreSQL is there and migrated and the meter is open, else 503; and the state of each.
 
-    A missing ledger, worker or beat is no reason to send tenants away: their calls are answered, and what those
-    processes owe is done when they are back. Who may not know more than this reads it too.
+    A missing ledger, worker or beat does not make it 503: calls are still answered, and those processes catch up when
+    they are back. The response is public, so it contains nothing else.
     """
     stores = {"postgresql": _postgresql(), "redis": _redis()}
     ready = all(state == "ok" for state in stores.values())
@@ -41,7 +41,7 @@ def _postgresql() -> str:
 
 
 def _redis() -> str:
-    """Redis answers, and every shard of the meter is past its quarantine."""
+    """`ok` if Redis responds and every shard of the meter is past its quarantine."""
     try:
         opens = [store().hget(shard_key(shard), "opens_ms") for shard in every_shard()]
     except STORE_ERRORS:

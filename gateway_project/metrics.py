@@ -1,4 +1,4 @@
-"""`/metrics`: what every process counted, and how the stores stand right now."""
+"""`/metrics`: what every process has counted, and the current state of the stores."""
 
 import hmac
 import math
@@ -23,12 +23,12 @@ from gateway_project.ground.redis_keys import busy_key, every_shard, leases_key,
 from gateway_project.ground.task_board import failing_tasks
 
 _LOOPBACK = {"127.0.0.1", "::1", ""}
-# Each says that a proxy of this machine passed on what somebody else asks.
+# Each of these means that a local proxy forwards a request from elsewhere.
 _PASSED_ON = {b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"}
 
 
 def may_scrape(scope: dict[str, Any]) -> bool:
-    """With METRICS_TOKEN: whoever sends it as a bearer token; without: this machine alone."""
+    """Whether a request may read metrics: with METRICS_TOKEN, if it has that bearer token; else only locally."""
     headers = dict(scope["headers"])
     if settings.METRICS_TOKEN:
         given: bytes = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
@@ -38,7 +38,7 @@ def may_scrape(scope: dict[str, Any]) -> bool:
 
 
 def scrape() -> tuple[bytes, str]:
-    """Prometheus' text, and its content type."""
+    """The metrics in Prometheus' format, and their content type."""
     registry: Any = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
@@ -49,7 +49,7 @@ def scrape() -> tuple[bytes, str]:
 
 
 class _Stores:
-    """Gauges read when they are asked for. A store that is away says so by `tenantry_up`."""
+    """Gauges that are read at each scrape. `tenantry_up` says whether a store is away."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         up = GaugeMetricFamily("tenantry_up", "Whether a store responds.", labels=["store"])

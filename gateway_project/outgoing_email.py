@@ -1,4 +1,4 @@
-"""Email: whether it can be sent, where its links lead, and one way to send it that never fails in silence."""
+"""Send email: whether that is possible, where links lead, and one function to send it that never fails silently."""
 
 import logging
 from smtplib import SMTPException
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class EmailNotSent(Exception):
-    """Why it was not sent, in a sentence for whoever caused it. `retry_after`: seconds, where waiting helps."""
+    """An email was not sent; the message is for the person who caused it. `retry_after`: seconds, if waiting helps."""
 
     def __init__(self, reason: str, *, retry_after: int | None = None) -> None:
         super().__init__(reason)
@@ -18,22 +18,22 @@ class EmailNotSent(Exception):
 
 
 def can_send() -> bool:
-    """Whether this installation sends email at all: it does once EMAIL_HOST is set."""
+    """Whether this installation sends email, which it does if EMAIL_HOST is set."""
     return bool(settings.EMAIL_HOST)
 
 
 def public_link(path: str) -> str:
-    """The address of a page as people elsewhere reach it. Never built from a request: its Host is the caller's word."""
+    """The public URL of a page. It is never built from a request, whose Host header the caller chooses."""
     return f"{settings.PUBLIC_URL}{path}"
 
 
 def one_line(text: str) -> str:
-    """`text` for a subject: a line break in a name must not end the header."""
+    """`text` as a subject: without line breaks, which would end the header."""
     return " ".join(text.split())
 
 
 def send(email: EmailMessage) -> None:
-    """Hand it to the mail server. Raises EmailNotSent; the log has the mail server's own words."""
+    """Send `email` through the mail server. Raises EmailNotSent; the log has the mail server's error."""
     if not can_send():
         raise EmailNotSent("this installation has no mail server (EMAIL_HOST is not set)")
     try:

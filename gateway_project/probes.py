@@ -1,6 +1,6 @@
-"""`/healthz`, `/readyz` and `/metrics`, answered before Django: whatever the Host, over plain http, without a session.
+"""`/healthz`, `/readyz` and `/metrics`, answered before Django: for any Host, over plain http, without a session.
 
-An orchestrator asks by a pod's address, which is in nobody's ALLOWED_HOSTS.
+An orchestrator uses a pod's address, which is not in ALLOWED_HOSTS.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from gateway_project.metrics import may_scrape, scrape
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
-# Longer than the stores' own timeouts, so that it only ends what hangs.
+# Longer than the stores' own timeouts, so that it only ends queries that hang.
 ANSWER_SECONDS = 8.0
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="probes")
 
 
 class Reply(NamedTuple):
-    """What is sent."""
+    """The response to a probe."""
 
     status: int
     body: bytes
@@ -30,22 +30,22 @@ class Reply(NamedTuple):
 
 
 class Shared(Generic[T]):
-    """A question to the stores, asked in a thread, and once for all who want to know meanwhile.
+    """Runs a query to the stores in a thread, once for everyone who waits for it.
 
-    However often strangers probe, it costs one connection to PostgreSQL.
+    So probes use at most one connection to PostgreSQL, however frequent they are.
     """
 
     def __init__(self, ask: Callable[[], T]) -> None:
         self._ask = ask
-        self._asked: asyncio.Future[T] | None = None
+        self._pending: asyncio.Future[T] | None = None
 
     async def answer(self) -> T:
-        """Raises TimeoutError for an answer that does not come."""
+        """The query's result. Raises TimeoutError after `ANSWER_SECONDS`."""
         loop = asyncio.get_running_loop()
-        if self._asked is None or self._asked.done() or self._asked.get_loop() is not loop:
-            self._asked = loop.run_in_executor(_threads, self._within_thread)
-        # One who leaves must not take the answer from the others.
-        return await asyncio.wait_for(asyncio.shield(self._asked), ANSWER_SECONDS)
+        if self._pending is None or self._pending.done() or self._pending.get_loop() is not loop:
+            self._pending = loop.run_in_executor(_threads, self._within_thread)
+        # Shielded: a caller who leaves must not cancel it for the others.
+        return await asyncio.wait_for(asyncio.shield(self._pending), ANSWER_SECONDS)
 
     def _within_thread(self) -> T:
         close_old_connections()
@@ -55,7 +55,7 @@ class Shared(Generic[T]):
             close_old_connections()
 
 
-# By name, so that each is looked up when it is asked.
+# Lambdas, so that each function is looked up at the call.
 _readiness = Shared(lambda: readiness())
 _metrics = Shared(lambda: scrape())
 
@@ -86,10 +86,10 @@ async def _healthz(scope: dict[str, Any]) -> Reply:
 
 async def _readyz(scope: dict[str, Any]) -> Reply:
     try:
-        status, told = await _readiness.answer()
+        status, body = await _readiness.answer()
     except TimeoutError:
-        status, told = 503, {"status": "unavailable"}
-    return Reply(status, json.dumps(told).encode())
+        status, body = 503, {"status": "unavailable"}
+    return Reply(status, json.dumps(body).encode())
 
 
 async def _scrape(scope: dict[str, Any]) -> Reply:

@@ -1,7 +1,7 @@
-"""Sessions of which a copy of the database opens none.
+"""Sessions that a copy of the database does not reveal.
 
-Django's own keep the cookie's value as it is sent, and what is in the session readable: for a while that is the token
-of a password reset. Here the row is found by the cookie's digest, and its content is encrypted (`SECRETS_KEYS`).
+Django's own store the cookie's value as it is, and the session's content, which may be the token of a password reset,
+readable. Here a row is found by the cookie's digest, and its content is encrypted (`SECRETS_KEYS`).
 """
 
 import hashlib
@@ -13,14 +13,14 @@ from gateway_project.ground.secrets import UnreadableSecret, decrypt, encrypt
 
 
 class SessionStore(DatabaseStore):
-    """Django's, by digest. Only the synchronous half: no page of ours is asynchronous and has a session."""
+    """Django's store, by digest. Only the synchronous methods: no asynchronous page of ours has a session."""
 
     def _get_session_from_db(self) -> Any:
         plain = self._session_key
         if plain is None:
             return None
         self._session_key = stored_key(plain)
-        row = super()._get_session_from_db()  # type: ignore[misc]  # not in the stubs; it forgets a key it does not find
+        row = super()._get_session_from_db()  # type: ignore[misc]  # not in the stubs; it clears a key that it does not find
         self._session_key = None if row is None else plain
         return row
 
@@ -41,7 +41,7 @@ class SessionStore(DatabaseStore):
         return encrypt(super().encode(session_dict))
 
     def decode(self, session_data: bytes | str) -> dict[str, Any]:
-        """Empty, as if it had expired, when no key of SECRETS_KEYS opens it."""
+        """The session's content; empty, as if it had expired, if no key of SECRETS_KEYS decrypts it."""
         text = session_data.decode() if isinstance(session_data, bytes) else session_data
         try:
             return super().decode(decrypt(text))
@@ -50,5 +50,5 @@ class SessionStore(DatabaseStore):
 
 
 def stored_key(session_key: str) -> str:
-    """What is kept of a cookie: 160 bits of its SHA-256, which is what Django's column holds."""
+    """What is stored of a cookie: 160 bits of its SHA-256, which is what fits Django's column."""
     return hashlib.sha256(session_key.encode()).hexdigest()[:40]

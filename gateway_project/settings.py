@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# Wherever there are settings, tasks must find their app; `make up` itself has none, and stays small.
+# Wherever settings are loaded, tasks must find their app. `make up` itself loads none, and stays small.
 from gateway_project.celery import app as celery_app  # noqa: F401
 from gateway_project.console_kit.audited_models import AUDITED_MODELS
 from gateway_project.console_kit.site import UNFOLD as UNFOLD
@@ -38,18 +38,18 @@ if not DEBUG and "*" in ALLOWED_HOSTS:
         "ALLOWED_HOSTS must list the host names to serve. '*' is only allowed with DEBUG=1."
     )
 WEB_WORKERS = env.integer("WEB_WORKERS", 1, least=1, most=256)
-# Seconds that calls under way have to end when a process is asked to stop; then they are cut, and say so.
+# Seconds that open calls have to finish when a process is asked to stop. Then they are cut, with an error.
 SHUTDOWN_GRACE_SECONDS = env.shutdown_grace()
-# Where people reach it. Links in emails start with it, never with the Host header, which a caller chooses.
+# The public address. Links in emails start with it, never with the Host header, which a caller chooses.
 PUBLIC_URL = env.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
 
-# --- TLS ends in front of us. It is expected as soon as a public name is served; HTTPS=0 says otherwise. ---
+# --- TLS is terminated in front of us. It is expected if a public host is served, unless HTTPS=0. ---
 HTTPS = env.flag("HTTPS", default=not DEBUG and any(env.is_public(host) for host in ALLOWED_HOSTS))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.flag("HSTS_SUBDOMAINS")
-# The gateway's host is not its parent domain's to decide for: subdomains and preloading are the operator's choice.
+# HSTS for subdomains and preloading affect more than the gateway's host, so they are the operator's choice.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_ENGINE = "gateway_project.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
@@ -133,7 +133,7 @@ def _database(url: str) -> dict[str, object]:
         "HOST": host,
         "PORT": str(port or query.pop("port", "")),
         "CONN_MAX_AGE": 0,
-        # After a restart of PostgreSQL the pool is full of connections that are none: each would be somebody's error.
+        # After a restart of PostgreSQL the pool is full of dead connections, each of which would be somebody's error.
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **query,
@@ -149,8 +149,8 @@ def _embedded(file: str, otherwise: str) -> str:
     return address.read_text().strip() if address.exists() else otherwise
 
 
-# The longest one statement may take, in seconds; 0 is no limit. Of a page or API request; and of a download, which is
-# one statement and waits for whoever reads it, and of re-pricing. No other process has a limit.
+# The longest that one SQL statement may take, in seconds; 0 is no limit. The first is for pages and API requests, the
+# second for downloads, which are one statement and wait for their reader, and for repricing. Other processes have none.
 CONSOLE_STATEMENT_TIMEOUT_SECONDS = env.integer("CONSOLE_STATEMENT_TIMEOUT_SECONDS", 30, least=0, most=86_400)
 EXPORT_STATEMENT_TIMEOUT_SECONDS = env.integer("EXPORT_STATEMENT_TIMEOUT_SECONDS", 3600, least=0, most=86_400)
 
@@ -183,16 +183,16 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "gateway_project.beat:PresentScheduler"
-CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it at least says that it runs
-# How soon after its end (and 15 minutes for open calls) a period has its statement.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds: how often it beats its presence at least
+# How often periods are closed: how soon after its end, plus 15 minutes for open calls, a period has its statement.
 CLOSE_PERIODS_EVERY = env.integer("CLOSE_PERIODS_EVERY", 600, least=1, most=86_400)  # seconds
 
 
 def _task(name: str, *, every: int, expires: int | None = None) -> dict[str, object]:
-    """An entry of beat's schedule; a run that waited `expires` seconds is left out.
+    """An entry of beat's schedule. A run that has waited for `expires` seconds is skipped.
 
-    Where beat has no file of earlier runs (a first start, a new container) every task is due at once: else one
-    that runs every six hours never does where processes are replaced more often.
+    If beat has no file of earlier runs (a first start, a new container), every task is due at once. Otherwise a task of
+    every six hours would never run where processes are replaced more often.
     """
     never = datetime(2000, 1, 1, tzinfo=UTC)
     options = {"expires": expires} if expires else {}
@@ -219,8 +219,8 @@ if (
     and env.is_public(urlsplit(EZAI_BASE_URL).hostname or "")
 ):
     raise ImproperlyConfigured("EZAI_BASE_URL must be an https URL: your API key is sent with every call.")
-SANDBOX = env.flag("SANDBOX")  # set by `make up` when its sandbox stands in for the upstream
-# Seconds: to connect; without a byte of a JSON answer; between two pieces of a stream; to the last byte.
+SANDBOX = env.flag("SANDBOX")  # set by `make up` when the sandbox replaces the upstream
+# In seconds: to connect; without a byte of a JSON answer; between two pieces of a stream; until the last byte.
 UPSTREAM_CONNECT_TIMEOUT = env.integer("UPSTREAM_CONNECT_TIMEOUT", 5, least=1, most=86_400)
 UPSTREAM_READ_TIMEOUT = env.integer("UPSTREAM_READ_TIMEOUT", 600, least=1, most=86_400)
 UPSTREAM_IDLE_TIMEOUT = env.integer("UPSTREAM_IDLE_TIMEOUT", 120, least=1, most=86_400)
@@ -229,9 +229,9 @@ UPSTREAM_TOTAL_TIMEOUT = env.integer("UPSTREAM_TOTAL_TIMEOUT", 1800, least=1, mo
 UPSTREAM_TRACKING_HEADERS = {
     name.lower(): value.lower() for name, value in env.pairs("UPSTREAM_TRACKING_HEADERS")
 }
-# Further headers of the caller that the upstream is given. The sandbox is told by one what to answer.
+# Further headers of the caller that are sent to the upstream. One of them tells the sandbox what to answer.
 UPSTREAM_EXTRA_HEADERS = (*env.words("UPSTREAM_EXTRA_HEADERS"), *(("x-sandbox",) if SANDBOX else ()))
-# The upstream's bill: a report by HTTP, with {since} and {until} in its address; JSON (the list of rows is at
+# The upstream's bill: a report by HTTP, with {since} and {until} in its URL, as JSON (with the list of rows at
 # UPSTREAM_BILL_ROWS, names joined by dots) or CSV. UPSTREAM_BILL_FIELDS: `day=usage_day,cost_usd=total`.
 UPSTREAM_BILL_URL = env.web_address("UPSTREAM_BILL_URL", "")
 UPSTREAM_BILL_AUTHORIZATION = env.text(
@@ -239,7 +239,7 @@ UPSTREAM_BILL_AUTHORIZATION = env.text(
 )
 UPSTREAM_BILL_ROWS = env.text("UPSTREAM_BILL_ROWS", "data")
 UPSTREAM_BILL_FIELDS = dict(env.pairs("UPSTREAM_BILL_FIELDS"))
-# A day and model agrees with the ledger within the larger of the two.
+# A day and model agrees with the ledger if it differs by no more than the larger of these two.
 BILL_TOLERANCE_USD = env.number("BILL_TOLERANCE_USD", "0.10")
 BILL_TOLERANCE_PERCENT = env.number("BILL_TOLERANCE_PERCENT", "1")
 BODY_LIMIT_BYTES = env.integer("BODY_LIMIT_BYTES", 32 * 1024 * 1024, least=1024, most=1_000_000_000_000)
@@ -251,7 +251,7 @@ CONVERSATION_SECONDS = env.integer("CONVERSATION_SECONDS", 3600, least=0, most=3
 # The share of data-plane requests that get a line (0 to 1). Lines are JSON whatever LOG_FORMAT is.
 ACCESS_LOG = float(env.number("ACCESS_LOG", "0", most=1))
 METRICS_TOKEN = env.text("METRICS_TOKEN")
-# Shared by the processes of one machine; prometheus_client wants it there before anything is counted.
+# Shared by the processes of one machine. prometheus_client needs it before anything is counted.
 if _metrics_folder := env.text("PROMETHEUS_MULTIPROC_DIR"):
     Path(_metrics_folder).mkdir(parents=True, exist_ok=True)
 if SENTRY_DSN := env.text("SENTRY_DSN"):
@@ -285,7 +285,7 @@ LOGGING = {
 
 # --- Webhooks and mail ---
 WEBHOOK_ALLOW_HOSTS = env.words("WEBHOOK_ALLOW_HOSTS")
-# Encrypts webhooks' secrets, upstreams' keys, second factors and sessions: the newest first, see
+# They encrypt webhooks' secrets, upstreams' keys, second factors and sessions. The newest comes first; see
 # `gateway_project/ground/secrets.py`.
 SECRETS_KEYS = env.words("SECRETS_KEYS") or [SECRET_KEY]
 if not DEBUG and any(len(key) < 32 for key in SECRETS_KEYS):
@@ -295,7 +295,7 @@ OPERATOR_NAME = env.text("OPERATOR_NAME", "Tenantry")  # at the head of statemen
 STATEMENT_FONT = env.text("STATEMENT_FONT")  # for names in scripts that the console's font does not have
 if STATEMENT_FONT and not Path(STATEMENT_FONT).is_file():
     raise ImproperlyConfigured(f"STATEMENT_FONT is not a font file: {STATEMENT_FONT}")
-# Told by email of what concerns the operator; tenants have alert addresses of their own.
+# They get emails about what concerns the operator. Tenants have alert addresses of their own.
 OPERATOR_EMAILS = env.words("OPERATOR_EMAILS")
 EMAIL_HOST = env.text("EMAIL_HOST")  # empty: no email is sent, and pages say so
 EMAIL_PORT = env.integer("EMAIL_PORT", 25, least=1, most=65535)
@@ -311,7 +311,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesBackend",  # first: it answers for who is locked out
+    "axes.backends.AxesBackend",  # first: it refuses people who are locked out
     "django.contrib.auth.backends.ModelBackend",
 ]
 AXES_FAILURE_LIMIT = 10
@@ -321,7 +321,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_CLIENT_IP_CALLABLE = "gateway_project.accounts.address_of"
-# Kept with every failed login; `next` may hold the link of an invitation, and `code` is a second factor's.
+# Masked in the log of failed logins. `next` may hold an invitation's link, and `code` is a second factor's.
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code", "next", "csrfmiddlewaretoken"]
 AXES_LOCKOUT_CALLABLE = "gateway_project.accounts.locked_out"
 OTP_TOTP_ISSUER = "Tenantry"
@@ -337,7 +337,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "gateway_project.api.errors.exception_handler",
-    "URL_FORMAT_OVERRIDE": None,  # `format` names the file a caller wants, and answers to nobody unknown
+    "URL_FORMAT_OVERRIDE": None,  # our own `format` parameter names the type of a file
     "UNAUTHENTICATED_USER": None,
 }
 API_DOCS_PUBLIC = env.flag("API_DOCS_PUBLIC")  # else /api/schema/ and /api/docs/ are for staff
@@ -363,7 +363,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"
-# What collectstatic put into STATIC_ROOT; where it did not run, from the apps' own folders.
+# Serve what collectstatic put into STATIC_ROOT; if it did not run, files from the apps' own folders.
 WHITENOISE_USE_FINDERS = env.flag("STATIC_FROM_APPS", default=DEBUG or not STATIC_ROOT.is_dir())
 STATICFILES_DIRS = [BASE_DIR / "gateway_project" / "static"]
 STORAGES = {

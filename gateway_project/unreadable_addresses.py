@@ -1,4 +1,4 @@
-"""Addresses that no page can look anything up by."""
+"""URLs with characters that no look-up can handle."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponseBase
 def refuse_null_characters(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """PostgreSQL stores no null character, and refuses to look for one: every search box would be a 500.
+    """Middleware that refuses null characters, for which PostgreSQL raises an error: every search box would be a 500.
 
-    The control API says so itself, in JSON.
+    The control API refuses them itself, in JSON.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

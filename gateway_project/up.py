@@ -47,7 +47,7 @@ from gateway_project.server.prepared import (
 from gateway_project.server.process_output import Fold, ProcessLog, bound, reason
 from gateway_project.server.supervisor import HOME, Process, Supervisor
 
-# Libraries warn of what is meant to be so here: the worker of root, static files from their apps.
+# Libraries warn about what is intended here: a worker run by root, static files from the apps' folders.
 PYTHON = [sys.executable, "-W", "ignore"]
 PATIENCE_SECONDS = 20.0
 
@@ -89,7 +89,7 @@ def _last_word(why: str) -> str:
 
 
 def _not_usable(data: Path, error: OSError) -> str:
-    """What the operating system refused, as far as it says on what."""
+    """What the operating system refused, and for which file if it says so."""
     named = f"{error.filename}: " if error.filename else ""
     why = error.strerror or str(error)
     return (
@@ -99,7 +99,7 @@ def _not_usable(data: Path, error: OSError) -> str:
 
 
 def _end_on_signals() -> None:
-    """Until the supervisor listens to them: whatever ends this, what it started ends first."""
+    """Handle signals until the supervisor does: end what was started before this process ends."""
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -109,7 +109,7 @@ def _end_on_signals() -> None:
 
 
 def _signals() -> list[signal.Signals]:
-    """Those that end it. One started by `nohup` goes on when the terminal is closed."""
+    """The signals that end `make up`. Under `nohup` it goes on when the terminal is closed."""
     kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGINT, *([] if kept else [signal.SIGHUP])]
 
@@ -125,8 +125,8 @@ class Installation:
         self.workers = env.integer("WEB_WORKERS", 1, least=1)
 
     def prepare(self) -> None:
-        """Services up, schema migrated, demo there. Raises UpError, EmbeddedServiceError."""
-        seen = seen_settings(variable_names())  # before our own addresses, which are other ones at each start
+        """Start services, migrate the schema, and seed the demo. Raises UpError, EmbeddedServiceError."""
+        seen = seen_settings(variable_names())  # before our own addresses are set, which differ at each start
         self._set_environment()
         if changed := settings_changed(self.data, seen):
             self._run_to_end("settings", ["-c", "from django.conf import settings; settings.DEBUG"])
@@ -140,7 +140,7 @@ class Installation:
             note_settings(self.data, seen)
 
     async def run(self, began: float) -> str | None:
-        """Keep everything running until it is to end; why it could not start, if it could not."""
+        """Keep everything running until it is stopped. Returns why it could not start, if it could not."""
         supervisor = Supervisor(self._processes(), logs=self.data / "logs", say=write)
         loop = asyncio.get_running_loop()
         for number in _signals():
@@ -180,14 +180,14 @@ class Installation:
             os.environ["SANDBOX"] = "1"
 
     def _make_room_for_metrics(self) -> None:
-        """Counters of processes that are no more would be added to those that are."""
+        """Empty the folder of metrics, since counters of ended processes would be added to the current ones."""
         folder = self.data / "metrics"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
     def _check_stores(self) -> None:
-        """Those of one's own: there, and new enough."""
+        """Check that a PostgreSQL and a Redis given by the environment are reachable and new enough."""
         if self.postgres is not None and self.redis is not None:
             return
         from gateway_project.server.store_versions import StoreError, check_postgres, check_redis
@@ -216,7 +216,7 @@ class Installation:
             say(f"  PostgreSQL's files are in {self.postgres.folder}: its user cannot enter {self.data}.")
 
     def _run_to_end(self, name: str, arguments: list[str]) -> None:
-        """A Python process of ours that must end well: its steps are shown, what else it says is in its log."""
+        """Run a Python process of ours, which must succeed. Its steps are shown; its other output goes to its log."""
         log, fold = ProcessLog(self.data / "logs" / f"{name}.log"), Fold()
         child = subprocess.Popen(  # noqa: S603 - our own command
             [*PYTHON, *arguments], cwd=HOME, stderr=subprocess.PIPE, text=True, errors="replace"
@@ -232,7 +232,7 @@ class Installation:
             log.close()
         if code:
             if code < 0:
-                say("")  # it did not end the line it had begun
+                say("")  # ends the line it had begun
             raise UpError(f"{reason(fold.last, code)} Full output: {log.file}")
 
     def _processes(self) -> list[Process]:
@@ -255,7 +255,7 @@ class Installation:
             Process(
                 "worker",
                 [*celery, "worker", "--loglevel", "ERROR", "--pool", "threads", "--concurrency", "2"],
-                {"CELERY_SKIP_CHECKS": "1"},  # Django's: `migrate` made them
+                {"CELERY_SKIP_CHECKS": "1"},  # Django's checks: `migrate` ran them
             ),
             Process(
                 "beat",
@@ -269,7 +269,7 @@ class Installation:
         return processes
 
     async def _watch_services(self) -> None:
-        """The embedded servers are started again too. From this thread: they end with the one that started them."""
+        """Restart the embedded servers if they end; from this thread, with which they end themselves."""
         while True:
             await asyncio.sleep(1)
             for name, service in (("PostgreSQL", self.postgres), ("Redis", self.redis)):
@@ -285,7 +285,7 @@ class Installation:
                         say(str(error))  # the next round tries again
 
     async def _greet(self, supervisor: Supervisor, began: float) -> None:
-        """Once web, ledger, worker and beat have each said so."""
+        """Print the greeting once web, ledger, worker and beat are ready."""
         base = f"http://127.0.0.1:{self.port}"
         waiting = time.monotonic()
         while missing := await asyncio.to_thread(who_is_missing, base):

@@ -1,4 +1,4 @@
-"""Every door of the control plane: the console, the portal, the control API."""
+"""The URLs of the control plane: the console, the portal, the control API."""
 
 from django.contrib import admin
 from django.urls import include, path

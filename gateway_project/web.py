@@ -1,7 +1,7 @@
-"""Web processes: one, or WEB_WORKERS of them on one socket, kept by a supervisor.
+"""Run web processes: one, or WEB_WORKERS of them on one socket, under a supervisor.
 
-The socket is the one that a supervisor opened (LISTEN_FD), the one that systemd did (LISTEN_FDS), or one on HOST and
-PORT. It outlives the processes that serve it, so none of them takes waiting callers along when it ends.
+The socket was opened by a supervisor (LISTEN_FD) or by systemd (LISTEN_FDS), or is opened here on HOST and PORT. It
+outlives the processes that serve it, so none of them drops waiting callers when it ends.
 """
 
 import asyncio
@@ -24,18 +24,19 @@ from gateway_project.ground.http_protocol import BoundedProtocol
 from gateway_project.server.supervisor import READY_FD, Process, Supervisor
 
 logger = logging.getLogger("tenantry.web")
-# At the end idle connections are kept a moment: a proxy's next request may be on its way. Its answer closes them.
+# At the end, idle connections stay open for a moment, since a proxy's next request may be on its way. Its response
+# closes them.
 IDLE_SECONDS = 1.0
-# For what is cut to say so and to be settled.
+# For cut calls to tell their callers and be settled.
 CUT_SECONDS = 5.0
 _TICK = 0.05
-# At most so long an ending process goes on to accept who waits for that.
+# The longest that a stopping process goes on to accept waiting connections.
 ACCEPT_SECONDS = 1.0
-_SYSTEMD_FIRST = 3  # descriptors of socket activation begin here
+_SYSTEMD_FIRST = 3  # the first descriptor of systemd's socket activation
 
 
 def configured(**changes: object) -> uvicorn.Config:
-    """How the product is served."""
+    """uvicorn's configuration for the product, with `changes`."""
     options: dict[str, object] = {
         "loop": "uvloop",
         "http": BoundedProtocol,
@@ -45,7 +46,7 @@ def configured(**changes: object) -> uvicorn.Config:
         "proxy_headers": False,  # see `gateway_project/client_address.py`
         "server_header": False,
         "log_level": "warning",
-        "log_config": None,  # as everything else logs
+        "log_config": None,  # logging is configured already
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": env.shutdown_grace(),
     }
@@ -53,10 +54,11 @@ def configured(**changes: object) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with an end of its own: what is under way gets its time, then a word and not a broken line.
+    """uvicorn's server with its own shutdown: open calls get time to finish, and then an error, not a broken
+    connection.
 
-    SIGTERM or SIGINT: no new connections, and answers close theirs. After SHUTDOWN_GRACE_SECONDS, or at a second
-    signal, what is left is cut in the dialect of its caller. `owned`: nobody else serves its sockets.
+    At SIGTERM or SIGINT it takes no new connections, and each response closes its own. After SHUTDOWN_GRACE_SECONDS, or
+    at a second signal, open calls are cut with an error in their dialect. `owned`: nobody else serves its sockets.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.server_state.stopping = True  # type: ignore[attr-defined]  # read by connections that were just accepted
+        self.server_state.stopping = True  # type: ignore[attr-defined]  # read by connections that are being accepted
         await self._accept_waiting(sockets or ())
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
@@ -98,9 +100,9 @@ class Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     async def _accept_waiting(self, listeners: Iterable[socket.socket]) -> None:
-        """Take in who is connected and not accepted yet: the end of a socket's last holder resets them.
+        """Accept connections that still wait: they are reset when the last process with the socket ends.
 
-        Nothing is awaited between the last look and the caller's `close`.
+        Nothing is awaited between the last check and the caller's `close`.
         """
         if self._owned:
             refuse_more(listeners)
@@ -117,7 +119,7 @@ class Server(uvicorn.Server):
         return sum(connection.is_serving for connection in self._connections)
 
     async def _until_over(self, ends: float, *, close_idle: bool = False) -> None:
-        """Return when nothing is under way any more, at `ends` (the loop's time), or when it is to hurry."""
+        """Wait until no call is open, until `ends` (the loop's time), or until a second signal."""
         loop, state = asyncio.get_running_loop(), self.server_state
         while (state.connections or state.tasks) and not self._hurries and loop.time() < ends:
             if close_idle:
@@ -132,7 +134,7 @@ class Server(uvicorn.Server):
             connection.cut()
         self._hurries = False
         await self._until_over(asyncio.get_running_loop().time() + CUT_SECONDS)
-        # Whose caller has left already, or does not read: nobody is waiting.
+        # The rest have callers who left already or do not read.
         for task in list(self.server_state.tasks):
             task.cancel()
         for connection in list(self._connections):
@@ -163,12 +165,14 @@ def _run() -> None:
 
 
 def _serve(listeners: list[socket.socket], *, owned: bool) -> None:
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # for supervisors; by default it would end the process
+    signal.signal(
+        signal.SIGUSR2, signal.SIG_IGN
+    )  # it is for supervisors, and would end the process by default
     Server(configured(), ready=_say_ready, owned=owned).run(sockets=listeners)
 
 
 def _say_ready() -> None:
-    """Tell the supervisor that waits for it, so that the process this one replaces may end."""
+    """Tell the supervisor that this process serves, so that the one it replaces can be stopped."""
     if descriptor := env.integer(READY_FD, 0):
         os.write(descriptor, b"1")
         os.close(descriptor)
@@ -176,7 +180,7 @@ def _say_ready() -> None:
 
 @contextlib.contextmanager
 def _counters_in_one_place() -> Iterator[None]:
-    """A folder for them where none is given: else /metrics tells what one process counted, another one each time."""
+    """Make a folder for metrics if none is set: otherwise /metrics would report a different process each time."""
     name = "PROMETHEUS_MULTIPROC_DIR"
     if os.environ.get(name):
         yield
@@ -187,7 +191,7 @@ def _counters_in_one_place() -> Iterator[None]:
 
 
 async def _supervise(listeners: list[socket.socket], workers: int, *, owned: bool) -> None:
-    """`workers` processes on the same sockets. SIGUSR2 replaces one after the other, a second SIGTERM hurries."""
+    """Run `workers` processes on the same sockets. SIGUSR2 replaces them one by one, a second SIGTERM hurries."""
     descriptors = tuple(listener.fileno() for listener in listeners)
     given = {"LISTEN_FD": ",".join(map(str, descriptors))}
     command = [sys.executable, *_warnings(), "-m", "gateway_project.web"]
@@ -199,7 +203,7 @@ async def _supervise(listeners: list[socket.socket], workers: int, *, owned: boo
     )
     supervisor.take_signals()
     if owned:
-        # Held here until the last call has ended, they would go on to take callers whom nobody serves.
+        # Kept open here until the last call ends, they would go on to take callers whom nobody serves.
         supervisor.on_stop(lambda: refuse_more(listeners, close=True))
     await supervisor.run()
 
@@ -209,7 +213,7 @@ def _warnings() -> list[str]:
 
 
 def _from_systemd() -> list[socket.socket]:
-    """Sockets that systemd opened for this process; it holds them when the process has ended."""
+    """The sockets that systemd opened for this process, and keeps after it has ended."""
     if env.integer("LISTEN_PID", 0) != os.getpid():
         return []
     count = env.integer("LISTEN_FDS", 0)
@@ -217,7 +221,7 @@ def _from_systemd() -> list[socket.socket]:
 
 
 def _opened() -> list[socket.socket]:
-    """One for each address of HOST. Raises OSError."""
+    """A new socket for each address of HOST. Raises OSError."""
     host, port = env.text("HOST", "0.0.0.0"), env.integer("PORT", 8000)  # noqa: S104 - a container is reached from outside
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [_listening(family, address) for family, _, _, _, address in found]
@@ -230,7 +234,7 @@ def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
 
 
 def refuse_more(listeners: Iterable[socket.socket], *, close: bool = False) -> None:
-    """Let no queue grow there any more: a caller whom it has no room for tries again, or goes elsewhere."""
+    """Shrink the queues of the sockets: a caller who finds no room tries again, or goes elsewhere."""
     for listener in listeners:
         listener.listen(0)
         if close:
@@ -238,7 +242,7 @@ def refuse_more(listeners: Iterable[socket.socket], *, close: bool = False) -> N
 
 
 def is_waited_at(listeners: Iterable[socket.socket]) -> bool:
-    """Whether a connection there waits to be accepted."""
+    """Whether a connection waits to be accepted."""
     poll = select.poll()
     for listener in listeners:
         poll.register(listener, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The WSGI entry of the control plane alone."""
+"""The WSGI entry, for the control plane only."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Work that must outlive the request it belongs to: settling, closing an upstream call."""
+"""Work that must outlive its request: settling, closing an upstream call."""
 
 import asyncio
 import contextlib
@@ -12,25 +12,25 @@ T = TypeVar("T")
 
 
 class Background:
-    """What is still to be finished when its request is over. The event loop alone holds tasks weakly."""
+    """Keeps tasks that outlive their request. The event loop alone holds only weak references to them."""
 
     def __init__(self) -> None:
         self._kept: set[asyncio.Future[Any]] = set()
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` to its end whoever is cancelled."""
+        """Run `work` to its end, even if its caller is cancelled. A failure is logged."""
         task = asyncio.create_task(work)
         self._kept.add(task)
         task.add_done_callback(self._done)
         return task
 
     def wait_for(self, sent: asyncio.Future[Any]) -> None:
-        """Have `finish` wait for this as well. Who sent it looks after its failure."""
+        """Have `finish` wait for `sent` as well. Its sender handles its failure."""
         self._kept.add(sent)
         sent.add_done_callback(self._kept.discard)
 
     async def finish(self, *, seconds: float) -> None:
-        """Wait for what is kept, and what that leads to, at most `seconds`; for the end of the process."""
+        """Wait up to `seconds` for all work, and for the work it starts. Called when the process ends."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._kept:

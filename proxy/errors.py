@@ -1,10 +1,10 @@
-"""Errors that arise on the wire itself; limits, keys and models raise their own."""
+"""Errors about the request itself. Limits, keys and models have errors of their own."""
 
 from gateway_project.ground.errors import TenantryError
 
 
 class InvalidRequest(TenantryError):
-    """The body is not what the wire format says. `field` names where."""
+    """The request does not fit the wire format. `field` names the part at fault."""
 
     code = "invalid_request"
     status = 400

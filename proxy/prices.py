@@ -1,4 +1,4 @@
-"""The price list in force, for the event loop: read in a thread where this process does not have it."""
+"""The price list in force, for the event loop. It is read in a thread if it is not in memory."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from tenants.policy import Policy
 
 
 class Prices:
-    """Reads price lists in threads of its own: a slow report must not hold up a call."""
+    """Reads price lists in threads of its own, so that a slow report never holds up a call."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prices")
@@ -25,7 +25,7 @@ class Prices:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _read, token)
 
     def close(self) -> None:
-        """Begin no more reads."""
+        """Start no more reads."""
         self._threads.shutdown(wait=False)
 
 

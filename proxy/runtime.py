@@ -1,4 +1,4 @@
-"""What one process of the data plane keeps between calls: made at its start, closed at its end."""
+"""What one process of the data plane keeps between calls. It is made at the start and closed at the end."""
 
 import asyncio
 import logging
@@ -26,14 +26,17 @@ from proxy.upstream.fair_share import FairShareLimiters
 from tenants.authentication import Authenticator
 
 logger = logging.getLogger("tenantry.proxy")
-# Settling what is still open when the process ends; what Redis does not take by then is kept for the next process.
+# Time at the end of the process to settle what is open. What Redis does not take by then is spooled for the next one.
 LAST_SECONDS = 10
 BEAT_SECONDS = 1
 DELIVER_SECONDS = 5
 
 
 class Runtime:
-    """Every call carries it. To make one opens nothing: threads and connections begin with their first use."""
+    """The shared objects of one process; every call carries it.
+
+    Constructing it opens nothing: threads and connections start with their first use.
+    """
 
     def __init__(self) -> None:
         self.background = Background()
@@ -55,12 +58,12 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Say from now on that this process lives, and settle what an earlier one kept. Raises MissingExtra."""
+        """Start the heartbeat, and settle what an earlier process spooled. Raises MissingExtra."""
         self.tracing.start()
         self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._deliver())]
 
     async def close(self) -> None:
-        """Finish what calls have left to do, write what is counted, and let every connection go."""
+        """Finish the work that calls left behind, write what was counted, and close every connection."""
         await self.background.finish(seconds=LAST_SECONDS)
         self._keep_unsettled()
         for task in self._tasks:
@@ -73,12 +76,12 @@ class Runtime:
             threads.close()
 
     async def flush(self) -> None:
-        """Write what was counted since the last time."""
+        """Write what was counted since the last flush."""
         self.telemetry.flush()
         await self.refusals.flush()
 
     def _keep_unsettled(self) -> None:
-        """Write what could not be settled into a file: lost with the process, it would be charged at its hold."""
+        """Spool what could not be settled. Lost with the process, those calls would be charged at their holds."""
         left = list(self.unsettled.values())
         if not left:
             return
@@ -96,8 +99,7 @@ class Runtime:
             )
 
     async def _beat(self) -> None:
-        """Without this the reaper would take the leases of a long stream for those of a dead process, and what a
-        flush of Redis took would be lost."""
+        """Beat and flush once a second. Without beats, the reaper would take this process's leases for a dead one's."""
         while True:
             for part in (self._beat_once, self.flush):
                 try:
@@ -105,7 +107,7 @@ class Runtime:
                 except MeteringUnavailable as error:
                     logger.warning("No heartbeat: %s", error.message)
                 except Exception:
-                    # Whatever it is, the next beat must come: without beats this process would be taken for dead.
+                    # The next beat must come whatever fails, or this process would be taken for dead.
                     logger.exception("A part of the heartbeat failed")
             await asyncio.sleep(BEAT_SECONDS)
 
@@ -113,7 +115,7 @@ class Runtime:
         await self.heartbeat.beat(WORKER)
 
     async def _deliver(self) -> None:
-        """Settle what an earlier process of this DATA_DIR could not, as soon as that is possible."""
+        """Settle what earlier processes of this DATA_DIR spooled, as soon as that is possible."""
         try:
             while not await spool.deliver(self.heartbeat):  # noqa: ASYNC110 - for other processes' files
                 await asyncio.sleep(DELIVER_SECONDS)

@@ -1,9 +1,9 @@
-"""What the data plane counts and logs. Both cost a request about 3 µs and never a system call.
+"""The data plane's metrics and access log. Both together cost a request about 3 µs and no system call.
 
-Metrics are Prometheus', over all processes where PROMETHEUS_MULTIPROC_DIR is set (before the first import). A call is
-added to a tally in memory, and tallies are added to the metrics once a second: Prometheus' own client takes 6 µs for
-the 13 numbers of a call. Access lines are gathered and written then, too. Amounts are floats here, as Prometheus wants
-them: they are for charts, the ledger is for money.
+Metrics are for Prometheus, across all processes if PROMETHEUS_MULTIPROC_DIR is set (before the first import). A call is
+added to a tally in memory, and once a second tallies are added to the metrics: Prometheus' own client takes 6 µs for
+the 13 numbers of a call. Access lines are written then, too. Amounts are floats, as Prometheus needs them: they are for
+charts, the ledger is for money.
 """
 
 import os
@@ -25,7 +25,7 @@ from gateway_project.ground.logs import redacted
 from gateway_project.ground.money import NANO
 
 if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    # It asks for the process id before each of its 18 steps a call, in case of a fork; web processes never do.
+    # The client gets the process id 18 times a call, in case of a fork. Web processes never fork.
     _PROCESS_ID = os.getpid()
     values.ValueClass = values.MultiProcessValue(lambda: _PROCESS_ID)
 
@@ -34,14 +34,13 @@ _ADMISSION_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 
 
 
 class TalliedHistogram(Histogram):
-    """A histogram that takes many observations at once, for which the library has no public way.
+    """A histogram that takes many observations at once, for which the library has no public method.
 
-    Its sum and its buckets are private there; `tests/proxy/test_telemetry.py` fails where they are no longer what
-    `observe` fills.
+    It uses the library's private sum and buckets. `tests/proxy/test_telemetry.py` fails if `observe` fills others.
     """
 
     def add(self, seen: "Observed") -> None:
-        """Count `seen`, and empty it."""
+        """Add the observations of `seen`, and empty it."""
         self._sum.inc(seen.seconds)
         for bucket, count in zip(self._buckets, seen.counts, strict=True):
             if count:
@@ -50,7 +49,7 @@ class TalliedHistogram(Histogram):
 
 
 class Observed:
-    """Times by bucket, the last of which is without a bound."""
+    """How many times were observed in each bucket; the last bucket has no bound. `bounds` are in seconds."""
 
     __slots__ = ("bounds", "counts", "seconds")
 
@@ -69,7 +68,7 @@ class Observed:
 
 
 class Tally:
-    """What the calls of one tier, model and status came to since the last second."""
+    """The sums of the calls of one tier, model and status since the last flush."""
 
     __slots__ = ("cached", "calls", "latency", "nano", "read", "ttft", "written")
 
@@ -109,7 +108,7 @@ class Telemetry:
         self._lines: list[dict[str, Any]] = []
 
     def settled(self, lease: Lease, outcome: CallOutcome, *, tier: str, sent_ms: float | None) -> None:
-        """One call is over. `sent_ms`: when it went upstream, counted from the request."""
+        """Count a call that is settled. `sent_ms`: milliseconds from the request until it was sent upstream."""
         model = lease.offer.candidate.model.name
         tally = self._tallies.get((tier, model, outcome.status))
         if tally is None:
@@ -153,7 +152,7 @@ class Telemetry:
             )
 
     def refused(self, error: TenantryError, *, request_id: str, path: str) -> None:
-        """A request was answered by the gateway itself."""
+        """Count a request that the gateway itself answered with `error`."""
         REFUSALS.labels(error.code).inc()
         if _sampled():
             self._lines.append(
@@ -168,7 +167,7 @@ class Telemetry:
             )
 
     def flush(self) -> None:
-        """Add the tallies to the metrics, and put the lines that were gathered onto standard output, in one write."""
+        """Add the tallies to the metrics, and write the gathered lines to standard output, in one write."""
         for (tier, model, status), tally in self._tallies.items():
             CALLS.labels(tier, model, status).inc(tally.calls)
             SPEND.labels(tier, model).inc(tally.nano / NANO)

@@ -1,8 +1,8 @@
-"""OpenTelemetry spans of calls, where the `otel` extra is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set.
+"""OpenTelemetry spans of calls, if the `otel` extra is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-One span a call, made when it is settled, so that nothing stands on the request's way. Its attributes follow the
-semantic conventions for generative AI clients; prompts and answers are never in it. A caller's `traceparent`
-becomes the parent; it is not sent upstream.
+Each call has one span, made after it is settled, so that it delays no request. Its attributes follow the semantic
+conventions for generative AI clients. It never contains prompts and answers. A caller's `traceparent` becomes its
+parent, and is not sent upstream.
 """
 
 import os
@@ -20,13 +20,13 @@ _PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "gcp.gemini", "g
 
 
 class Tracing:
-    """Makes spans once it is started; before, and without an endpoint to send them to, it makes none."""
+    """Makes spans once it is started with an endpoint to send them to; else it makes none."""
 
     def __init__(self) -> None:
         self._tracer: Any = None
 
     def start(self, exporter: Any = None) -> None:
-        """Set the tracer up once a process, where one is asked for. Raises MissingExtra."""
+        """Set up the tracer if an endpoint is set or `exporter` given. Raises MissingExtra."""
         if exporter is None and not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
             return
         require("otel", because="OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -49,7 +49,7 @@ class Tracing:
         self._tracer = None
 
     def settled(self, lease: Lease, outcome: CallOutcome, headers: Mapping[str, str]) -> None:
-        """One span for a call that is over."""
+        """Make the span of a settled call."""
         if self._tracer is None:
             return
         from opentelemetry.trace import SpanKind, Status, StatusCode

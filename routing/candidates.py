@@ -1,4 +1,4 @@
-"""Which models a request may be served by, best first. Pure: values in, candidates out."""
+"""Which models may serve a request, best first. Pure functions."""
 
 from collections.abc import Mapping
 
@@ -22,9 +22,9 @@ _NO_MODELS = "No models are enabled for your account. Ask your provider to enabl
 
 
 class ModelNotAllowed(TenantryError):
-    """The tenant may not use this model, or there is none such: the answer is the same, by intent.
+    """The tenant may not use this model, or it does not exist. The answer is the same on purpose.
 
-    404, as both vendors answer: clients take a 403 for a wrong key.
+    It is a 404, as both vendors have it, since clients take a 403 for a wrong key.
     """
 
     code = "model_not_allowed"
@@ -46,9 +46,9 @@ def candidates_for(
     default_model: str | None,
     downgrade_percent: int,
 ) -> list[Candidate]:
-    """The model asked for (or the default, or the one complexity chooses), then what it may be downgraded to.
+    """The requested model (or the default, or the one that complexity chooses), then what it may be downgraded to.
 
-    `models` are those the tenant may use. Raises ModelNotAllowed where the first of them isn't among these.
+    `models` are those the tenant may use. Raises ModelNotAllowed if the first candidate is not among them.
     """
     name, route = _chosen(ask, routes=routes, rules=rules, default_model=default_model)
     model = models.get(name)
@@ -67,7 +67,7 @@ def candidates_for(
 
 
 def ladder_from(model: CatalogueModel, models: Mapping[str, CatalogueModel]) -> list[CatalogueModel]:
-    """`model`, and what it may be downgraded to, step by step, as far as the tenant may use it."""
+    """`model` and, step by step, what it may be downgraded to, as far as the tenant may use that."""
     ladder, seen = [model], {model.name}
     while (cheaper := ladder[-1].downgrade_to) and cheaper not in seen:
         seen.add(cheaper)
@@ -80,7 +80,7 @@ def ladder_from(model: CatalogueModel, models: Mapping[str, CatalogueModel]) -> 
 def _chosen(
     ask: Ask, *, routes: Mapping[Complexity, str], rules: ComplexityRules, default_model: str | None
 ) -> tuple[str, Route]:
-    """The name to start from and the reason for it."""
+    """The name of the first choice, and the reason for it. Raises ModelNotAllowed."""
     if ask.model and ask.model != AUTO:
         return ask.model, REQUESTED
     if not ask.model and default_model:

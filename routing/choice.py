@@ -1,4 +1,4 @@
-"""The values routing works on: what is asked, what the catalogue offers, and why a model was chosen."""
+"""The values that routing works with: the request, the catalogue's models, and why a model was chosen."""
 
 from enum import StrEnum
 from functools import lru_cache
@@ -12,7 +12,7 @@ class Complexity(StrEnum):
 
 
 class CatalogueModel(msgspec.Struct, frozen=True):
-    """A model of the catalogue as the hot path sees it. `context_window` and `max_output` are tokens."""
+    """A model of the catalogue as the hot path sees it. `context_window` and `max_output_tokens` are tokens."""
 
     id: int
     name: str
@@ -36,11 +36,11 @@ class ComplexityRules(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a request asks for, free of any wire format.
+    """What a request asks for, independent of its wire format.
 
-    `input_bound_tokens` is the most the prompt can count, `family_bounds` where a family is known to count less;
-    `min_output_tokens` the least `max_tokens` may be clamped to without making the request invalid, which is one
-    more than may be thought unseen.
+    `input_bound_tokens` is the most that the prompt can count, `family_bounds` the same for families with their own
+    bound. `min_output_tokens` is the least that `max_tokens` may be clamped to without making the request invalid: one
+    more than the tokens that may be thought unseen.
     """
 
     model: str | None
@@ -56,13 +56,13 @@ class Ask(msgspec.Struct, frozen=True):
     session: str = ""
     family_bounds: dict[str, int] = {}
     images: int = 0
-    media_tokens: int = 0  # of pictures, documents and recordings, at most
+    media_tokens: int = 0  # of images, documents and recordings, at most
     answers: int = 1  # how many answers of `max_tokens` each (the `n` of some formats)
-    opening: str = ""  # system prompt and first message, as far as needed to know a conversation again
+    opening: str = ""  # system prompt and first message, as far as needed to recognize the conversation
 
 
 class Chosen(StrEnum):
-    """How the first candidate was found."""
+    """How the first candidate was chosen."""
 
     REQUESTED = "requested"
     DEFAULT = "default"
@@ -71,12 +71,12 @@ class Chosen(StrEnum):
 
     @property
     def complexity(self) -> Complexity | None:
-        """By which the model was chosen; `None` where it was named."""
+        """The complexity by which the model was chosen; `None` if it was named."""
         return _COMPLEXITY.get(self)
 
 
 class Change(StrEnum):
-    """What became of the first choice: a cheaper model, fewer tokens, or a model that stands in for it."""
+    """What happened to the first choice: a cheaper model, fewer tokens, or a fallback model."""
 
     DOWNGRADED = "downgraded"
     CLAMPED = "clamped"
@@ -84,7 +84,7 @@ class Change(StrEnum):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`text` joins the choice and its changes, in the order in which they came: `auto:simple+downgraded+clamped`."""
+    """A choice and its changes. `text` joins them in order: `auto:simple+downgraded+clamped`."""
 
     chosen: Chosen
     changes: tuple[Change, ...]
@@ -103,7 +103,7 @@ def route_of(chosen: Chosen, *changes: Change) -> Route:
 
 @lru_cache(maxsize=256)
 def read_route(text: str) -> Route | None:
-    """The route that is written as `text`; `None` for a text that is no route."""
+    """The route with this text; `None` if it is not a route."""
     chosen, *changes = text.split("+")
     try:
         return route_of(Chosen(chosen), *map(Change, changes))
@@ -120,8 +120,8 @@ AUTOMATIC = {complexity: route_of(chosen) for chosen, complexity in _COMPLEXITY.
 class Candidate(msgspec.Struct, frozen=True):
     """One rung of the ladder, and why it is there.
 
-    `skip_from_percent` is the share of the budget from which it is passed over, be there a cheaper rung or not
-    (the caller declined those); `None`: never.
+    From `skip_from_percent` of the budget on it is skipped, even if there is no cheaper rung because the caller
+    declined those. `None`: never.
     """
 
     model: CatalogueModel

@@ -1,15 +1,15 @@
-"""Simple or complex: a rule of thumb that staff can edit, applied to what a request asks."""
+"""Whether a request is simple or complex, by rules that staff can edit."""
 
 from routing.choice import Ask, Complexity, ComplexityRules
 
 
 def complexity_of(ask: Ask, rules: ComplexityRules) -> Complexity:
-    """Complex where any size passes its threshold or the system prompt holds a keyword."""
+    """Complex if any size exceeds its threshold, or the system prompt contains a keyword."""
     return Complexity.COMPLEX if why_complex(ask, rules) else Complexity.SIMPLE
 
 
 def why_complex(ask: Ask, rules: ComplexityRules) -> str:
-    """The rule that makes `ask` complex, for people; empty where none does."""
+    """The rule that makes `ask` complex, as text for people; empty if none does."""
     if ask.text_bytes > rules.max_simple_bytes:
         return f"{ask.text_bytes} bytes of text, more than {rules.max_simple_bytes}"
     if ask.message_count > rules.max_simple_messages:
@@ -21,6 +21,6 @@ def why_complex(ask: Ask, rules: ComplexityRules) -> str:
 
 
 def keyword_in(ask: Ask, rules: ComplexityRules) -> str:
-    """The first keyword the system prompt has, or none."""
+    """The first keyword in the system prompt; empty if there is none."""
     system = ask.system_text.lower()
     return next((keyword for keyword in rules.keywords if keyword in system), "")

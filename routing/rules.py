@@ -1,4 +1,4 @@
-"""The complexity rules as staff keep them, in the form the chooser wants."""
+"""The complexity rules that staff edit, as routing takes them."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ UNLIMITED = 2**53
 
 
 def rules_of(rules: Iterable[ComplexityRule]) -> ComplexityRules:
-    """These rules together; of two thresholds of one kind the one in shadow counts."""
+    """These rules as one value. Of two thresholds for the same size, the one in shadow counts."""
     rows = sorted(rules, key=lambda row: row.shadow)
     thresholds = {row.subject: row.value for row in rows if row.kind == RuleKind.THRESHOLD}
     return ComplexityRules(
@@ -22,7 +22,7 @@ def rules_of(rules: Iterable[ComplexityRule]) -> ComplexityRules:
 
 
 def current_rules() -> tuple[ComplexityRules, ComplexityRules | None]:
-    """The rules in force, and with those in shadow where there are any."""
+    """The rules in force; and, if there are rules in shadow, the same together with those."""
     rows = list(ComplexityRule.objects.filter(enabled=True))
     shadowed = rules_of(rows) if any(row.shadow for row in rows) else None
     return rules_of(row for row in rows if not row.shadow), shadowed

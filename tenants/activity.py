@@ -1,4 +1,4 @@
-"""What tenants do at this moment, from the meter: for lists and pages, never for a decision."""
+"""What tenants are doing now, from the meter: for lists and pages, never for a decision."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ MINUTE_US = 60_000_000
 
 
 class TenantActivity(msgspec.Struct, frozen=True):
-    """Requests admitted in the last 60 seconds, calls that are open, tokens used today (its own day)."""
+    """Requests admitted in the last 60 seconds, open calls, and tokens used in the tenant's own day."""
 
     requests_minute: int
     open_calls: int
@@ -23,7 +23,7 @@ class TenantActivity(msgspec.Struct, frozen=True):
 
 
 def activity(tenants: Sequence[Tenant]) -> dict[int, TenantActivity]:
-    """By tenant's id, in one round trip; empty while Redis is away."""
+    """The activity of `tenants` by id, in one round trip; empty while Redis is away."""
     now = timezone.now()
     try:
         with store().pipeline(transaction=False) as pipeline:

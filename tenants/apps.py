@@ -9,6 +9,6 @@ class TenantsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from tenants.audit_changes import compare_values  # the library reads models as it is imported
+        from tenants.audit_changes import compare_values  # the library loads models when it is imported
 
         compare_values()

@@ -1,7 +1,6 @@
-"""What counts as a change in the audit trail: values that differ, not ways to write one value.
+"""What counts as a change in the audit trail: a different value, not another way to write the same one.
 
-The library compares texts, so that a form which sends 200 for the stored 200.000000000 makes a budget change that
-nobody made.
+The library compares strings. So a form that sends 200 for the stored 200.000000000 would look like a changed budget.
 """
 
 import ast
@@ -20,9 +19,9 @@ EMPTY = (None, "None", "", "[]", "{}")
 
 
 def same(field: "Field[Any, Any]", old: Any, new: Any) -> bool:
-    """Whether two of the library's texts for a field's values say one thing.
+    """Whether two of the library's strings stand for the same value of a field.
 
-    Lists are sets here (models, percents, addresses), and forms know no less than a second.
+    Lists (models, percents, addresses) count as sets, and times are compared to the second, as forms have them.
     """
     if old == new or (old in EMPTY and new in EMPTY):
         return True
@@ -48,7 +47,7 @@ def _read(field: "Field[Any, Any]", value: Any) -> Any:
 
 
 def real_changes(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` without those of a value into itself."""
+    """`changes` without those that keep the value."""
     fields = {field.name: field for field in model._meta.concrete_fields}
     return {
         name: change
@@ -58,7 +57,7 @@ def real_changes(model: type[Model], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def compare_values() -> None:
-    """Have the library keep real changes only: it has no setting for what it compares by."""
+    """Patch the library to keep only real changes, since it has no setting for how it compares."""
     receivers.model_instance_diff = _difference
 
 

@@ -1,4 +1,4 @@
-"""Who calls: a key becomes a principal, from this process's memory wherever that is still true."""
+"""Authenticate callers: turn a key into a principal, from memory while its policy is current."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ class InvalidApiKey(TenantryError):
 
 
 class KeyRefused(TenantryError):
-    """A key of ours that may not be used, and the tenant it is of."""
+    """A known key that may not be used, with its tenant's policy."""
 
     status = 401
     type = "authentication_error"
@@ -54,7 +54,7 @@ class TenantSuspended(KeyRefused):
 
 
 class PolicyUnavailable(TenantryError):
-    """The key can't be looked up now. Never a 401: the key may be a good one."""
+    """The key cannot be looked up now. Not a 401, since the key may be valid."""
 
     code = "metering_unavailable"
     status = 503
@@ -67,10 +67,10 @@ class PolicyUnavailable(TenantryError):
 
 
 def presented_key(headers: Mapping[str, str]) -> str:
-    """The one key in `x-api-key` and `Authorization: Bearer`.
+    """The key in `x-api-key` or `Authorization: Bearer`.
 
-    Raises InvalidApiKey without one, with two that differ, and for a header that was sent twice (it arrives
-    joined by a comma, which no key contains).
+    Raises InvalidApiKey without a key, with two different ones, and for a header that was sent twice, which arrives
+    joined by a comma.
     """
     named = headers.get("x-api-key", "").strip()
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -82,22 +82,24 @@ def presented_key(headers: Mapping[str, str]) -> str:
 
 
 class Authenticator:
-    """One process's: keys that were seen become principals without a query."""
+    """The principals of one process. A key seen before needs no query."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Principal] = OrderedDict()
         self._loading: dict[str, asyncio.Future[Principal | None]] = {}
-        # Loads are rare and short; threads of their own keep them off the loop and off each other's heels.
+        # Loads are rare and short. Threads of their own keep them off the event loop.
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="policy")
         self._failures = FailureWindow()
 
     def close(self) -> None:
-        """Begin no more loads."""
+        """Start no more loads."""
         self._threads.shutdown(wait=False)
 
     async def authenticate(self, headers: Mapping[str, str], *, address: str = "") -> Principal:
-        """The caller behind `headers` (lower-case names). Raises the 401s and 403 of the error table, or 503;
-        TooManyFailures where `address` has shown too many wrong keys and this one is not in memory.
+        """The caller behind `headers` (lower-case names).
+
+        Raises the 401s and the 403 of the error table, PolicyUnavailable, or TooManyFailures if `address` has sent too
+        many wrong keys and this one is not in memory.
         """
         digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
         principal = self._known.get(digest)
@@ -105,7 +107,7 @@ class Authenticator:
             try:
                 return _in_good_standing(principal)
             except TenantryError:
-                # A no from memory may be out of date (resumed, extended): only PostgreSQL says no.
+                # A refusal from memory may be out of date (resumed, extended): only PostgreSQL decides to refuse.
                 self._known.pop(digest, None)
         else:
             self._failures.check(address)
@@ -116,14 +118,14 @@ class Authenticator:
             raise
 
     async def refresh(self, principal: Principal, headers: Mapping[str, str]) -> Principal:
-        """The same caller under the policy in force now: for a snapshot that the meter found stale."""
+        """The same caller under the policy in force now, after the meter found the snapshot stale. Raises as above."""
         digest = hashlib.sha256(presented_key(headers).encode()).hexdigest()
         if self._known.get(digest) is principal:
             del self._known[digest]
         return await self.authenticate(headers)
 
     def forget_policies(self) -> None:
-        """Read every policy again: a Redis that has lost its last second may call an old one current again."""
+        """Drop every principal and policy: a Redis that lost its last second may call an old one current again."""
         self._known.clear()
         forget_all()
 

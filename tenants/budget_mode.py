@@ -1,7 +1,8 @@
-"""Budget modes: a prepaid balance and a monthly budget have a live counter each, and a call moves one of them.
+"""Keep live counters right when a tenant's budget mode changes.
 
-So the counter of the mode a tenant is not in says too little once it comes back. It is dropped instead: the first
-call that wants it finds it missing, and has it rebuilt from the ledger, where every call is.
+A prepaid balance and a monthly budget have a live counter each, and a call changes only that of the current mode. The
+other one would be too low once its mode is back. So it is deleted: the first call that needs it finds it missing, and
+it is rebuilt from the ledger, which has every call.
 """
 
 import logging
@@ -21,9 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 def mode_changed(tenant: Tenant) -> None:
-    """After a save that may have changed the budget mode: drop the counter that is left, once it is committed.
+    """Delete the counter of the mode that `tenant` is not in, once this transaction commits.
 
-    By then the new policy is announced, so that no call is admitted on that counter any more.
+    Call it after a save that may have changed the mode. By the commit the new policy is announced, so no call is
+    admitted on that counter any more.
     """
     transaction.on_commit(partial(_leave, tenant.pk))
 
@@ -36,8 +38,10 @@ def _leave(tenant_id: int) -> None:
 
 
 def forget_idle_counters(tenants: QuerySet[Tenant] | None = None) -> int:
-    """Drop the counter of the mode each of `tenants` is not in; how many were there. Without any: a sweep over all
-    who ever had a balance, for what was changed in other ways or while Redis was away.
+    """Delete the counter of the mode that each of `tenants` is not in. Returns how many existed.
+
+    By default it goes through all tenants who ever had a balance, for modes changed by other means or while Redis was
+    away.
     """
     if tenants is None:
         tenants = Tenant.objects.filter(Q(topped_up_usd__gt=0) | Q(budget_mode=BudgetMode.PREPAID.value))

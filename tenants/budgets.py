@@ -1,4 +1,4 @@
-"""Raising a monthly budget: by an amount, so that two who do it at once both have their raise."""
+"""Raise a monthly budget by an amount, so that two raises at the same time both count."""
 
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ from tenants.policy import BudgetMode
 
 @transaction.atomic
 def raise_budget(*, tenant: Tenant, by_usd: Decimal, reason: str) -> bool:
-    """Give the tenant `by_usd` more than its own or its tier's budget a month; `False` where there is none."""
+    """Raise the tenant's monthly budget, its own or its tier's, by `by_usd`. False if it has none."""
     row = Tenant.objects.select_for_update(of=("self",)).select_related("tier").get(pk=tenant.pk)
     own = row.monthly_budget_usd
     budget = row.tier.monthly_budget_usd if own is None else own

@@ -1,4 +1,4 @@
-"""API keys: made here, shown once, kept as a digest; rotated with overlap, revoked at once."""
+"""API keys: shown once, stored as a digest, rotated with an overlap, revoked at once."""
 
 import hashlib
 import secrets
@@ -15,23 +15,23 @@ from tenants.models import ApiKey, Tenant
 
 KEY_START = "tn_"
 RANDOM_BYTES = 32
-VISIBLE = 11  # characters of a key that are kept readable, KEY_START included: 48 of its 256 bits
+VISIBLE = 11  # characters of a key that are stored readable, with KEY_START: 48 of its 256 bits
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
-    """A new key: the whole of it, which exists nowhere else, and its row."""
+    """A new key in plain text, which exists nowhere else, and its row."""
 
     key: str
     api_key: ApiKey
 
 
 def digest_of(key: str) -> str:
-    """The hex SHA-256 a key is kept and found by. The key is random, so it needs no salt and no slow hash."""
+    """The hex SHA-256 by which a key is stored and found. The key is random, so it needs no salt and no slow hash."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def refuse_past(expires_at: datetime | None) -> None:
-    """Raises ValidationError where a key would have expired before it is saved."""
+    """Raises ValidationError for an expiry in the past."""
     if expires_at is not None and expires_at <= timezone.now():
         raise ValidationError(
             "This time has passed. Choose a later time, or leave it empty for a key that does not expire. "
@@ -48,7 +48,7 @@ def issue_key(
     monthly_budget_usd: Decimal | None = None,
     created_by: User | None = None,
 ) -> IssuedKey:
-    """Make a key for `tenant`. What is answered as `key` can never be read again."""
+    """Make a key for `tenant`. Its plain text can never be read again."""
     key = KEY_START + secrets.token_urlsafe(RANDOM_BYTES)
     row = ApiKey.objects.create(
         tenant=tenant,
@@ -67,10 +67,10 @@ def issue_key(
 def rotate_key(
     *, api_key: ApiKey, overlap: timedelta = timedelta(0), created_by: User | None = None
 ) -> IssuedKey:
-    """Make a key with the same name and limits; the old one works on for `overlap`, then no more.
+    """Make a key with the same name and limits. The old one still works for `overlap`.
 
-    The old one never gains time by it: an earlier expiry stays, of the new one too. A key that is revoked, has
-    expired or was rotated before is refused with ValueError.
+    An earlier expiry of the old key stays, also for the new one. Raises ValueError for a key that is revoked, has
+    expired or was rotated before.
     """
     old = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=api_key.pk)
     if old.state != "live" or old.replaced_by_id:

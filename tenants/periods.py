@@ -1,7 +1,7 @@
 """A tenant's billing period and day: named by local dates, bounded by UTC instants.
 
-The one definition in Python. Its twin in PostgreSQL, `tenants_period_start` (for queries over many tenants), is held
-against it by a test.
+This is the only definition in Python. PostgreSQL has `tenants_period_start` for queries over many tenants; a test
+compares the two.
 """
 
 import calendar
@@ -13,7 +13,7 @@ import msgspec
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A period or a day: its first local date, and its start and end (excluded) in epoch seconds."""
+    """A period or a day: its first local date (`name`), and its start and end (excluded) in epoch seconds."""
 
     name: str
     start: int
@@ -35,12 +35,12 @@ def zone(name: str) -> ZoneInfo:
 
 
 def midnight(day: date, timezone: str) -> int:
-    """The epoch second at which `day` starts in `timezone`; days of 23 and 25 hours come out right."""
+    """The epoch second at which `day` starts in `timezone`, also for days of 23 or 25 hours."""
     return int(datetime.combine(day, time.min, zone(timezone)).timestamp())
 
 
 def day_of(at: float, timezone: str) -> Span:
-    """The local day that holds epoch second `at`."""
+    """The local day that contains epoch second `at`."""
     today = datetime.fromtimestamp(at, zone(timezone)).date()
     return Span(
         name=today.isoformat(),
@@ -50,7 +50,7 @@ def day_of(at: float, timezone: str) -> Span:
 
 
 def period_of(at: float, timezone: str, billing_day: int) -> Span:
-    """The billing period that holds epoch second `at`; billing days 29 to 31 clamp to a month's last."""
+    """The billing period that contains epoch second `at`. Billing days 29 to 31 mean a shorter month's last day."""
     today = datetime.fromtimestamp(at, zone(timezone)).date()
     start = _billing_date(today.year, today.month, billing_day)
     if today < start:

@@ -1,4 +1,4 @@
-"""The policy snapshot: everything the hot path needs to know of a tenant and one of its keys."""
+"""The policy snapshot: everything that the hot path needs to know about a tenant and one of its keys."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ class DisconnectPolicy(StrEnum):
 
 
 class PolicyVersion(msgspec.Struct, frozen=True):
-    """The two tokens Redis held just before the snapshot was read: of all policies, and of this tenant's."""
+    """The two tokens in Redis just before the snapshot was read: of all policies, and of this tenant's."""
 
     everyone: str
     tenant: str
@@ -40,7 +40,7 @@ class KeyPolicy(msgspec.Struct, frozen=True):
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """Limits and routes that are tried beside those in force: what they would do is counted, nothing more."""
+    """Limits and routes in shadow: what they would have done is only counted."""
 
     requests_per_minute: int | None
     concurrency: int | None
@@ -52,7 +52,7 @@ class Shadow(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """A tenant's limits with tier defaults already applied. Money in nano-USD; `None` is unlimited."""
+    """A tenant's limits with its tier's defaults applied. Money in nano-USD; `None` is unlimited."""
 
     version: PolicyVersion
     tenant_id: int
@@ -77,20 +77,20 @@ class Policy(msgspec.Struct, frozen=True):
     billing_day: int
     disconnect: DisconnectPolicy
     upstream_weight: int = 1
-    # Prepaid: what the balance was after the last top-up; alerts count from there.
+    # Prepaid: the balance after the last top-up, from which alerts count.
     alerts_below_nano: NanoUSD | None = None
-    # Cheaper models are preferred from `downgrade_percent` on, until spend is below this share again.
+    # Cheaper models are preferred from `downgrade_percent` on, until spend is below this percentage.
     downgrade_release_percent: int = 0
     shadow: Shadow | None = None
 
     @property
     def tried_rules(self) -> ComplexityRules:
-        """The rules in force with those in shadow."""
+        """The rules in force together with those in shadow."""
         return self.shadow.rules if self.shadow else self.rules
 
 
 class Principal(msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """Who calls: a tenant's policy and the key that was shown. Compared by identity: one snapshot, one principal."""
+    """Who calls: a tenant's policy and the key used. Compared by identity: each snapshot is its own principal."""
 
     policy: Policy
     key: KeyPolicy

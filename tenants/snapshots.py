@@ -1,7 +1,7 @@
-"""Policy snapshots: a tenant's rows, its tier's and the catalogue's, read from PostgreSQL into one value.
+"""Read policy snapshots: a tenant's rows, its tier's and the catalogue's, from PostgreSQL into one value.
 
-The tokens are read from Redis before the rows. A change that commits in between puts a new token, so the
-snapshot is found stale at its first use; the other way round it could be stale for ever.
+The tokens are read from Redis before the rows. A change that commits in between puts a new token, so the snapshot is
+found stale at its first use. In the other order it could stay stale for ever.
 """
 
 import uuid
@@ -29,7 +29,7 @@ from tenants.policy import (
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """What is the same for every tenant, and the token it was read under. `routes` and `downgrades` are by tier."""
+    """What all tenants share, and the token it was read under. `routes` and `downgrades` are by tier."""
 
     token: str
     models: dict[int, CatalogueModel]
@@ -41,9 +41,9 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 def load_principal(digest: str) -> Principal | None:
-    """The key with this digest and its tenant's policy; `None` where there is no such key.
+    """The key with this digest and its tenant's policy; `None` if there is no such key.
 
-    Raises DatabaseError or one of STORE_ERRORS when either is away.
+    Raises DatabaseError or STORE_ERRORS while PostgreSQL or Redis is away.
     """
     tenant_id = ApiKey.objects.filter(digest=digest).values_list("tenant_id", flat=True).first()
     if tenant_id is None:
@@ -65,7 +65,7 @@ def load_principal(digest: str) -> Principal | None:
 
 
 def read_version(tenant_id: int) -> PolicyVersion:
-    """The tokens in force; a token that is missing (new tenant, flushed Redis) is put first."""
+    """The tokens in force. A missing one (new tenant, flushed Redis) is put first. Raises STORE_ERRORS."""
     with store().pipeline(transaction=False) as pipeline:
         for key in (shard_key(shard_of(tenant_id)), tenant_key(tenant_id)):
             pipeline.hsetnx(key, "policy", uuid.uuid4().hex)
@@ -75,7 +75,7 @@ def read_version(tenant_id: int) -> PolicyVersion:
 
 
 def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = None) -> Policy:
-    """The policy of `tenant` with its tier's defaults applied, or those of `tier`."""
+    """The policy of `tenant`, with the defaults of its tier, or of `tier`, applied."""
     catalogue = _catalogues.get(version.everyone)
     tier = tier or _tier_of(tenant, catalogue)
     allowed = AllowedModel.objects.filter(tenant=tenant).values_list("model_id", flat=True)
@@ -124,7 +124,7 @@ def policy_of(tenant: Tenant, *, version: PolicyVersion, tier: Tier | None = Non
 
 
 def _tier_of(tenant: Tenant, catalogue: Catalogue) -> Tier:
-    """Its tier, as read once for all its tenants."""
+    """The tenant's tier, as it was read once for all tenants."""
     return catalogue.tiers.get(tenant.tier_id) or tenant.tier
 
 
@@ -134,7 +134,7 @@ def _own(tenant: Tenant, tier: Tier, field: str) -> int | None:
 
 
 def _shadow(tenant: Tenant, catalogue: Catalogue) -> Shadow | None:
-    """What is tried beside the tenant's policy; its own limits hold there as they do here."""
+    """The tenant's policy in shadow, if there is one. The tenant's own limits apply in it as well."""
     own = _tier_of(tenant, catalogue)
     tried = catalogue.tiers.get(tenant.shadow_tier_id or own.shadow_tier_id or 0)
     if tried is None and catalogue.rules_in_shadow is None:

@@ -1,4 +1,4 @@
-"""What tenants have spent in their current period, as annotations for lists; from the roll-up only."""
+"""What tenants have spent in their current period, as annotations for lists. It comes from the roll-up alone."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -41,7 +41,7 @@ MONEY = DecimalField(max_digits=24, decimal_places=9)
 
 
 def period_start(*, of: str = "", at: datetime | None = None) -> Func:
-    """First day of the period of the tenant of the row, now or `at`; `of` is the path to it, e.g. `tenant__`."""
+    """The first day of the tenant's period at `at` (default: now). `of` is the path to the tenant, e.g. `tenant__`."""
     return Func(
         Now() if at is None else Value(at),
         F(f"{of}timezone"),
@@ -52,7 +52,7 @@ def period_start(*, of: str = "", at: datetime | None = None) -> Func:
 
 
 def budget(*, of: str = "") -> Case:
-    """`Tenant.spendable_usd` of the tenant of the row; NULL is unlimited."""
+    """`Tenant.spendable_usd` as an expression; NULL is unlimited. `of` is the path to the tenant."""
     monthly = Coalesce(f"{of}monthly_budget_usd", f"{of}tier__monthly_budget_usd", output_field=MONEY)
     return Case(
         When(**{f"{of}budget_mode": BudgetMode.PREPAID.value}, then=F(f"{of}topped_up_usd")),
@@ -62,11 +62,11 @@ def budget(*, of: str = "") -> Case:
 
 
 def with_spend(tenants: QuerySet[Tenant]) -> "QuerySet[SpendingTenant]":
-    """Add `period`, `budget_usd` (NULL is unlimited), `spent_usd` and `period_requests`.
+    """Annotate `period`, `budget_usd` (NULL is unlimited), `spent_usd` and `period_requests`.
 
-    Of a prepaid balance, which does not reset, both amounts are those of all time.
+    For a prepaid balance, which does not reset, both amounts are of all time.
     """
-    period_usage: Any = Tenant._meta.get_field("period_usage").related_model  # it stands in billing, above us
+    period_usage: Any = Tenant._meta.get_field("period_usage").related_model  # billing's, which is above us
     current = period_usage.objects.filter(tenant=OuterRef("pk"), period_start=OuterRef("period"))
     ever = period_usage.objects.filter(tenant=OuterRef("pk")).order_by().values("tenant")
     spent = Case(
@@ -92,12 +92,12 @@ def near_budget(tenants: "QuerySet[SpendingTenant]", *, percent: int = 80) -> "Q
     return tenants.filter(budget_usd__gt=Decimal(0), spent_usd__gte=F("budget_usd") * Decimal(percent) / 100)
 
 
-# Before this share of a period has passed, its pace says nothing.
+# A forecast needs at least this share of a period.
 TELLS_FROM = Decimal("0.02")
 
 
 def passed(tenant: Tenant, *, period: date) -> Decimal:
-    """The share of the tenant's period that starts on `period` which is over, 0 to 1."""
+    """How much of the tenant's period that starts on `period` has passed, from 0 to 1."""
     after = next_period(period, billing_day=tenant.billing_day)
     start, end = midnight(period, tenant.timezone), midnight(after, tenant.timezone)
     now = clock.now().timestamp()
@@ -105,7 +105,7 @@ def passed(tenant: Tenant, *, period: date) -> Decimal:
 
 
 def forecast(tenant: Tenant, *, spent: Decimal, period: date) -> Decimal | None:
-    """What the period comes to at its pace so far; `None` where that can't be told: prepaid, idle, too early."""
+    """The spend by the period's end at its pace so far, in USD; `None` if prepaid, idle or too early."""
     share = passed(tenant, period=period)
     if tenant.budget_mode == BudgetMode.PREPAID or not spent or share < TELLS_FROM:
         return None

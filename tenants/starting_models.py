@@ -1,4 +1,4 @@
-"""What a new tenant may use when nobody has chosen its models."""
+"""The models of a new tenant if nobody chose any."""
 
 from collections.abc import Collection
 
@@ -7,5 +7,5 @@ from tenants.models import Tier
 
 
 def starting_models(*, tier: Tier, chosen: Collection[Model] | None) -> Collection[Model]:
-    """The models `chosen`; `None`: those that the tier offers to a new tenant."""
+    """The models `chosen`, or the tier's defaults if that is `None`."""
     return list(tier.default_models.all()) if chosen is None else chosen

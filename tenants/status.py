@@ -1,4 +1,4 @@
-"""Suspending tenants and letting them work again."""
+"""Suspend and resume tenants."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,10 @@ from tenants.models import Tenant, TenantStatus
 
 
 def set_status(tenants: Iterable[Tenant], *, status: TenantStatus, reason: str = "") -> int:
-    """From their next request on; how many that changed. One by one, so that each is in the audit trail."""
+    """Set the tenants' status, from their next request on. Returns how many changed.
+
+    They are saved one by one, so that each is in the audit trail.
+    """
     changed = 0
     for tenant in tenants:
         if tenant.status != status:

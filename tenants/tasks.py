@@ -1,4 +1,4 @@
-"""Work that a page must not wait for."""
+"""Tasks for work that a page must not wait for."""
 
 from celery import shared_task
 

@@ -1,4 +1,4 @@
-"""Failed keys are counted by address, so that guessing them costs PostgreSQL nothing."""
+"""Count wrong keys by address, so that guessing keys costs PostgreSQL nothing."""
 
 import time
 from collections import OrderedDict
@@ -11,7 +11,7 @@ MOST_ADDRESSES = 10_000
 
 
 class TooManyFailures(TenantryError):
-    """This address has shown many wrong keys; what it shows now is not looked at."""
+    """This address has sent too many wrong keys; the current one is not looked up."""
 
     code = "rate_limited"
     status = 429
@@ -27,13 +27,13 @@ class TooManyFailures(TenantryError):
 
 
 class FailureWindow:
-    """Failures by address in fixed windows, bounded in number; the oldest address goes first."""
+    """Failures by address in fixed windows, for a bounded number of addresses; the oldest is dropped first."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def check(self, address: str, now: float | None = None) -> None:
-        """Raises TooManyFailures. Only keys that are not in memory are checked: live ones are never held up."""
+        """Raises TooManyFailures. Called only for keys that are not in memory, so known ones are never held up."""
         moment = time.monotonic() if now is None else now
         since, count = self._seen.get(address, (moment, 0))
         if count >= MOST_FAILURES and moment - since < WITHIN_SECONDS:

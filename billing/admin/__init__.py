@@ -1,4 +1,4 @@
-"""Staff's pages of prices, usage, money and webhooks."""
+"""The console's pages for prices, usage, money and webhooks."""
 
 from billing.admin import (
     adjustment,

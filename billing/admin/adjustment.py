@@ -18,7 +18,7 @@ COLOURS = {"Credit": "success", "Top-up": "success", "Budget grant": "info", "Co
 
 
 class AdjustmentForm(forms.ModelForm):
-    """What staff may book; late settlements are booked by the meter."""
+    """The adjustments that staff may book; late settlements are booked by the drain."""
 
     class Meta:
         model = Adjustment

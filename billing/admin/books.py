@@ -1,4 +1,4 @@
-"""Whether the books agree with each other."""
+"""The pages of the books: reconciliation, the hash chain, archives."""
 
 from django.contrib import admin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter

@@ -1,4 +1,4 @@
-"""Roll-ups by tag and by refusal: to be read only."""
+"""The roll-ups by tag and by refusal, read-only."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ from tenants.models import Tenant
 
 
 class ExportForm(forms.Form):
-    """What to export. Empty means all."""
+    """What to export. An empty field means all."""
 
     tenant = forms.CharField(
         required=False,
@@ -86,7 +86,7 @@ class ExportForm(forms.Form):
         return self.cleaned_data["timezone"] or (tenant.timezone if tenant else "UTC")
 
     def filter(self) -> exports.Filter:
-        """The days are whole days in the zone of the file."""
+        """The filter; days are whole days in the file's time zone."""
         given, zone = self.cleaned_data, ZoneInfo(self.zone())
 
         def midnight(day: Any, *, later: int = 0) -> datetime | None:
@@ -125,7 +125,7 @@ class UsageExportAdmin(ReadOnlyPage):
         return request.user.has_perm("billing.add_usageexport")
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
-        """A form that answers with the file; the run stands in the log."""
+        """A form that responds with the file. The run is added to the log."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = ExportForm(

@@ -1,4 +1,4 @@
-"""The price list: a new price supersedes, none is edited."""
+"""The price list: a new price supersedes the old one; none is edited."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def with_state(prices: QuerySet[ModelPrice]) -> QuerySet[Any]:
 
 
 class ModelPriceForm(forms.ModelForm):
-    """A price to come. One that looks like a slip of units has to be confirmed."""
+    """A new price. One that looks like a slip of units has to be confirmed."""
 
     confirmed = forms.BooleanField(
         required=False,
@@ -69,7 +69,7 @@ class ModelPriceForm(forms.ModelForm):
                 self.fields[name].required = False
                 self.fields[name].help_text = "If empty, the input price is used."
                 if name not in (kwargs.get("initial") or {}):
-                    self.initial[name] = None  # not the column's 0, which would give it away
+                    self.initial[name] = None  # not the column's default 0, which would make it free
 
     def clean(self) -> dict[str, Any]:
         cleaned = with_cached_as_input(super().clean() or {})
@@ -119,7 +119,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         return with_state(super().get_queryset(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A price that is not in force yet may be taken back; the database refuses the others."""
+        """A price that is not in force yet may be deleted; the database refuses the others."""
         allowed = request.user.has_perm("billing.delete_modelprice")
         return allowed and obj is not None and obj.effective_from > timezone.now()
 
@@ -127,7 +127,7 @@ class ModelPriceAdmin(InsertOnlyPage):
         return self.has_add_permission(request)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Superseding starts from the row it supersedes."""
+        """The values of the row to supersede."""
         initial = super().get_changeform_initial_data(request)
         old = str(initial.pop("supersedes", ""))
         if old.isdecimal() and len(old) < 19:

@@ -43,7 +43,7 @@ class PrepaidBalanceAdmin(ReadOnlyPage):
 
     @display(description="Movements")
     def movements(self, tenant: Any) -> SafeString:
-        if not hasattr(tenant, "balance"):  # the theme asks for a cell several times
+        if not hasattr(tenant, "balance"):  # the theme renders a cell several times
             tenant.balance = balance_of(tenant)
         balance = tenant.balance
         rows = [

@@ -1,4 +1,4 @@
-"""A model's prices in the order they hold, the newest first: which holds now, which comes, which is over."""
+"""A model's prices, the newest first: which are in force, to come or superseded."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from billing.models import ModelPrice
 
 
 class PriceStep(msgspec.Struct, frozen=True):
-    """One price. `change` is its step in input price from the one before, in per cent."""
+    """One price. `change` is by how many percent its input price differs from the one before."""
 
     price: ModelPrice
     until: datetime | None
@@ -19,7 +19,7 @@ class PriceStep(msgspec.Struct, frozen=True):
 
 
 def timeline(price: ModelPrice) -> list[PriceStep]:
-    """Every price of the model `price` is of, for inputs of its size."""
+    """Every price of the model of `price`, for inputs of the same size."""
     rows = ModelPrice.objects.filter(model=price.model, context_over_tokens=price.context_over_tokens)
     ordered = list(rows.select_related("created_by").order_by("effective_from"))
     now, steps = timezone.now(), []

@@ -1,4 +1,4 @@
-"""The page that corrects a period's calls by a price: a look first, then the adjustments."""
+"""The page that reprices a period's calls: a preview first, then the adjustments."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ from tenants.models import Tenant
 
 
 class RepriceForm(forms.Form):
-    """Whole UTC days, one tenant or all."""
+    """What to reprice: whole UTC days, of one tenant or all."""
 
     model = forms.ModelChoiceField(Model.objects.order_by("name"), widget=UnfoldAdminSelectWidget)
     since = forms.DateField(widget=UnfoldAdminSingleDateWidget, help_text="First day (UTC).")
@@ -60,7 +60,7 @@ class RepriceForm(forms.Form):
 
 
 def reprice_page(page: admin.ModelAdmin, request: HttpRequest, price: ModelPrice) -> HttpResponse:
-    """Shows what would be booked; `book` in the form books it. The button to book comes with the look."""
+    """Show what would be booked, with a button that books it (`book` in the form)."""
     form = RepriceForm(request.POST or None, initial={"model": price.model})
     repricing: Repricing | None = None
     if form.is_valid():

@@ -1,4 +1,4 @@
-"""Upstream's bill: its lines, the form to import one, and how it compares with the ledger."""
+"""The upstream's bill: its lines, the form to import one, and its comparison with the ledger."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ LARGEST = 20 * 1024 * 1024
 
 
 class BillForm(forms.Form):
-    """A CSV of the bill."""
+    """The upload of a bill as CSV."""
 
     file = forms.FileField(
         widget=UnfoldAdminFileFieldWidget,

@@ -1,4 +1,4 @@
-"""The ledger, its roll-up and the log of exports: all to be read only."""
+"""The ledger and its daily roll-up, read-only."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,7 @@ STATUS_COLOURS = {"OK": "success", "Upstream error": "danger", "Cancelled": "war
 
 
 class ModelFilter(DropdownFilter):
-    """By model, offered from the catalogue: a SELECT DISTINCT over the ledger would read all of it."""
+    """By model. The choices come from the catalogue: a SELECT DISTINCT would read the whole ledger."""
 
     title = "model"
     parameter_name = "model"
@@ -41,7 +41,7 @@ class ModelFilter(DropdownFilter):
 
 
 class EndUserFilter(TextFilter):
-    """With a tenant over all time, which an index serves; without one over 30 days."""
+    """By end user: with a tenant over all time, by an index; without one over 30 days."""
 
     title = "end user"
     parameter_name = "end_user"
@@ -55,7 +55,7 @@ class EndUserFilter(TextFilter):
 
 
 class TagFilter(TextFilter):
-    """name=value"""
+    """By tag, as name=value."""
 
     title = "tag (name=value)"
     parameter_name = "tag"
@@ -68,7 +68,7 @@ class TagFilter(TextFilter):
 
 
 def of_request(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:
-    """The row of a request id; its time, which the id carries, makes it one partition's index lookup."""
+    """The row of a request id. The time in the id narrows it to an index lookup in one partition."""
     return rows.filter(request_id=request_id, created_at=created_at(str(request_id)))
 
 

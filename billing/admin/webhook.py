@@ -1,4 +1,4 @@
-"""Webhook endpoints and what was delivered to them."""
+"""Webhook endpoints and their deliveries."""
 
 import json
 from functools import partial
@@ -69,24 +69,22 @@ class WebhookEndpointAdmin(ConsolePage):
         return self.fieldsets if obj else self.fieldsets[:1]
 
     def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
-        """Another tenant's events must never start to arrive at an address: the tenant stays."""
+        """The tenant is fixed, so that another tenant's events never start to arrive at an address."""
         return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
         if change and obj.enabled and "enabled" in form.changed_data:
             start_afresh(obj)
         if not change:
-            obj.plain_secret = give_secret(obj)  # type: ignore[attr-defined]  # for the page that follows
+            obj.plain_secret = give_secret(obj)  # type: ignore[attr-defined]  # for `response_add`
         super().save_model(request, obj, form, change)
 
     def response_add(
         self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The one page that ever shows the secret; an address has none, and is asked to confirm."""
+        """The only page that ever shows the secret. An email address has none, and is asked to confirm."""
         if awaits_confirmation(obj):
-            transaction.on_commit(
-                partial(self._ask, request, obj)
-            )  # not while the admin's transaction is open
+            transaction.on_commit(partial(self._ask, request, obj))  # only after the admin's transaction
             return redirect("admin:billing_webhookendpoint_changelist")
         return self._shown_once(request, obj)
 
@@ -211,7 +209,7 @@ class WebhookDeliveryAdmin(CountlessPage):
 
     @action(description="Resend now", permissions=["redeliver"])
     def redeliver(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
-        """The same event under the same id, with its schedule from the start; receivers know it by the id."""
+        """Send the same event again with the same id, by which receivers recognize it, and a new schedule."""
         count = WebhookDelivery.objects.filter(pk__in=queryset.values("pk")).update(
             status=DeliveryStatus.PENDING, attempts=0, next_attempt_at=timezone.now()
         )

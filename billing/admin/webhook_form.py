@@ -1,4 +1,4 @@
-"""An endpoint's form: its events are chosen, never typed."""
+"""The form of an endpoint, with its events as checkboxes."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ class EndpointForm(AsShownForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "events" not in self.fields:  # of those who may only look
+        if "events" not in self.fields:  # read-only for people who may not change it
             return
         choices = offered(to_tenant=self.instance.tenant_id is not None)
         others = [each for each in self.instance.events if each not in choices]
-        self.fields["events"].choices = [(each, _said(each)) for each in (*choices, *others)]  # type: ignore[attr-defined]
+        self.fields["events"].choices = [(each, _label(each)) for each in (*choices, *others)]  # type: ignore[attr-defined]
 
 
-def _said(event: str) -> str:
+def _label(event: str) -> str:
     meaning = MEANINGS.get(event, "This event does not exist, so nothing is sent for it. Clear the checkbox.")
     return format_html("<code>{}</code> {}", event, meaning)

@@ -1,6 +1,6 @@
-"""Notices beside budget thresholds: keys, daily tokens, forecasts, unusual spend.
+"""Notices besides budget thresholds: keys, daily tokens, forecasts, unusual spend.
 
-Each of it once. `docs/money.md` has the rules in the words of those who receive them.
+Each is sent once. `docs/money.md` has the rules as customers read them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,14 +30,14 @@ from tenants.models import ApiKey, Tenant
 from tenants.periods import day_of, period_of
 from tenants.policy import BudgetMode
 
-# How far back keys are looked for, every few seconds and now and then; an outage of the worker that is shorter
-# than the latter heals by itself.
+# How far back changes of keys are looked for: every few seconds, and now and then. After an outage of the worker that
+# is shorter than the latter, it catches up by itself.
 LATELY = timedelta(minutes=5)
 LOOK_BACK = timedelta(days=2)
-# A forecast needs this share of the period behind it, and is worth a notice below this share of it.
+# Forecasts are sent after the first of these shares of a period and before the second.
 FORECAST_FROM = Decimal("0.1")
-# Unusual: the last hour's spend is this many times the dearest hour of the 14 days before, of which three had
-# any spend, and is no small change.
+# Spend is unusual if the last hour's is this many times the highest hour's of the 14 days before, at least three of
+# which had any, and is not just small change.
 HOUR = timedelta(hours=1)
 ANOMALY_FACTOR = 3
 ANOMALY_DAYS = 14
@@ -46,7 +46,7 @@ ANOMALY_LEAST_USD = Decimal(1)
 
 
 def announce_keys(look_back: timedelta = LATELY) -> int:
-    """`key.created` and `key.revoked`, whoever made the change; told to endpoints that existed by then."""
+    """Publish `key.created` and `key.revoked`, whoever made the change. Returns how many deliveries are new."""
     listening = WebhookEndpoint.objects.filter(enabled=True).filter(
         Q(events=[]) | Q(events__overlap=[EventType.KEY_CREATED, EventType.KEY_REVOKED])
     )
@@ -55,17 +55,17 @@ def announce_keys(look_back: timedelta = LATELY) -> int:
         return 0
     since = timezone.now() - look_back
     keys = ApiKey.objects.select_related("tenant").filter(Q(created_at__gte=since) | Q(revoked_at__gte=since))
-    if None not in tenants:  # the operator hears of every tenant's
+    if None not in tenants:  # the operator's endpoints get every tenant's
         keys = keys.filter(tenant_id__in=tenants)
     changes = [change for key in keys for change in _changes(key, since)]
     ids = [event_id(kind, name) for _, kind, name, _ in changes]
-    told = set(WebhookDelivery.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
-    new = [change for change, known in zip(changes, ids, strict=True) if known not in told]
+    published = set(WebhookDelivery.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    new = [change for change, known in zip(changes, ids, strict=True) if known not in published]
     return one_by_one(new, lambda change: _announce(*change), what="key events")
 
 
 def _changes(key: ApiKey, since: datetime) -> Iterator[tuple[ApiKey, EventType, str, datetime]]:
-    """What became of `key`: the event, its name for good, and when."""
+    """The changes of `key` since then: the event, its identifying name, and when."""
     if key.created_at >= since:
         yield key, EventType.KEY_CREATED, f"{key.pk}", key.created_at
     if key.revoked_at and key.revoked_at >= since:
@@ -79,9 +79,12 @@ def _announce(key: ApiKey, kind: EventType, name: str, at: datetime) -> int:
 
 
 def notice_limits(now: datetime | None = None) -> int:
-    """Tokens a day reached, from the roll-ups; how many are new. A raised limit is announced again."""
+    """Announce daily token limits that are reached, by the roll-ups. Returns how many are new.
+
+    A raised limit is announced again when it is reached.
+    """
     moment = now or datetime.now(UTC)
-    days = [(moment + timedelta(days=offset)).date() for offset in (-1, 0, 1)]  # wherever the tenant is
+    days = [(moment + timedelta(days=offset)).date() for offset in (-1, 0, 1)]  # "today" in any time zone
     rows = DailyUsage.objects.filter(day__in=days).values("tenant_id", "day").order_by()
     used = {
         (row["tenant_id"], row["day"]): row
@@ -110,7 +113,7 @@ def notice_limits(now: datetime | None = None) -> int:
 
 
 def notice_usage(now: datetime | None = None) -> int:
-    """Forecasts and unusual spend; how many are new."""
+    """Announce forecasts and unusual spend. Returns how many are new."""
     moment = now or datetime.now(UTC)
     since = (moment - timedelta(days=ANOMALY_DAYS + 32)).date()
     rows = DailyUsage.objects.filter(day__gte=since).values("tenant_id", "day").order_by()
@@ -131,7 +134,7 @@ def _tenants(ids: set[int]) -> QuerySet[Tenant]:
 
 
 def _forecast(tenant: Tenant, days: dict[date, Decimal], now: datetime) -> int:
-    """At the period's pace so far, the budget ends before the period does."""
+    """Announce that at the pace so far the budget ends before the period does."""
     budget = budget_of(tenant)
     if not budget or tenant.budget_mode == BudgetMode.PREPAID:
         return 0
@@ -167,14 +170,14 @@ def _spend_of_last_hour(now: datetime) -> dict[int, Decimal]:
 
 
 def _anomaly(tenant: Tenant, days: dict[date, Decimal], spend: Decimal, now: datetime) -> int:
-    """The last hour's spend is three times the tenant's dearest hour of the last fourteen days; once a day."""
+    """Announce unusual spend of the last hour, once a day."""
     today = date.fromisoformat(day_of(now.timestamp(), tenant.timezone).name)
     before = [
         usd for day, usd in days.items() if today - timedelta(days=ANOMALY_DAYS) <= day < today and usd > 0
     ]
     if spend < ANOMALY_LEAST_USD or len(before) < ANOMALY_LEAST_DAYS:
         return 0
-    # No day is dearer than 24 of its dearest hours: without looking at hours, most tenants are fine.
+    # A day costs at most 24 times its highest hour, so days alone show that most tenants are fine.
     if spend < ANOMALY_FACTOR * max(before) / 24:
         return 0
     usual = _dearest_hour(tenant, now - ANOMALY_DAYS * 24 * HOUR, now - HOUR)
@@ -192,7 +195,7 @@ def _anomaly(tenant: Tenant, days: dict[date, Decimal], spend: Decimal, now: dat
 
 
 def _dearest_hour(tenant: Tenant, since: datetime, until: datetime) -> Decimal:
-    """The most it spent in a clock hour that began in between."""
+    """The most the tenant spent in a clock hour that began from `since` until `until`."""
     rows = UsageRecord.objects.filter(tenant=tenant, created_at__gte=since, created_at__lt=until)
     hours = rows.values(hour=TruncHour("created_at")).order_by().annotate(usd=Sum("cost_usd"))
     return max((row["usd"] for row in hours), default=Decimal(0))
@@ -209,7 +212,7 @@ def _once(
     budget: Decimal = Decimal(0),
     subject: str = "",
 ) -> int:
-    """A `BudgetAlert` and its event; 0 if there is one already."""
+    """Create a `BudgetAlert` and publish its event. Returns 1, or 0 if it exists already."""
     with transaction.atomic():
         alert, new = BudgetAlert.objects.get_or_create(
             tenant=tenant,

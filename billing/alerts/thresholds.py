@@ -1,11 +1,11 @@
 """Budget thresholds: one `BudgetAlert` for each crossing, sent once.
 
-`settle.lua` decides by the live counter which thresholds a call crosses; the ledger writes them down with that
-call, in the transaction of its row. What passes a threshold without such a call (a budget lowered, a threshold
-added, a counter that Redis lost just then) is caught up with from the booked spend.
+`settle.lua` decides by the live counter which thresholds a call crosses. The drain records them in the transaction of
+that call's row. Thresholds passed without such a call (a lowered budget, an added threshold, a counter that Redis lost
+just then) are found later from the booked spend.
 
-An alert stands until spend is below its line again, as it is after a raise of the budget or a top-up. Then its
-threshold is armed again; one that the raised budget does not reach down to is not announced twice.
+An alert stands until the spend is below its line again, for example after the budget was raised or a balance topped up.
+Then its threshold is rearmed. A threshold that is still exceeded under the raised budget is not announced twice.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ from tenants.spend import with_spend
 if TYPE_CHECKING:
     from tenants.spend import SpendingTenant
 
-# The longest period and a day: alerts older than that are of another one.
+# The longest period and a day: older alerts belong to another period.
 LOOK_BACK = timedelta(days=32)
 
 
@@ -43,14 +43,14 @@ def tell_threshold(
     crossed_at: datetime,
     request_id: UUID | None = None,
 ) -> bool:
-    """Write the crossing down and publish its event; False if that is done already.
+    """Record the crossing and publish its event; False if that was done already.
 
-    Of a prepaid balance the two amounts are those of all time; what is written and told is of the last top-up.
+    For a prepaid balance the two amounts are of all time; what is recorded and published counts from the last top-up.
     """
-    place = _place(tenant, period_start)
-    if place is None:
+    basis = _basis(tenant, period_start)
+    if basis is None:
         return False
-    if place["scope"] == AlertScope.PREPAID:
+    if basis["scope"] == AlertScope.PREPAID:
         left = budget_usd - spent_usd
         budget_usd = tenant.topped_up_to_usd
         spent_usd = budget_usd - left
@@ -60,7 +60,7 @@ def tell_threshold(
             kind=AlertKind.THRESHOLD,
             threshold=percent,
             budget_usd=budget_usd,
-            **place,
+            **basis,
             defaults={"spent_usd": spent_usd, "request_id": request_id, "crossed_at": crossed_at},
         )
         if new:
@@ -69,7 +69,7 @@ def tell_threshold(
 
 
 def _publish(alert: BudgetAlert) -> None:
-    """`budget.exceeded` from 100 % on, else `budget.threshold_reached`; of a prepaid balance, what is left."""
+    """Publish `budget.exceeded` from 100 % on, else `budget.threshold_reached`; with what is left of a balance."""
     data = {
         "threshold_percent": alert.threshold,
         "budget_usd": str(alert.budget_usd),
@@ -88,8 +88,8 @@ def _publish(alert: BudgetAlert) -> None:
     publish(alert.tenant, kind, data, key=f"alert:{alert.pk}")
 
 
-def _place(tenant: Tenant, period_start: date) -> dict[str, Any] | None:
-    """What alerts of the tenant are about: the period, or the last top-up of its balance (`None`: there is none)."""
+def _basis(tenant: Tenant, period_start: date) -> dict[str, Any] | None:
+    """What the tenant's alerts are about: the period, or its balance's last top-up (`None` if there is none)."""
     if tenant.budget_mode != BudgetMode.PREPAID:
         return {"scope": AlertScope.TENANT, "subject": "", "period_start": period_start}
     top_up = Adjustment.objects.filter(tenant=tenant, kind=AdjustmentKind.TOPUP).order_by("-pk").first()
@@ -99,9 +99,9 @@ def _place(tenant: Tenant, period_start: date) -> dict[str, Any] | None:
 
 
 def catch_up(now: datetime | None = None) -> int:
-    """Rearm thresholds that spend has fallen below, and publish those passed unseen; how many were published.
+    """Rearm thresholds that the spend has fallen below, and publish those passed unnoticed. Returns how many.
 
-    Raises SomeFailed where a tenant's could not be looked at; the others' are.
+    Raises SomeFailed if a tenant could not be checked; the others are.
     """
     moment = now or datetime.now(UTC)
     standing = _standing(moment)
@@ -115,8 +115,8 @@ def catch_up(now: datetime | None = None) -> int:
 def _catch_up(tenant: "SpendingTenant", standing: list[BudgetAlert], moment: datetime) -> int:
     budget = tenant.budget_usd
     assert budget is not None
-    place = (_place(tenant, tenant.period) or {}).items()
-    alerts = [alert for alert in standing if all(getattr(alert, name) == value for name, value in place)]
+    basis = (_basis(tenant, tenant.period) or {}).items()
+    alerts = [alert for alert in standing if all(getattr(alert, name) == value for name, value in basis)]
     passed = [percent for percent, line in lines(tenant) if tenant.spent_usd >= line]
     below = [alert.pk for alert in alerts if alert.threshold not in passed]
     if below:
@@ -137,18 +137,18 @@ def _catch_up(tenant: "SpendingTenant", standing: list[BudgetAlert], moment: dat
 
 
 def lines(tenant: Tenant) -> Iterator[tuple[int, Decimal]]:
-    """Each threshold and the spend at which it is reached, in order; as the meter draws them."""
+    """Each threshold in percent and the spend in USD at which it is reached, in order, as the meter has them."""
     budget = tenant.spendable_usd
     if budget is None:
         return
-    # Of a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left.
+    # For a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left.
     counted = tenant.topped_up_to_usd if tenant.budget_mode == BudgetMode.PREPAID else budget
     for percent in sorted(set(tenant.alert_percents)):
         yield percent, budget - counted * (100 - percent) / 100
 
 
 def _standing(moment: datetime) -> dict[int, list[BudgetAlert]]:
-    """Alerts that may stand, by tenant: of the last period, and of prepaid balances."""
+    """The alerts that may stand, by tenant: those of the last period, and of prepaid balances."""
     recent = Q(period_start__gte=(moment - LOOK_BACK).date()) | Q(scope=AlertScope.PREPAID)
     found: dict[int, list[BudgetAlert]] = defaultdict(list)
     for alert in BudgetAlert.objects.filter(recent, kind=AlertKind.THRESHOLD, rearmed_at=None):

@@ -1,6 +1,6 @@
-"""Believable usage, for the demo and for measuring: made inside PostgreSQL, booked as the drain books it.
+"""Realistic usage for the demo and for measurements, made inside PostgreSQL and booked as the drain does.
 
-Rows are priced by the price list to the nano-dollar and rolled up; what it makes passes `check_books`.
+Rows are priced by the price list to the nano-dollar and rolled up, so they pass `check_books`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import counter_patterns
 from tenants.models import ApiKey, Tenant
 
-# Calls are made a slice at a time, so that a transaction, and what can be lost with it, stays small.
+# Calls are made in slices, to keep transactions small.
 SLICE_ROWS = 250_000
 _SEED = 0.42
 
@@ -28,10 +28,10 @@ _SEED = 0.42
 def make_usage(
     tenants: Sequence[Tenant], *, rows: int, since: datetime, until: datetime, busiest_first: bool = True
 ) -> int:
-    """Book `rows` calls of `tenants` between two moments, more of the first ones; how many were made.
+    """Book `rows` calls of `tenants` from `since` until `until`. Returns how many were made.
 
-    Every tenant needs a key and an allowed model with a price. Counters in Redis that the rows concern are
-    dropped, so that the next call rebuilds them.
+    With `busiest_first`, earlier tenants get more. Every tenant needs a key and an allowed model with a price. Their
+    counters in Redis are deleted, so that the next call rebuilds them.
     """
     month = since.astimezone(UTC).date().replace(day=1)
     months = (until.year - month.year) * 12 + until.month - month.month + 1
@@ -114,7 +114,7 @@ CREATE TEMP TABLE made_tenant (
 CREATE TEMP TABLE made_price (
     model text, price_id bigint, input_usd numeric, output_usd numeric, cache_read_usd numeric) ON COMMIT DROP;
 """
-# Office hours are busier, weekends quieter: a moment moves towards 14:00 of its day, and two of three of a weekend
+# Office hours are busier, weekends quieter: each time moves towards 14:00 of its day, and two in three on a weekend
 # move to the Friday or Thursday before. Sizes have a long tail.
 _CALLS = """
 CREATE TEMP TABLE made_call ON COMMIT DROP AS
@@ -190,7 +190,7 @@ ON CONFLICT (tenant_id, name, day, value, model) DO UPDATE SET
 
 
 def _seal() -> str:
-    """A link of the hash chain for the rows of one shard."""
+    """SQL that seals the rows of one shard as a batch of the hash chain."""
     return (
         "WITH made AS (SELECT record.* FROM made_call JOIN billing_usagerecord record "  # noqa: S608 - our own names
         "ON record.request_id = made_call.request_id AND record.created_at = made_call.at "
@@ -199,7 +199,7 @@ def _seal() -> str:
 
 
 def _roll_up() -> str:
-    """The same sums and histograms as the drain's, computed by PostgreSQL."""
+    """SQL for the same sums and histograms as the drain's."""
     sums = {
         "requests": "count(*)", "estimated_requests": "0", "input_tokens": "sum(input_tokens)",
         "output_tokens": "sum(output_tokens)", "cache_read_tokens": "sum(cache_read_tokens)",
@@ -243,5 +243,5 @@ def _forget_counters(tenants: Sequence[Tenant]) -> None:
 
 
 def months_before(moment: datetime, months: int) -> datetime:
-    """`moment`, so many months of thirty days earlier."""
+    """The time `months` months of thirty days before `moment`."""
     return moment - timedelta(days=30 * months)

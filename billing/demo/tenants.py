@@ -1,6 +1,6 @@
-"""The demo every fresh installation starts with: tiers, catalogue, prices, rules and two tenants.
+"""The demo of a new installation: tiers, catalogue, prices, rules and two tenants.
 
-Rows that exist are left as staff have made them, so seeding again changes nothing.
+Existing rows stay as staff have changed them, so seeding again changes nothing.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ OPUS = "claude-opus-4-20250514"
 GPT_4O = "gpt-4o"
 
 DEMO_KEY = "demo"
-# Long enough ago that any usage the demo is given has a price.
+# Early enough that all usage of the demo has a price.
 PRICES_FROM = datetime(2024, 1, 1, tzinfo=UTC)
 
 CATALOGUE = {
@@ -68,17 +68,17 @@ TENANTS = (
 
 @transaction.atomic
 def seed_basics() -> None:
-    """Catalogue, prices, tiers and rules, and no tenants."""
+    """Seed catalogue, prices, tiers and rules, without tenants."""
     _seed_tiers(_seed_catalogue())
     _seed_rules()
 
 
 @transaction.atomic
 def seed_demo(stored_keys: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Seed what is missing and answer the demo tenants' plain keys by slug, as far as they are known.
+    """Seed what is missing. Returns the demo tenants' plain keys by slug, as far as they are known.
 
-    A plain key is known when it is issued now, or when the caller kept it and it still works. A caller that
-    keeps keys (`stored_keys` is not None) but has lost one gets a new one, and the lost one is revoked.
+    A plain key is known if it is issued now, or if the caller stored it and it still works. If a caller that stores
+    keys (`stored_keys` is not `None`) has lost one, a new one is issued and the lost one is revoked.
     """
     with connection.cursor() as cursor:  # two processes that start together seed one after the other
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('seed_demo'))")
@@ -120,7 +120,7 @@ def _seed_tiers(catalogue: Mapping[str, Model]) -> dict[str, Tier]:
 
 
 def _seed_rules() -> None:
-    """The rules go in together: staff who remove one do not want it back."""
+    """Seed the rules only if there are none: staff who remove one do not want it back."""
     if ComplexityRule.objects.exists():
         return
     for subject, value in THRESHOLDS.items():

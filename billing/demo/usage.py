@@ -1,6 +1,6 @@
-"""Sixty days of usage for the demo, so that the first look at the console and the portal shows life.
+"""Sixty days of usage for the demo, so that console and portal have something to show.
 
-The two tenants whose keys are printed keep this period to themselves: what they spend now is what you spend.
+The two tenants whose keys are printed get none in the current period: what they spend now is what you spend.
 """
 
 from datetime import timedelta
@@ -29,7 +29,7 @@ PORTAL_USER = "portal"
 
 
 def seed_usage() -> None:
-    """Once, on an installation that has booked nothing yet."""
+    """Make the usage, once, on an installation that has booked nothing yet."""
     if UsageRecord.objects.exists():
         return
     with transaction.atomic():
@@ -45,7 +45,7 @@ def seed_usage() -> None:
 
 
 def seed_portal(password: str) -> None:
-    """An owner of a tenant with usage, for a look at the portal."""
+    """Make an account that owns a tenant with usage, for a look at the portal."""
     users = get_user_model().objects
     tenant = Tenant.objects.filter(slug=NEIGHBOURS[0].slug).first()
     if tenant is None or users.filter(username=PORTAL_USER).exists():

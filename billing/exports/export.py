@@ -1,7 +1,7 @@
-"""The ledger as files: streamed by PostgreSQL's COPY, with control totals, a digest and a log entry each.
+"""Export the ledger as files: streamed by PostgreSQL's COPY, each with control totals, a digest and a log entry.
 
-A file is right when its rows, totals and SHA-256 are those of its `UsageExport`; `manage.py verify_export`
-computes them from the ledger again. A run that ends early is marked failed, and its transfer cut, not ended.
+A file is complete if its rows, totals and SHA-256 are those of its `UsageExport`. `manage.py verify_export` computes
+them from the ledger again. A run that ends early is marked failed, and its transfer is aborted, not ended normally.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ FORMATS = ("csv", "csv.gz", "parquet")
 
 
 class BadExport(TenantryError):
-    """A filter, column or format that does not exist."""
+    """A filter, column or format is not valid; the message says which."""
 
     code = "invalid_request"
     status = 400
@@ -34,7 +34,7 @@ class BadExport(TenantryError):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which rows: `since` is included, `until` is not. `None` and empty mean all."""
+    """Which rows to export: from `since`, included, until `until`, excluded. `None` and empty mean all."""
 
     tenant: str = ""
     model: str = ""
@@ -47,7 +47,7 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 _MOMENT = "to_char({}, 'YYYY-MM-DD\"T\"HH24:MI:SS.USTZH:TZM')"
-# Column -> SQL over `u` (ledger) and `t` (tenant, which a row may have outlived).
+# SQL for each column, over `u` (ledger) and `t` (tenant, which may be gone).
 COLUMNS = {
     "request_id": "u.request_id",
     "created_at": _MOMENT.format("u.created_at"),
@@ -80,7 +80,7 @@ COLUMNS = {
     "saved_usd": "u.saved_usd",
     "recorded_at": _MOMENT.format("u.recorded_at"),
 }
-# Those with words of others. In a CSV none begins as a formula does; Parquet has them as they are.
+# The columns with texts from outside. In a CSV they are changed if they would begin a formula; not in Parquet.
 _FOREIGN = {
     "end_user", "model_requested", "model", "tags", "upstream_request_id", "session", "run_id", "note",
     "model_preferred",
@@ -98,7 +98,7 @@ def begin(
     file_format: str = "csv",
     created_by: Any = None,
 ) -> UsageExport:
-    """Log an export that is about to run. Raises BadExport."""
+    """Create the log entry of an export that is about to run. Raises BadExport."""
     if unknown := [name for name in columns if name not in COLUMNS]:
         raise BadExport(f"Unknown column {unknown[0]!r}. Choose from: {', '.join(COLUMNS)}.")
     if file_format not in FORMATS:
@@ -121,14 +121,14 @@ def begin(
 
 
 def pieces(export: UsageExport) -> Generator[bytes, None, None]:
-    """The file, in pieces. The log entry is complete only once the last of them was taken."""
+    """The file, in pieces. The log entry is complete only after the last one was taken."""
     content, file = _Content(export), hashlib.sha256()
     try:
         for piece in _FORMATTED[export.format](content):
             file.update(piece)
             yield piece
     except BaseException as error:
-        # GeneratorExit, too: the caller left in the middle.
+        # Also for GeneratorExit, when the caller left in the middle.
         _close(export, status=ExportStatus.FAILED, error=f"{type(error).__name__}: {error}"[:500])
         raise
     _close(
@@ -142,7 +142,7 @@ def pieces(export: UsageExport) -> Generator[bytes, None, None]:
 
 
 def verify(export: UsageExport) -> list[str]:
-    """What differs between a complete export and the ledger as it is now; empty when nothing does."""
+    """What differs between a complete export and the ledger as it is now; empty if nothing does."""
     content = _Content(export)
     for _ in content:
         pass
@@ -155,7 +155,7 @@ def verify(export: UsageExport) -> list[str]:
 
 
 def control_totals(wanted: Filter) -> dict[str, Any]:
-    """Rows, tokens of each kind, searches and cost of what the filter finds; money as text."""
+    """The number of rows that match, and their tokens of each kind, searches and cost; money as text."""
     where, parameters = _where(wanted)
     sums = ", ".join(f"COALESCE(SUM(u.{name}), 0)" for name in _SUMMED)
     with connection.cursor() as cursor:
@@ -182,29 +182,29 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     parameters = [value for _, value in conditions]
     clauses = [sql for sql, _ in conditions]
     if wanted.tag:
-        # The index is of rows that have tags at all.
+        # The partial index has only rows with tags.
         clauses += ["u.tags <> '{}'", "u.tags @> jsonb_build_object(%s::text, %s::text)"]
         parameters += wanted.tag.split("=", 1)
     return ("WHERE " + " AND ".join(clauses) if clauses else ""), parameters
 
 
 class _Content:
-    """An export's rows as CSV, in pieces of whole rows; and what they came to, once all were taken."""
+    """An export's rows as CSV, in pieces of whole rows, and their totals once all were taken."""
 
     def __init__(self, export: UsageExport) -> None:
         self.export = export
         self.digest = hashlib.sha256()
-        self.rows = -1  # the header is none
+        self.rows = -1  # so that the header does not count
         self.totals: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[bytes]:
-        """Totals and rows are of one snapshot, so that they are of the same ledger."""
+        """Totals and rows come from one snapshot of the ledger."""
         with transaction.atomic():
             if len(connection.atomic_blocks) == 1:
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             self.totals = control_totals(msgspec.convert(self.export.filters, Filter))
-            self.totals.pop("rows")  # those of the file are counted
+            self.totals.pop("rows")  # counted from the file instead
             gathered = bytearray()
             for row in self._copy():
                 self.rows += 1
@@ -221,7 +221,7 @@ class _Content:
         return piece
 
     def _copy(self) -> Iterator[bytes | memoryview]:
-        """The header and every row, in the export's zone. PostgreSQL sends each in a message of its own."""
+        """The header and every row, in the export's time zone. PostgreSQL sends each in a message of its own."""
         where, parameters = _where(msgspec.convert(self.export.filters, Filter))
         columns = ", ".join(f"{self._sql(name)} AS {name}" for name in self.export.columns)
         query = f"SELECT {columns} {_FROM} {where} ORDER BY u.created_at, u.request_id"
@@ -236,7 +236,9 @@ class _Content:
 
 
 def _gzipped(content: _Content) -> Iterator[bytes]:
-    packer = zlib.compressobj(4, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # about as fast as the rows come
+    packer = zlib.compressobj(
+        4, zlib.DEFLATED, 16 + zlib.MAX_WBITS
+    )  # level 4 is about as fast as the rows come
     for piece in content:
         if packed := packer.compress(piece):
             yield packed

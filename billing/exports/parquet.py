@@ -1,4 +1,4 @@
-"""CSV into Parquet, a row group at a time: numbers keep their types, and memory its bounds."""
+"""Convert CSV to Parquet, one row group at a time: columns get types, and memory stays bounded."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ _TYPES = {
 
 
 def row_groups(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """A Parquet file in pieces, of CSV in pieces of whole rows, the first of which begins with the header."""
+    """A Parquet file in pieces, made of CSV in pieces of whole rows. The first piece begins with the header."""
     sink, waiting, header = _Sink(), bytearray(), b""
     writer: parquet.ParquetWriter | None = None
     for piece in pieces:
@@ -65,7 +65,7 @@ def _type(name: str) -> pyarrow.DataType:
 
 
 class _Sink(io.RawIOBase):
-    """What the writer wrote since it was last taken."""
+    """Buffers what the writer writes until it is taken."""
 
     def __init__(self) -> None:
         self.written = bytearray()

@@ -1,4 +1,4 @@
-"""Booking what changes a bill or a budget beside usage: credits, corrections, grants, top-ups."""
+"""Book what changes a bill or a budget besides usage: credits, corrections, grants, top-ups."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from tenants.policy import BudgetMode
 
 
 class AlreadyBooked(TenantryError):
-    """The reference is known, with another amount."""
+    """The reference is already booked, with another amount."""
 
     code = "already_booked"
     status = 409
@@ -36,10 +36,10 @@ def book(
     by: User | None = None,
     details: dict[str, Any] | None = None,
 ) -> Adjustment:
-    """Book it and let it count from the tenant's next request on. USD.
+    """Book an adjustment in USD. It counts from the tenant's next request on.
 
-    A reference is booked once: the same one with the same amount answers what was booked before; raises
-    AlreadyBooked for another amount.
+    A reference is booked once: with the same amount again, the earlier booking is returned. Raises AlreadyBooked for
+    another amount.
     """
     with transaction.atomic():
         tenant = Tenant.objects.select_for_update(of=("self",)).select_related("tier").get(pk=tenant.pk)
@@ -68,7 +68,7 @@ def book(
 
 
 def keep_figures(tenant: Tenant, *, now: datetime | None = None, topped_up: bool = False) -> bool:
-    """Put into the tenant's row what its bookings come to; whether that changed its policy.
+    """Update the tenant's row with the sums of its bookings. Returns whether that changed its policy.
 
     `topped_up`: alerts start again, from the balance as it is now.
     """
@@ -86,8 +86,9 @@ def keep_figures(tenant: Tenant, *, now: datetime | None = None, topped_up: bool
 
 
 def balance_rows(tenant: Tenant) -> list[Adjustment]:
-    """The bookings that move a prepaid balance, oldest first: top-ups, and from the first of them on what changes
-    a bill. What came before the first top-up was settled otherwise.
+    """The bookings that move a prepaid balance, oldest first: from the first top-up on, all but grants.
+
+    What came before the first top-up was billed otherwise.
     """
     rows = list(Adjustment.objects.filter(tenant=tenant).exclude(kind=AdjustmentKind.GRANT).order_by("pk"))
     first = next((n for n, row in enumerate(rows) if row.kind == AdjustmentKind.TOPUP), len(rows))
@@ -95,16 +96,16 @@ def balance_rows(tenant: Tenant) -> list[Adjustment]:
 
 
 def balance_change(row: Adjustment) -> Decimal:
-    """What the booking adds to a prepaid balance, in USD; with usage before the first top-up, which it covers."""
+    """What the booking adds to a prepaid balance, in USD. The first top-up also covers the usage before it."""
     if row.kind == AdjustmentKind.TOPUP:
         return row.amount_usd + Decimal(row.details.get("spent_before_usd", 0))
     return -row.charge_usd
 
 
 def end_grants(*, now: datetime | None = None) -> int:
-    """Take back grants whose time has come; of how many tenants. Looks at all, so an outage heals.
+    """Take back expired grants. Returns for how many tenants. It looks at all, so it catches up after an outage.
 
-    Raises SomeFailed where a tenant's could not be taken back; the others' are.
+    Raises SomeFailed if a tenant's grants could not be taken back; the others' are.
     """
     moment = now or datetime.now(UTC)
     active = Coalesce(
@@ -125,7 +126,7 @@ def end_grants(*, now: datetime | None = None) -> int:
 
 
 def _note_what_was_spent_before(row: Adjustment) -> None:
-    """What a tenant used before its first top-up was billed otherwise and takes nothing off the balance."""
+    """Note in a first top-up what was spent before it: that was billed otherwise, and must not reduce the balance."""
     if Adjustment.objects.filter(tenant=row.tenant, kind=AdjustmentKind.TOPUP).exists():
         return
     if spent := _spent(row.tenant):
@@ -133,7 +134,7 @@ def _note_what_was_spent_before(row: Adjustment) -> None:
 
 
 def _spent(tenant: Tenant) -> Decimal:
-    """All it ever spent, as its prepaid counter has or would have it."""
+    """All the tenant ever spent in USD, as its prepaid counter has it or would have it."""
     mode, tenant.budget_mode = tenant.budget_mode, BudgetMode.PREPAID.value
     try:
         return current_spend([tenant])[tenant.pk]

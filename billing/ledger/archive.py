@@ -1,6 +1,6 @@
-"""Old months of the ledger: out of the database into files that are read back before anything is dropped.
+"""Archive old months of the ledger in files, which are read back before anything is dropped.
 
-A file is CSV, packed with gzip: it can be read without Tenantry, and put back by `manage.py restore_partition`.
+A file is CSV, packed with gzip. It can be read without Tenantry, and restored by `manage.py restore_partition`.
 Roll-ups and statements stay, so dashboards, budgets and balances do not change.
 """
 
@@ -26,7 +26,7 @@ _LOCK_TRIES = 20
 
 
 class CannotArchive(TenantryError):
-    """Why a month stays where it is; the message says what to do."""
+    """A month cannot be archived or restored; the message says why and what to do."""
 
     code = "invalid_request"
     status = 400
@@ -34,7 +34,7 @@ class CannotArchive(TenantryError):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What a file holds."""
+    """What a file holds: its rows, the SHA-256 of its CSV, and the SHA-256 of the file itself."""
 
     rows: int
     digest: str
@@ -42,7 +42,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 def months_to_archive(*, keep: int, today: date | None = None) -> list[date]:
-    """Months with a partition that are older than `keep` whole months, the oldest first."""
+    """Months with a partition that are older than `keep` whole months, the oldest first. Raises CannotArchive."""
     if keep < KEEP_AT_LEAST_MONTHS:
         raise CannotArchive(
             f"The last {KEEP_AT_LEAST_MONTHS} months cannot be archived: closing periods and late rows need them."
@@ -56,7 +56,8 @@ def months_to_archive(*, keep: int, today: date | None = None) -> list[date]:
 def archive_month(month: date, *, folder: Path) -> LedgerArchive:
     """Write a month's rows into a file, read it back, and only then detach and drop its partition.
 
-    Raises CannotArchive. Killed at any point, the month is in the database, or whole in the file and logged.
+    Raises CannotArchive. If the process is killed at any point, the month is either in the database, or complete in the
+    file and recorded.
     """
     partition = f"billing_usagerecord_y{month:%Y}m{month:%m}"
     _require_closed(partition, month)
@@ -72,9 +73,9 @@ def archive_month(month: date, *, folder: Path) -> LedgerArchive:
     _sync(folder)
     for attempt in range(1, _LOCK_TRIES + 1):
         try:
-            return _let_go(partition, month, file=file, written=written)
+            return _drop(partition, month, file=file, written=written)
         except OperationalError as error:
-            # Others read the ledger; waiting for them here would make the drain wait behind us.
+            # Others read the ledger. While we wait for our lock, the drain would wait behind us.
             if getattr(error.__cause__, "sqlstate", "") != "55P03" or attempt == _LOCK_TRIES:
                 raise
     raise AssertionError("unreachable")
@@ -94,7 +95,7 @@ def restore_month(month: date) -> LedgerArchive:
         )
     with transaction.atomic(), connection.cursor() as cursor, gzip.open(file) as unpacked:
         make_partitions(first=month, months=1)
-        # The file's own columns: one that was added since has its default.
+        # The file's own columns: a column added since gets its default.
         columns = next(unpacked).decode().strip()
         cursor.execute(
             "CREATE TEMP TABLE restored (LIKE billing_usagerecord INCLUDING DEFAULTS) ON COMMIT DROP"
@@ -114,10 +115,10 @@ def restore_month(month: date) -> LedgerArchive:
 
 
 def archived_between(since: datetime | None, until: datetime | None) -> list[LedgerArchive]:
-    """Archives that hold rows of this time."""
+    """The archives, not restored, that hold rows from `since` until before `until`."""
     archives = LedgerArchive.objects.filter(restored_at=None).order_by("month")
     if until is not None:
-        # The last moment asked for: `until` within a month's first day asks for that month as well.
+        # By the last moment included, so that an `until` at a month's start leaves that month out.
         archives = archives.filter(month__lte=(until - timedelta(microseconds=1)).astimezone(UTC).date())
     if since is not None:
         archives = archives.filter(month__gte=since.astimezone(UTC).date().replace(day=1))
@@ -125,7 +126,7 @@ def archived_between(since: datetime | None, until: datetime | None) -> list[Led
 
 
 def _require_closed(partition: str, month: date) -> None:
-    """Every tenant with rows in it, unless deleted, has a statement of a period that began after the month."""
+    """Raises CannotArchive unless each tenant with rows in it, if not deleted, has a statement of a later period."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT slug FROM tenants_tenant t WHERE deleted_at IS NULL "  # noqa: S608 - our own name
@@ -161,7 +162,7 @@ def _write(partition: str, file: Path) -> Written:
 
 
 def _read(file: Path) -> Written:
-    """What is in a file, by reading all of it."""
+    """What a file holds, by reading all of it."""
     digest, rows = hashlib.sha256(), -1
     for row in _records(file):
         digest.update(row)
@@ -170,7 +171,7 @@ def _read(file: Path) -> Written:
 
 
 def _records(file: Path) -> Iterator[bytes]:
-    """The file's records; a line break within quotes ends none."""
+    """The file's records. A line break within quotes does not end one."""
     with gzip.open(file) as unpacked:
         record = b""
         for line in unpacked:
@@ -187,8 +188,8 @@ def _file_digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _let_go(partition: str, month: date, *, file: Path, written: Written) -> LedgerArchive:
-    """Detach, look once more, drop and log: all or nothing."""
+def _drop(partition: str, month: date, *, file: Path, written: Written) -> LedgerArchive:
+    """Detach the partition, count its rows once more, drop it and record the archive, in one transaction."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout TO '2s'")
         cursor.execute(f"ALTER TABLE billing_usagerecord DETACH PARTITION {partition}")
@@ -208,7 +209,7 @@ def _let_go(partition: str, month: date, *, file: Path, written: Written) -> Led
 
 
 def _sync(folder: Path) -> None:
-    """The new name is on disk, too."""
+    """Flush the folder, so that the file's new name is on disk, too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,12 +13,12 @@ from billing.meter.current_spend import budget_of, current_spend
 from billing.models import Adjustment, AdjustmentKind, DailyUsage, UsageRecord
 from tenants.models import Tenant
 
-# What pages and the API show of the movements: years of them.
+# How many movements pages and the API show: several years of them.
 SHOWN = 1000
 
 
 class Movement(msgspec.Struct, frozen=True):
-    """One line of a balance, USD. `balance_usd` is what is left after it. `kind`: a booking's, or `usage`."""
+    """One line of a balance, in USD. `balance_usd` is what is left after it. `kind` is a booking's, or `usage`."""
 
     day: date
     kind: str
@@ -29,9 +29,9 @@ class Movement(msgspec.Struct, frozen=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """What is left, live; what the balance was after the last top-up; and the movements, newest first.
+    """What is left now, what the balance was after the last top-up, and the movements, newest first.
 
-    The last movement's balance is the booked one: calls of the last seconds may not be in it yet.
+    The newest movement's balance comes from the ledger, which may lack the last seconds' calls.
     """
 
     left_usd: Decimal
@@ -61,11 +61,11 @@ def movements(tenant: Tenant) -> list[Movement]:
     if not rows:
         return []
     lines = [*_bookings(tenant, rows), *_usage(tenant, since=rows[0].created_at)]
-    found, left = [], Decimal(0)
+    moves, left = [], Decimal(0)
     for day, kind, title, reference, amount in sorted(lines, key=lambda line: line[0]):
         left += amount
-        found.append(Movement(day, kind, title, reference, amount, left))
-    return found
+        moves.append(Movement(day, kind, title, reference, amount, left))
+    return moves
 
 
 Line = tuple[date, str, str, str, Decimal]
@@ -79,7 +79,7 @@ def _bookings(tenant: Tenant, rows: list[Adjustment]) -> Iterator[Line]:
 
 
 def _usage(tenant: Tenant, *, since: datetime) -> Iterator[Line]:
-    """Days' costs: of the day of the first top-up what came after it, by the ledger; then by the roll-up."""
+    """The usage of each day. Of the first top-up's day only what came after it, from the ledger; then the roll-up."""
     first = since.astimezone(ZoneInfo(tenant.timezone)).date()
     rows = UsageRecord.objects.filter(
         tenant=tenant, day=first, created_at__gte=since, created_at__lt=since + timedelta(days=1, hours=2)

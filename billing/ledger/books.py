@@ -1,4 +1,4 @@
-"""The three books held together: live counters, ledger, roll-ups."""
+"""Compare the three books: live counters, ledger, roll-ups."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +27,9 @@ from tenants.policy import BudgetMode
 
 
 class Book(msgspec.Struct, frozen=True):
-    """One tenant's period in the three books, USD. `redis_usd` None: a cold counter, which is fine.
+    """One tenant's period in the three books, in USD. `redis_usd` is `None` for a cold counter, which is no fault.
 
-    `expected_usd` is what the counter must be: the ledger and the stream as they were when it was read.
+    `expected_usd` is what the counter must be: the ledger and the stream at the moment it was read.
     """
 
     tenant: str
@@ -63,8 +63,8 @@ class _Counter(msgspec.Struct, frozen=True):
     waiting: dict[str, NanoUSD]  # request id: cost
 
 
-# Ledger and roll-up out of one snapshot. A row that was recorded after the counters were read is in both, but not
-# in what the counter is held against. Rows carry the time their call began: a day before a period is enough.
+# Ledger and roll-up come from one snapshot. A row recorded after the counters were read is in both, but not in
+# `known_usd`, with which the counter is compared. `created_at` is when a call began: a day before the period is enough.
 _SUMS = """
 WITH wanted AS (
     SELECT * FROM unnest(%(tenants)s::bigint[], %(periods)s::date[]) AS each (tenant_id, period_start)
@@ -85,8 +85,8 @@ FROM wanted LEFT JOIN ledger USING (tenant_id) LEFT JOIN rollup USING (tenant_id
 def check_books(tenants: Iterable[Tenant], *, now: float | None = None) -> list[Book]:
     """The books of `tenants` in the period of `now` (epoch seconds).
 
-    A prepaid balance has no period. What its periods before this one came to is taken from the roll-up, which
-    was held against the ledger while they ran.
+    A prepaid balance has no period. The sum of its earlier periods is taken from the roll-up, which was compared with
+    the ledger while they ran.
     """
     moment = time.time() if now is None else now
     rows = list(tenants)
@@ -95,9 +95,9 @@ def check_books(tenants: Iterable[Tenant], *, now: float | None = None) -> list[
         return []
     prepaid = [each.pk for each in rows if each.budget_mode == BudgetMode.PREPAID]
     with transaction.atomic(), connection.cursor() as cursor:
-        # Between two batches of the drain: what is in the ledger by now was recorded before `read_at` and is
-        # committed, and nothing is added while the counters are read. So whatever has been settled by then is in
-        # one of both, ledger or stream, and a row that is in both is known by its time.
+        # Between two batches of the drain: what the ledger has was recorded before `read_at` and is committed, and
+        # nothing is added while the counters are read. So every settled call is in the ledger or the stream, and a row
+        # in both is known by its time.
         cursor.execute("SET LOCAL lock_timeout = '10s'")  # a drain that hangs must not hang this too
         for shard in sorted({shard_of(each.pk) for each in rows}):
             take_turn(cursor, shard)
@@ -139,7 +139,7 @@ def _book(tenant: Tenant, counter: _Counter, sums: list[Decimal], before: Decima
 
 
 def _counters(tenants: Sequence[Tenant], periods: Mapping[int, Span]) -> dict[int, _Counter]:
-    """Each shard's counters and stream at one moment: nothing settles in between."""
+    """The counters of `tenants`, with the stream of their shard as of the same moment."""
     found: dict[int, _Counter] = {}
     for shard in every_shard():
         mine = [each for each in tenants if shard_of(each.pk) == shard]
@@ -168,7 +168,7 @@ def _counters(tenants: Sequence[Tenant], periods: Mapping[int, Span]) -> dict[in
 
 
 def _event(entry: tuple[bytes, dict[bytes, bytes] | list[bytes]]) -> UsageEvent | None:
-    """The event of a stream's entry, unless it is late and changes no counter."""
+    """The event of a stream's entry; `None` for a late one, which changes no counter."""
     fields = entry[1]
     if isinstance(
         fields, list
@@ -187,7 +187,7 @@ def _before(prepaid: list[int], periods: Mapping[int, Span]) -> dict[int, Decima
 
 
 def _drained(counters: Mapping[int, _Counter], read_at: datetime) -> set[str]:
-    """Events of the stream that were in the ledger by then: written, and not acknowledged yet."""
+    """The ids of the events in the stream that were in the ledger at `read_at`: written, but not acknowledged yet."""
     ids = [request_id for counter in counters.values() for request_id in counter.waiting]
     found = UsageRecord.objects.filter(request_id__in=ids, recorded_at__lte=read_at)
     return {str(each) for each in found.values_list("request_id", flat=True)} if ids else set()

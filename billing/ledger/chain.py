@@ -1,16 +1,15 @@
-"""The ledger's hash chain: each batch of rows carries the hash of the one before it, one chain a shard.
+"""The ledger's hash chain: each batch of rows carries the hash of the batch before it, one chain a shard.
 
-A row's hash covers every column, so PostgreSQL computes it from the row as it was stored, both when the batch
-is sealed and when it is verified (`verify.py`). A column that is added later stays out of it, or old batches
-would no longer verify.
+PostgreSQL computes a row's hash from its stored columns, both when the batch is sealed and when it is verified
+(`verify.py`). Columns added since the chain began are not covered, or old batches would no longer verify.
 """
 
 from django.db.backends.utils import CursorWrapper
 
 GENESIS = "0" * 64
-_LOCK = 0x6C656467  # of the advisory locks by shard
-# Numbers and quoted texts only: how a session prints dates, times and zones must not matter. `created_at` is a
-# function of the id, and rows are looked for by both.
+_LOCK = 0x6C656467  # class of the advisory locks; the shard is the other half
+# Only numbers and strings, since a session's settings decide how dates and times are printed. `created_at` is not
+# covered: it is a function of the id, and rows are looked up by both.
 ROW_HASH = """sha256(convert_to(ROW(
     row.request_id, encode(timestamptz_send(row.recorded_at), 'hex'), row.tenant_id, row.api_key_id,
     row.day - DATE '1970-01-01', row.period_start - DATE '1970-01-01',
@@ -22,7 +21,7 @@ ROW_HASH = """sha256(convert_to(ROW(
 
 
 def batch_hash(*, shard: str, number: str, previous: str, rows: str) -> str:
-    """The hash of a batch as an SQL expression over expressions."""
+    """The SQL expression of a batch's hash, made of SQL expressions."""
     return (
         f"encode(sha256(convert_to({shard} || ':' || {number} || ':' || {previous} || ':', 'UTF8') "
         f"|| {rows}), 'hex')"
@@ -30,14 +29,14 @@ def batch_hash(*, shard: str, number: str, previous: str, rows: str) -> str:
 
 
 def take_turn(cursor: CursorWrapper, shard: int) -> None:
-    """Wait for whoever seals a batch of this shard, to the end of this transaction. Before `sealing`."""
+    """Lock the shard's chain until this transaction ends, so that one batch is sealed at a time. Before `sealing`."""
     cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, shard])
 
 
 def sealing(rows: str) -> str:
-    """CTEs that seal the ledger rows of the CTE `rows` as the next batch of shard `%(shard)s`, if any.
+    """CTEs that seal the rows of the CTE `rows`, if there are any, as the next batch of shard `%(shard)s`.
 
-    Ids and hashes are in the order the rows come in, whatever it is: sorting them would cost a tenth of it.
+    Ids and hashes are in the order in which the rows come: sorting them would cost a tenth more.
     """
     number, previous = "coalesce(last.number, 0) + 1", f"coalesce(last.hash, '{GENESIS}')"
     made = batch_hash(shard="%(shard)s::int", number=f"({number})", previous=previous, rows="batch.hashes")

@@ -1,4 +1,4 @@
-"""The loop around the ledger: read the streams, post, acknowledge. Any number of these may run."""
+"""The drain's loop: read the streams, post, acknowledge. Any number of drains may run."""
 
 import logging
 import os
@@ -22,18 +22,21 @@ CLAIM_AFTER_MS = 10_000
 
 
 class Drain:
-    """One consumer of every shard's stream. `step` drains what is there and says how many that were."""
+    """One consumer of every shard's stream."""
 
     def __init__(self) -> None:
         self.consumer = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self._store = store()
         self._claimed_at = 0.0
-        self._whole = False  # the step before came to its end: nothing is read and not acknowledged
+        self._whole = False  # the last step was completed: no entry is read but not acknowledged
         for shard in every_shard():
             self._make_group(usage_stream(shard))
 
     def step(self) -> int:
-        """One round over all shards; what a dead consumer left behind is taken over now and then."""
+        """Drain the streams of all shards, and now and then what a dead consumer left. Returns how many entries.
+
+        Raises `RECOVERABLE`, after which the next step tries again.
+        """
         close_old_connections()
         whole, self._whole = self._whole, False
         done = 0
@@ -54,7 +57,7 @@ class Drain:
         return done
 
     def _read(self, stream: str, since: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """`>`: entries nobody has read; `0`: our own that we read and did not acknowledge."""
+        """With `>` entries that nobody has read; with `0` those this consumer read and did not acknowledge."""
         try:
             answer: Any = self._store.xreadgroup(GROUP, self.consumer, {stream: since}, count=BATCH)
         except redis.ResponseError as error:
@@ -79,7 +82,7 @@ class Drain:
                 try:
                     entries.append(read_entry(entry_id, fields))
                 except (msgspec.MsgspecError, KeyError, ValueError, TypeError):
-                    # Set aside whole, counted and shown; it must neither block the others nor be lost.
+                    # Set aside whole, counted and shown: it must not block the others, nor be lost.
                     logger.exception("usage event %s cannot be read; kept in %s", entry_id, poison)
                     pipeline.xadd(poison, fields or {b"empty": b"1"})
             batch = post(entries, shard=shard) if entries else Batch(inserted=0, repeated=0, late=0)
@@ -100,12 +103,12 @@ class Drain:
 
 
 def drain_all() -> int:
-    """Drain until nothing is left; how many entries that were. For tests and for a clean stop."""
+    """Drain until nothing is left, for tests and a clean stop. Returns how many entries."""
     drain, total = Drain(), 0
     while done := drain.step():
         total += done
     return total
 
 
-# What a drain survives by waiting: either store being away, an orphan whose row is still on its way.
+# What a drain survives by waiting: a store that is away, or an orphan whose row is still on its way (LookupError).
 RECOVERABLE = (DatabaseError, *STORE_ERRORS, OSError, LookupError)

@@ -1,13 +1,13 @@
-"""Latency histograms the roll-ups keep, so that percentiles never read the ledger.
+"""The latency histograms in the roll-ups, so that percentiles never read the ledger.
 
-Buckets grow by about a third, so a percentile is right to within a sixth of its value. In SQL two histograms
-are added by `billing_add_counts(a, b)` and summed by the aggregate `billing_sum_counts(column)`.
+Buckets grow by about a third, so a percentile is right to within a sixth of its value. In SQL, `billing_add_counts(a,
+b)` adds two histograms, and the aggregate `billing_sum_counts(column)` sums them.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
 
-# Upper bounds in ms, the last bucket is open. Never change them: stored histograms refer to them by position.
+# Upper bounds in ms; the last bucket is open. Never change them: stored histograms refer to them by position.
 BOUNDS_MS = (
     25, 50, 75, 100, 150, 200, 300, 400, 550, 750, 1_000, 1_350, 1_800, 2_400, 3_200, 4_300, 5_700,
     7_600, 10_000, 13_500, 18_000, 24_000, 32_000, 43_000, 57_000, 76_000, 100_000, 135_000, 180_000, 300_000,
@@ -25,7 +25,7 @@ def histogram(values_ms: Sequence[int]) -> list[int] | None:
 
 
 def percentile(counts: Sequence[int] | None, percent: int) -> int | None:
-    """The value in ms below which `percent` % lie, interpolated within its bucket."""
+    """The value in ms that `percent` % do not exceed, interpolated within its bucket; `None` without values."""
     total = sum(counts or ())
     if not counts or not total:
         return None

@@ -1,4 +1,4 @@
-"""The ledger's monthly partitions: made ahead, and found missing before rows pile up in the default one."""
+"""The ledger's monthly partitions: made ahead, and counted, so that rows do not pile up in the default one."""
 
 from datetime import UTC, date, datetime
 
@@ -8,9 +8,9 @@ MONTHS_AHEAD = 3
 
 
 def make_partitions(*, first: date | None = None, months: int = MONTHS_AHEAD + 1) -> int:
-    """Partitions for `months` months (UTC) from that of `first`, this month by default; how many were new.
+    """Make partitions for `months` months (UTC), from the month of `first` (default: today). Returns how many were new.
 
-    Rows the default partition has caught are moved in. Safe to call at any time, by any number of processes.
+    Rows in the default partition are moved into them. Any number of processes may call this at any time.
     """
     first = first or datetime.now(UTC).date()
     with connection.cursor() as cursor:
@@ -19,7 +19,7 @@ def make_partitions(*, first: date | None = None, months: int = MONTHS_AHEAD + 1
 
 
 def rows_without_a_month() -> int:
-    """How many rows the default partition holds; anything but 0 means partitions were not made in time."""
+    """How many rows the default partition holds. More than 0 means that a partition was not made in time."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM billing_usagerecord_default")
         return int(cursor.fetchone()[0])

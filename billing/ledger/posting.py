@@ -1,8 +1,8 @@
-"""The drain: usage events from the meter's streams into PostgreSQL, each exactly once.
+"""Post usage events from the meter's streams into PostgreSQL, each exactly once.
 
-A batch is one transaction: ledger rows and their link of the hash chain, roll-ups, alerts, adjustments, last-used
-times. Rows that are there already (a batch that died between commit and acknowledgement) are skipped by their
-request id, and everything else is computed from the rows that were really inserted.
+A batch is one transaction: ledger rows and their link in the hash chain, roll-ups, alerts, adjustments, last-used
+times. Rows that exist already, from a batch that died between commit and acknowledgement, are skipped by request id.
+Everything else is computed from the rows that were really inserted.
 """
 
 import logging
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One stream entry: its id, the event, and what the meter added."""
+    """One stream entry: its id, the event, and what the meter added (see `billing/events.py`)."""
 
     id: str
     event: UsageEvent
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one batch did, in entries."""
+    """How many entries of a batch were inserted, were there already, or came late."""
 
     inserted: int
     repeated: int
@@ -50,7 +50,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def read_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    """A stream entry. Raises msgspec.DecodeError or KeyError for one that can't be read."""
+    """Parse a stream entry. Raises MsgspecError, KeyError or ValueError if it cannot be read."""
     crossed = fields.get(b"crossed", b"").decode()
     return Entry(
         id=entry_id.decode(),
@@ -62,9 +62,10 @@ def read_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
 
 
 def post(entries: Sequence[Entry], *, shard: int) -> Batch:
-    """Write a batch of a shard's stream.
+    """Post a batch of a shard's stream.
 
-    Deadlocks and serialization failures are tried again, other database errors raised.
+    Deadlocks and serialization failures are tried again; other database errors are raised. Raises LookupError for a
+    late settle whose orphaned row is not in the ledger yet.
     """
     for attempt in range(5):
         try:
@@ -80,7 +81,7 @@ def post(entries: Sequence[Entry], *, shard: int) -> Batch:
 
 def _post(entries: Sequence[Entry], shard: int) -> Batch:
     rows = [entry for entry in entries if not entry.late]
-    # By id, since a replay may have put the same call into the stream twice; the first counts, as between batches.
+    # By id: a repeated settle may have put the same call into the stream twice. The first counts, as between batches.
     by_id: dict[str, Entry] = {}
     for entry in rows:
         by_id.setdefault(entry.event.request_id, entry)
@@ -97,7 +98,7 @@ def _post(entries: Sequence[Entry], shard: int) -> Batch:
 
 
 def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
-    """Insert rows that are not there yet, sealed as the shard's next batch; the ids of those that went in."""
+    """Insert the rows that do not exist yet, sealed as the shard's next batch. Returns their ids."""
     if not entries:
         return set()
     rows = [ledger_row(entry.event) for entry in entries]
@@ -121,7 +122,7 @@ def _insert(entries: Sequence[Entry], shard: int) -> set[str]:
 
 
 def ledger_row(event: UsageEvent) -> dict[str, Any]:
-    """The row of `event`: each column, and how it is written."""
+    """The ledger row of `event`, as a value for each column."""
     return {
         "request_id": UUID(event.request_id),
         "created_at": created_at(event.request_id),
@@ -159,12 +160,12 @@ def ledger_row(event: UsageEvent) -> dict[str, Any]:
 
 
 def _clean(text: str, most: int = 256) -> str:
-    """PostgreSQL keeps no NUL, and a row is never refused because of one."""
+    """`text` cut to `most` characters and without NUL, which PostgreSQL would refuse the row for."""
     return text.replace("\0", "")[:most]
 
 
 def _alert(entries: Iterable[Entry]) -> None:
-    """Tell of each threshold crossed, in the order of the calls and of the thresholds."""
+    """Announce each threshold crossed, in the order of the calls and of the thresholds."""
     crossed = [entry for entry in entries if entry.crossed]
     if not crossed:
         return
@@ -186,7 +187,7 @@ def _alert(entries: Iterable[Entry]) -> None:
 
 
 def _touch_keys(entries: Sequence[Entry]) -> None:
-    """Keep each key's last use here, once a batch, instead of with a write per request."""
+    """Update each key's last use once a batch, instead of once a request."""
     used: dict[int, Any] = {}
     for entry in entries:
         if entry.event.key_id is not None:
@@ -200,7 +201,7 @@ def _touch_keys(entries: Sequence[Entry]) -> None:
 
 
 def _adjust(event: UsageEvent) -> None:
-    """A call that settled after the reaper had: the difference to what was booked, once."""
+    """Book, once, the difference between what a call cost and what its reaped lease was charged."""
     rows = UsageRecord.objects.filter(request_id=event.request_id)
     booked = rows.values_list("cost_usd", "upstream_cost_usd", "model").first()
     if booked is None:

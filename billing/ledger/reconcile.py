@@ -1,4 +1,4 @@
-"""The periodic look at the books: what differs is written down, announced, and repaired where the ledger says how."""
+"""The periodic comparison of the books. Differences are recorded, announced, and repaired where the ledger says how."""
 
 import logging
 
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def reconcile() -> int:
-    """Hold every tenant's books together; how many differ. Two looks, since books are moving.
+    """Compare every tenant's books, twice where they differ, since they change meanwhile. Returns how many differ.
 
-    Raises SomeFailed where a difference could not be reported; the others are.
+    Raises SomeFailed if a difference could not be reported; the others are.
     """
     tenants = {tenant.slug: tenant for tenant in Tenant.objects.filter(deleted_at=None)}
     suspects = [tenants[book.tenant] for book in check_books(tenants.values()) if not book.ok]
@@ -51,8 +51,9 @@ def _report(book: Book, tenant: Tenant) -> int:
 
 
 def _repair(book: Book, tenant: Tenant) -> bool:
-    """Drop a counter that differs from the ledger: the next call finds it cold and rebuilds it, under the guard
-    that notices settles in between. Where the roll-up differs too nobody knows what would be right.
+    """Delete a counter that differs from the ledger. The next call finds it cold and rebuilds it safely.
+
+    Does nothing if the roll-up differs as well, since it is then unknown which of them is right.
     """
     if book.redis_agrees or book.ledger_usd != book.rollup_usd:
         return False

@@ -1,6 +1,6 @@
-"""Why requests were refused, counted in memory and written to PostgreSQL by the heartbeat.
+"""Refused requests by reason, counted in memory and written to PostgreSQL once a second.
 
-A refusal costs the hot path one addition; it leaves no trace in Redis.
+A refusal costs the hot path one addition, and nothing in Redis.
 """
 
 import asyncio
@@ -26,7 +26,9 @@ IN_SHADOW = Metric(
 
 
 class RefusalCount(msgspec.Struct, frozen=True, order=True):
-    """What became, or in shadow would have become, of a request. Ordered, so that writers never cross."""
+    """What is counted: a refusal, or with `shadow` what a policy in shadow would have done. Ordered, so that writers
+    lock rows in one order.
+    """
 
     tenant_id: int
     day: str
@@ -36,7 +38,7 @@ class RefusalCount(msgspec.Struct, frozen=True, order=True):
 
 
 class VerdictSum(msgspec.Struct, frozen=True):
-    """Requests of some days with one verdict."""
+    """How many requests of some days had one verdict."""
 
     code: str
     detail: str
@@ -45,7 +47,7 @@ class VerdictSum(msgspec.Struct, frozen=True):
 
 
 class RefusalCounts:
-    """What one process has counted and not written yet."""
+    """The counts of one process that are not written yet."""
 
     def __init__(self, policies: PreparedPolicies) -> None:
         self._policies = policies
@@ -53,11 +55,11 @@ class RefusalCounts:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="refusals")
 
     def refused(self, policy: Policy, code: str) -> None:
-        """A request of this tenant was refused."""
+        """Count a refused request of this policy's tenant."""
         self._count(policy, in_shadow=False, code=code)
 
     def would_have(self, policy: Policy, code: str, detail: str = "") -> None:
-        """A request was served, and what is in shadow would have decided otherwise."""
+        """Count a request that was served, and for which the policy in shadow would have decided otherwise."""
         self._count(policy, in_shadow=True, code=code, detail=detail[:100])
         IN_SHADOW.labels(code).inc()
 
@@ -66,7 +68,7 @@ class RefusalCounts:
         self._counts[RefusalCount(policy.tenant_id, day.name, in_shadow, code, detail)] += 1
 
     async def flush(self) -> None:
-        """Write what was counted. While the database is away it is kept: one number for a tenant, day and code."""
+        """Write what was counted. While the database is away the counts stay, one for each tenant, day and code."""
         if not self._counts:
             return
         taken = dict(self._counts)
@@ -78,12 +80,12 @@ class RefusalCounts:
             logger.warning("Refusals are counted and not written yet: %s", error)
 
     def close(self) -> None:
-        """Write no more."""
+        """Start no more writes."""
         self._threads.shutdown(wait=False)
 
 
 def sums(tenant_id: int, *, since: date, until: date | None = None) -> list[VerdictSum]:
-    """Verdicts of a tenant's days, both included, the most frequent first."""
+    """The verdicts of a tenant's days, both ends included: refusals, then those in shadow, most frequent first."""
     rows = DailyVerdict.objects.filter(tenant_id=tenant_id, day__gte=since)
     if until is not None:
         rows = rows.filter(day__lte=until)

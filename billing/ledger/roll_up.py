@@ -12,7 +12,7 @@ from billing.ledger.histogram import histogram
 from billing.usage import COUNTS
 from gateway_project.ground.money import to_usd
 
-# The roll-up's columns and their types: what makes a row, what is added up, and the histograms.
+# The roll-up's columns and their types: the key of a row (KEYS), what is added up (SUMS), the histograms (BUCKETS).
 KEYS = {
     "tenant_id": "bigint",
     "day": "date",
@@ -24,7 +24,7 @@ KEYS = {
 
 
 class Summed(NamedTuple):
-    """A column that is added up: its type, and what one call adds to it (nano-USD where the type is numeric)."""
+    """A column that is added up: its type, and what one call adds to it (nano-USD if the type is numeric)."""
 
     type: str
     of: Callable[[UsageEvent], int]
@@ -50,9 +50,9 @@ BUCKETS = ("latency_buckets", "ttft_buckets")
 
 
 def add_to_roll_up(events: Iterable[UsageEvent]) -> None:
-    """Add to `DailyUsage` in one statement, so that its totals' triggers run once for the whole batch.
+    """Add `events` to `DailyUsage` in one statement, so that the triggers of its totals run once a batch.
 
-    The rows come in one order, so that two drains wait for each other instead of locking each other out.
+    Rows are written in one order, so that two drains wait for each other instead of deadlocking.
     """
     groups: dict[tuple[Any, ...], list[UsageEvent]] = defaultdict(list)
     for event in events:
@@ -86,7 +86,7 @@ def add_to_roll_up(events: Iterable[UsageEvent]) -> None:
 
 
 def _sums(events: Sequence[UsageEvent]) -> list[Any]:
-    """The columns of `SUMS`, over calls of one roll-up row: nano-USD are added up, and become USD once."""
+    """The columns of `SUMS` over the calls of one row. Nano-USD are added up and converted to USD once."""
     sums: list[Any] = []
     for column in SUMS.values():
         total = sum(map(column.of, events))

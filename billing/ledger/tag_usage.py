@@ -1,4 +1,4 @@
-"""Usage by tag: the roll-up the drain writes, and the questions it answers."""
+"""Usage by tag: the roll-up that the drain writes, and its queries."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ from billing.events import UsageEvent
 from billing.models import DailyTagUsage, UsageRecord
 from gateway_project.ground.money import to_usd
 
-# Values of one tag in a tenant's day that are told apart; further ones are summed under OTHER, so that a tag that
-# is different in every call does not make the roll-up as large as the ledger. No tag can be called that.
+# Values of one tag that are kept apart in a tenant's day. Further ones are summed under OTHER, so that a tag that
+# differs in every call does not make the roll-up as large as the ledger. No caller's value can be OTHER.
 MOST_VALUES = 1000
 OTHER = "(other)"
 TagDay = tuple[int, str, str]  # tenant, tag, day
 
 
 class TagSum(msgspec.Struct, frozen=True):
-    """What calls with one value of a tag used."""
+    """What the calls with one value of a tag used."""
 
     value: str
     requests: int
@@ -31,19 +31,19 @@ class TagSum(msgspec.Struct, frozen=True):
 
 
 def tagged(rows: QuerySet[UsageRecord], tag: str) -> QuerySet[UsageRecord]:
-    """Those of `rows` that carry `tag` (name=value); the index is of rows that have tags at all."""
+    """Those of `rows` that carry `tag` (name=value). Excluding rows without tags lets the partial index be used."""
     name, _, value = tag.partition("=")
     return rows.exclude(tags={}).filter(tags__contains={name: value})
 
 
 def rows_of(tenant_id: int, *, since: date, until: date | None) -> QuerySet[DailyTagUsage]:
-    """The roll-up of a tenant's days, both included."""
+    """The roll-up's rows of a tenant's days, both ends included."""
     rows = DailyTagUsage.objects.filter(tenant_id=tenant_id, day__gte=since)
     return rows if until is None else rows.filter(day__lte=until)
 
 
 def names(tenant_id: int, *, since: date, until: date | None = None) -> list[str]:
-    """The tags a tenant used, by name."""
+    """The names of the first 100 tags that a tenant used in these days."""
     rows = rows_of(tenant_id, since=since, until=until)
     return list(rows.values_list("name", flat=True).order_by("name").distinct()[:100])
 
@@ -51,14 +51,14 @@ def names(tenant_id: int, *, since: date, until: date | None = None) -> list[str
 def by_value(
     tenant_id: int, name: str, *, since: date, until: date | None = None, most: int = 1000
 ) -> list[TagSum]:
-    """The most expensive values of a tag."""
+    """The `most` values of a tag that cost most."""
     rows = rows_of(tenant_id, since=since, until=until).filter(name=name).values("value").order_by()
     sums = rows.annotate(requests=Sum("requests"), tokens=Sum("tokens"), cost_usd=Sum("cost_usd"))
     return [TagSum(**row) for row in sums.order_by("-cost_usd", "value")[:most]]
 
 
 def add_tags(events: Iterable[UsageEvent]) -> None:
-    """Add to `DailyTagUsage`, in the order of its unique key, so that two drains wait for each other."""
+    """Add `events` to `DailyTagUsage` in the order of its unique key, so that two drains do not deadlock."""
     groups: dict[tuple[int, str, str, str, str], list[UsageEvent]] = defaultdict(list)
     for event in events:
         for name, value in event.tags.items():

@@ -1,7 +1,7 @@
-"""Whether the ledger is what was sealed: no row changed, removed or inserted since, no batch cut out of a chain.
+"""Verify that the ledger is as it was sealed: no row changed, removed or inserted, no batch cut out of a chain.
 
-PostgreSQL hashes the rows again, a batch at a time, and only verdicts come here; all of it within one snapshot,
-so that the drain may go on meanwhile.
+PostgreSQL hashes the rows again, a batch at a time, and returns only verdicts. All of it happens in one snapshot, so
+the drain may go on meanwhile.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,8 @@ _ITS_ROW = """billing_usagerecord row
 _MADE_HASH = batch_hash(
     shard="batch.shard", number="batch.number", previous="batch.previous_hash", rows="batch.row_hashes"
 )
-# Nested loops: the planner can't know how short the arrays are, and would read the whole ledger for each batch.
+# `verify` forces nested loops: the planner cannot know how short the arrays are, and would read the whole ledger for
+# each batch.
 _BATCHES = f"""
 SELECT batch.number, batch.previous_hash, batch.hash, batch.rows,
        {_MADE_HASH},
@@ -46,7 +47,7 @@ FROM billing_usagerecord record WHERE NOT EXISTS (
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """`changed`, `removed` and `inserted` name a row; `chain` a batch that is missing, rewritten or cut off."""
+    """A row that was `changed`, `removed` or `inserted`, or a `chain` whose batch is missing, rewritten or cut off."""
 
     kind: Literal["changed", "removed", "inserted", "chain"]
     shard: int | None
@@ -56,15 +57,17 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The last batch of a shard's chain: who keeps it elsewhere can tell that nothing before it was rewritten."""
+    """The last batch of a shard's chain. A copy kept elsewhere proves later that nothing before it was rewritten."""
 
     number: int
     hash: str
 
 
 class ChainReport(msgspec.Struct):
-    """What was looked at and what is wrong, the first of each shard. `archived` rows are in months that are no
-    longer attached: their hashes were verified, they themselves could not be."""
+    """What was verified, and the first fault of each shard.
+
+    `archived` rows are in months that are no longer attached: only their hashes could be verified.
+    """
 
     rows: int = 0
     batches: int = 0
@@ -78,7 +81,7 @@ class ChainReport(msgspec.Struct):
 
 
 def verify(kept: Mapping[str, Head] | None = None) -> ChainReport:
-    """Look at every batch and every row. `kept`: heads of an earlier verdict that was kept elsewhere."""
+    """Verify every batch and every row. `kept`: the heads of an earlier report, by shard, kept elsewhere."""
     verdict = ChainReport()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -93,14 +96,14 @@ def verify(kept: Mapping[str, Head] | None = None) -> ChainReport:
                 verdict.faults.append(fault)
         cursor.execute("SET LOCAL enable_hashjoin = on")
         cursor.execute("SELECT count(*) FROM billing_usagerecord")
-        # Only where numbers differ is it worth looking each row up.
+        # Looking up every row is worth it only if the counts differ.
         if verdict.faults or cursor.fetchone()[0] != verdict.rows:
             verdict.faults += _inserted(cursor)
     return verdict
 
 
 def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict: ChainReport) -> Fault | None:
-    """The first thing wrong with a shard's chain; counts into `verdict` until then."""
+    """The first fault of a shard's chain. Adds what was verified before it to `verdict`."""
     last, previous, kept_is_there = 0, GENESIS, kept is None
     for number, claimed_previous, claimed_hash, rows, made_hash, intact in _batches(shard):
         if number != last + 1:
@@ -130,14 +133,14 @@ def _verify_shard(cursor: CursorWrapper, shard: int, kept: Head | None, verdict:
 
 
 def _batches(shard: int) -> Iterator[tuple[int, str, str, int, str, bool]]:
-    """Streamed: neither side holds more than a batch."""
+    """The shard's batches as `_BATCHES` selects them, streamed."""
     with connection.connection.cursor(name=f"chain_{shard}") as stream:
         stream.itersize = 200
         yield from stream.execute(_BATCHES, [shard])
 
 
 def _look_closer(cursor: CursorWrapper, shard: int, number: int) -> tuple[Fault | None, int]:
-    """The first row of a batch that is not what was sealed, and how many rows are there."""
+    """The first faulty row of a batch, and how many of its rows are in the database."""
     cursor.execute(_ONE_BATCH, [shard, number])
     present = 0
     for request_id, missing, same, month_is_there in cursor.fetchall():
@@ -151,7 +154,7 @@ def _look_closer(cursor: CursorWrapper, shard: int, number: int) -> tuple[Fault 
 
 
 def _inserted(cursor: CursorWrapper) -> list[Fault]:
-    """The first row that no batch holds."""
+    """The first row that is in no batch."""
     cursor.execute(f"SELECT record.request_id::text {_UNSEALED} ORDER BY record.created_at LIMIT 1")
     return [
         Fault(
@@ -162,7 +165,7 @@ def _inserted(cursor: CursorWrapper) -> list[Fault]:
 
 
 def adopt() -> int:
-    """Seal the rows that no batch holds (from before there was a chain, or restored); how many."""
+    """Seal the rows that are in no batch: restored ones, and those from before the chain. Returns how many."""
     adopted = 0
     for shard in range(settings.METER_SHARDS):
         while count := _adopt(shard):

@@ -1,1 +1,1 @@
-"""The meter: what a call may cost is held before it, what it cost is settled after it. See `meter.py`."""
+"""The meter: holds what a call may cost before it is made, and settles what it cost after it. See `meter.py`."""

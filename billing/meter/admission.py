@@ -1,4 +1,4 @@
-"""What one admission asks `admit.lua` for, and what its reply means."""
+"""One admission: its call of `admit.lua`, and what the reply means."""
 
 import hashlib
 import time
@@ -46,11 +46,11 @@ _FIXED = 1 + len(AdmitKeys._fields) + len(AdmitPolicy._fields)
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A lease, and what the answer's headers say. `None` where no limit is set.
+    """A lease, and the numbers for the response's headers. A limit is `None` where none is set.
 
-    Requests are those of the window (tenant's, key's or end user's) with the least room, tokens those of the
-    day; both with this call, whose tokens are the ones held for it. `open_calls` were open before it;
-    `over_shadow`: the limit in shadow would have refused it; `saving`: cheaper models are preferred now.
+    `requests_*` belong to the window (of tenant, key or end user) with the least room, `tokens_*` to the day. Both
+    count this call, with the tokens held for it. `open_calls` were open before it. `over_shadow`: the limit in
+    shadow would have refused it. `saving`: cheaper models are preferred now.
     """
 
     lease: Lease
@@ -70,7 +70,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class AdmissionRequest:
-    """One call that asks to be admitted."""
+    """One call to be admitted, with everything that `admit.lua` needs. With `dry_run` the script writes nothing."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class AdmissionRequest:
         run: Run | None,
         prepared: PreparedPolicy,
         *,
-        only_asks: bool = False,
+        dry_run: bool = False,
     ) -> None:
         policy = principal.policy
         self.principal, self.policy, self.offers, self.request_id = principal, policy, offers, request_id
-        self.metadata, self.run, self.prepared, self.only_asks = metadata, run, prepared, only_asks
+        self.metadata, self.run, self.prepared, self.dry_run = metadata, run, prepared, dry_run
         self._user = short(metadata.end_user) if metadata.end_user else ""
         self._run = short(run.id) if run else ""
         self._conversation = (
@@ -115,7 +115,7 @@ class AdmissionRequest:
             request_id=self.request_id,
             run_limit=limit_of(self.budgets[3]),
             keep_seconds=settings.CONVERSATION_SECONDS if self._conversation else 0,
-            only_asks=int(self.only_asks),
+            dry_run=int(self.dry_run),
             held_tokens=self.held_tokens,
             lease_head=prepared.plain_head if plain else head(self.counters, prepared.day_counter),
             lease_rest=self.stored,
@@ -136,7 +136,7 @@ class AdmissionRequest:
         return ScriptCall(ADMIT, prepared.key_prefix, body, _FIXED + len(arguments))
 
     def unconfirmed_admission(self) -> UnconfirmedAdmission:
-        """How to take this admission back."""
+        """What `void.lua` needs to undo this admission."""
         admitted = self.keys
         keys = VoidKeys(**{name: getattr(admitted, name) for name in VoidKeys._fields})
         windows = (keys.tenant_window, keys.user_window, keys.key_window)
@@ -175,7 +175,7 @@ class AdmissionRequest:
         )
 
     def admission(self, reply: list[Any]) -> Admission:
-        """What an OK says."""
+        """The admission behind an `OK` reply."""
         admitted = AdmitReply(*reply[1:])
         prepared, offer = self.prepared, self.offers[admitted.candidate - 1]
         event = self.events[admitted.candidate - 1]
@@ -225,7 +225,7 @@ class AdmissionRequest:
         )
 
     def refusal(self, reply: list[bytes | int]) -> Exception:
-        """What a REFUSED says, as the error table has it."""
+        """The error of the contract's table behind a `REFUSED` reply."""
         policy = self.policy
         match reply[1]:
             case b"rate":
@@ -269,12 +269,12 @@ class AdmissionRequest:
 
 
 def short(text: str) -> str:
-    """A name of any length as a part of a key."""
+    """A name of any length, digested to 20 characters for use in a key."""
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 def _conversation(metadata: RequestMetadata, offers: Sequence[PricedCandidate]) -> str:
-    """The conversation's name: its session, else how it began; another one where the choice is another."""
+    """The conversation's name: a digest of its session, else of how it began, and of the candidates; "" if unknown."""
     if not (metadata.session or metadata.opening):
         return ""
     begun = metadata.session or f"{metadata.end_user}\n{metadata.opening}"

@@ -1,4 +1,4 @@
-"""What tenants have spent in their current period: the live counter, or the roll-up where it is cold."""
+"""What tenants have spent in their current period: from the live counter, or from the roll-up where that is cold."""
 
 import time
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from tenants.periods import period_of
 
 
 def counter_of(tenant: Tenant, *, at: float | None = None) -> tuple[str, str]:
-    """The name of the tenant's budget counter, and the period's first day, at epoch second `at` (now)."""
+    """The name of the tenant's budget counter and the period's first day, at epoch second `at` (default: now)."""
     period = period_of(time.time() if at is None else at, tenant.timezone, tenant.billing_day).name
     return (PREPAID_COUNTER if tenant.budget_mode == "prepaid" else budget_counter(period)), period
 
 
 def budget_of(tenant: Tenant) -> Decimal | None:
-    """What its current counter may reach; `None` is unlimited."""
+    """The USD that the tenant's current counter may reach; `None` is unlimited."""
     return tenant.spendable_usd
 
 
 def current_spend(tenants: Sequence[Tenant]) -> dict[int, Decimal]:
-    """USD spent by each of `tenants`, by id; one round trip for all of them."""
+    """USD spent by each of `tenants`, by id. One round trip to Redis for all of them."""
     counters = [(tenant, *counter_of(tenant)) for tenant in tenants]
     try:
         with store().pipeline(transaction=False) as pipeline:

@@ -1,4 +1,4 @@
-"""When cheaper models serve, and what that saved."""
+"""When cheaper models serve near a budget's end, and what that saved."""
 
 from datetime import date
 from decimal import Decimal
@@ -19,18 +19,18 @@ from tenants.snapshots import policy_of, read_version
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """The spend from which cheaper models are preferred, and below which no longer (nano-USD; -1 is never)."""
+    """Cheaper models are preferred once the spend reaches `start`, until it is below `end` (nano-USD; -1: never)."""
 
     start: int = -1
     end: int = -1
 
     def saves(self, spent: int, *, latched: bool) -> bool:
-        """Whether they are at `spent`, as `admit.lua` has it; `latched`: they were before."""
+        """Whether cheaper models are preferred at `spent`, by the rule of `admit.lua`. `latched`: they already were."""
         return self.start >= 0 and spent >= (self.end if latched else self.start)
 
 
 class DowngradeState(msgspec.Struct, frozen=True):
-    """The policy as its tenant sees it. `targets`: by model, what serves in its place. `active`: now."""
+    """The downgrade policy as its tenant sees it. `targets`: the cheaper model for each model. `active`: in use now."""
 
     from_percent: int
     until_percent: int
@@ -39,7 +39,9 @@ class DowngradeState(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """Downgraded calls of one period: what they cost, and what the same tokens would have cost more as asked."""
+    """The downgraded calls of one period: what they cost, and how much more the same tokens of the preferred model
+    would have cost.
+    """
 
     period_start: date | None
     requests: int
@@ -59,7 +61,7 @@ _SUMS = {
 
 
 def lines_of(policy: Policy) -> Lines:
-    """Of a prepaid balance the percentages count from the last top-up: at 80 a fifth of it is left."""
+    """The policy's lines. For a prepaid balance the percentages count from the last top-up: at 80 a fifth is left."""
     budget = policy.monthly_budget_nano
     if budget is None or policy.budget_mode is BudgetMode.SOFT:
         return Lines()
@@ -71,7 +73,7 @@ def lines_of(policy: Policy) -> Lines:
 
 
 def targets_of(policy: Policy) -> dict[str, str]:
-    """By model, the one that takes over near the budget's end."""
+    """For each model, the allowed one that takes over near the budget's end."""
     return {
         model.name: model.downgrade_to
         for model in policy.models.values()
@@ -80,7 +82,7 @@ def targets_of(policy: Policy) -> dict[str, str]:
 
 
 def state_of(tenant: Tenant) -> DowngradeState:
-    """The tenant's downgrade policy; not active while Redis is away, since nothing is admitted then."""
+    """The tenant's downgrade policy; empty and inactive while Redis is away, since nothing is admitted then."""
     try:
         policy = policy_of(tenant, version=read_version(tenant.pk))
         counter, _ = counter_of(tenant)
@@ -96,7 +98,7 @@ def state_of(tenant: Tenant) -> DowngradeState:
 
 
 def saved_between(tenant_id: int, *, since: date, until: date | None = None) -> Saved:
-    """What downgrades saved in these days, both included."""
+    """What downgrades saved from `since` until `until`, both included; by default until today."""
     rows = DailyUsage.objects.filter(tenant_id=tenant_id, day__gte=since)
     if until is not None:
         rows = rows.filter(day__lte=until)
@@ -110,7 +112,7 @@ def saved_between(tenant_id: int, *, since: date, until: date | None = None) -> 
 
 
 def saved_by_period(tenant_id: int, *, most: int = 12) -> list[Saved]:
-    """What they saved in each period that had any, the newest first."""
+    """What downgrades saved in each of the last `most` periods that had any, the newest first."""
     rows: QuerySet[Any] = DailyUsage.objects.filter(tenant_id=tenant_id).values("period_start").order_by()
     sums = rows.annotate(**_SUMS).filter(requests__gt=0).order_by("-period_start")
     return [Saved(**row) for row in sums[:most]]

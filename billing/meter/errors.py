@@ -1,4 +1,4 @@
-"""Why the meter says no, in the terms of the contract's error table."""
+"""The meter's refusals, as the contract's error table has them."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -8,7 +8,7 @@ from gateway_project.ground.errors import TenantryError
 
 
 def _duration(seconds: int) -> str:
-    """Rounded up to the minute from a minute on: `6 h 27 min`."""
+    """`seconds` as text, in whole minutes (rounded up) from one minute on: `6 h 27 min`."""
     if seconds < 60:
         return f"{seconds} s"
     hours, minutes = divmod(-(-seconds // 60), 60)
@@ -16,7 +16,7 @@ def _duration(seconds: int) -> str:
 
 
 class MeteringUnavailable(TenantryError):
-    """Redis is gone or cold: nothing is admitted unmetered."""
+    """Redis is away or its counters are cold. Nothing is admitted unmetered."""
 
     code = "metering_unavailable"
     status = 503
@@ -27,7 +27,7 @@ class MeteringUnavailable(TenantryError):
 
 
 class RateLimited(TenantryError):
-    """A sliding window of `limit` requests is full. `retry_ms` until its oldest request leaves it."""
+    """A sliding window of `limit` requests is full; there is room again in `retry_ms`."""
 
     code = "rate_limited"
     status = 429
@@ -53,7 +53,7 @@ class ConcurrencyLimited(RateLimited):
 
 
 class DailyTokensExceeded(TenantryError):
-    """The day's tokens are used up. `seconds` until the tenant's day ends."""
+    """The day's tokens are used up. The tenant's day ends in `seconds`."""
 
     code = "daily_tokens_exceeded"
     status = 429
@@ -70,7 +70,7 @@ class DailyTokensExceeded(TenantryError):
 
 
 class BudgetExceeded(TenantryError):
-    """A budget cannot hold this call. `scope` is tenant, key, user or run."""
+    """A budget has no room for this call. `scope` is tenant, key, user or run."""
 
     code = "budget_exceeded"
     status = 402
@@ -95,7 +95,7 @@ class BudgetExceeded(TenantryError):
 
 
 class DowngradeDeclined(BudgetExceeded):
-    """A cheaper model is due, and the call rather goes without an answer."""
+    """Only a cheaper model would serve now, and the caller declined one."""
 
     def _explained(self, *, scope: str, spend_usd: Decimal, budget_usd: Decimal) -> str:
         return (

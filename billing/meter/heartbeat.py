@@ -1,8 +1,8 @@
-"""The heartbeat, and what it finds out: that Redis has lost something this process still knows.
+"""The heartbeat: says that this process lives, and puts back what Redis has lost and this process still knows.
 
-A flush, a failover or a restart without its last second takes leases, counters and events with it. Counters
-come back from the ledger; leases and events come back from here. Everything is put back at most once: a lease
-that was settled has a tombstone, an event that was drained is in the ledger.
+A flush, a failover or a restart without its last second loses leases, counters and events. Counters are rebuilt from
+the ledger; leases and events are put back here. Each is put back at most once: a lease that was settled has a
+tombstone, and an event that was drained is in the ledger.
 """
 
 import asyncio
@@ -47,26 +47,26 @@ UNCONFIRMED_BEATS = 10
 
 
 class Heartbeat:
-    """One process's. It reads the ledger in a thread of its own.
+    """The heartbeat of one process. It reads the ledger in a thread of its own.
 
-    `forget_policies` has those that the process keeps read anew.
+    `forget_policies` drops the policies that the process has cached.
     """
 
     def __init__(self, meter: Meter, *, forget_policies: Callable[[], None] = forget_all) -> None:
         self._meter = meter
         self._forget_policies = forget_policies
-        # By shard, the epoch and the connection's number as they were at the last beat.
+        # By shard: the epoch and the connection's generation at the last beat.
         self._seen: dict[int, tuple[bytes, int]] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay")
 
     def close(self) -> None:
-        """Begin no more reads."""
+        """Start no more reads."""
         self._threads.shutdown(wait=False)
 
     async def beat(self, worker: str) -> None:
-        """Say that this process lives, in every shard, and put back what is missing there.
+        """Say in every shard that the process `worker` lives, and put back what is missing there.
 
-        Raises MeteringUnavailable when Redis is away; the next beat then does it.
+        Raises MeteringUnavailable when Redis is away; the next beat tries again.
         """
         await asyncio.gather(*(self._beat(worker, shard) for shard in range(settings.METER_SHARDS)))
 
@@ -75,9 +75,9 @@ class Heartbeat:
         keys = BeatKeys(shard=shard_key(shard), workers=workers_key(shard), usage=usage_stream(shard))
         epoch, oldest = await pipe.run(BEAT, keys, BeatArguments(worker=worker))
         if not epoch:
-            # The next beat sees the new epoch; it opens late enough for every process to have had one.
+            # The next beat sees the new epoch. It opens only after every process has had time for that beat.
             await self._meter.open_epoch(shard)
-        await self._take_back(shard)
+        await self._void_unconfirmed(shard)
         now = (epoch, pipe.generation)
         seen = self._seen
         if seen.get(shard) == now:
@@ -89,9 +89,11 @@ class Heartbeat:
         if epoch:
             seen[shard] = now
 
-    async def _take_back(self, shard: int) -> None:
-        """Undo admissions that got no answer. Redis may carry them out later than it reads this: a frozen one has
-        the old connection's commands still before it, so they are looked for over several beats.
+    async def _void_unconfirmed(self, shard: int) -> None:
+        """Undo admissions that got no reply.
+
+        Redis may execute one after it has read this: a server that was frozen still has the old connection's commands
+        to read. So each is looked for over several beats.
         """
         for unconfirmed in [each for each in self._meter.journal.unconfirmed if each.shard == shard]:
             found = await self._meter.pipe.run(VOID, unconfirmed.keys, unconfirmed.arguments)
@@ -100,10 +102,10 @@ class Heartbeat:
                 self._meter.journal.unconfirmed.remove(unconfirmed)
 
     async def put_back(self, shard: int) -> None:
-        """Repeat this process's undrained settles and open leases in `shard`, each unless it is known there."""
+        """Repeat this process's undrained settles and open leases in `shard`, except those that are known there."""
         settles = self._meter.journal.take_settles(shard)
         try:
-            # The stream before the ledger: what is drained in between is then found in the latter.
+            # The stream is read before the ledger, so that an event drained in between is found in the ledger.
             waiting = await self._in_stream(shard, settles)
             known = await self._in_ledger(
                 [each.request_id for each in settles if each.request_id not in waiting]
@@ -115,7 +117,7 @@ class Heartbeat:
                     await self._meter.repeat(settlement)
                 settles.remove(settlement)
         finally:
-            # What was not reached, because Redis went away again, is for the next beat.
+            # Redis went away again: the next beat takes what is left.
             for settlement in settles:
                 self._meter.journal.settled(settlement)
         restored = 0
@@ -123,8 +125,8 @@ class Heartbeat:
         booked = await self._in_ledger([lease.request_id for lease in leases])
         for lease in leases:
             if status := booked.get(lease.request_id):
-                # Its tombstone may be lost; without one, its settle would count in full beside what is booked.
-                await self._bury(
+                # Its tombstone may be lost. Without one, its settle would be counted a second time.
+                await self._put_tombstone(
                     shard,
                     lease.request_id,
                     LeaseState.REAPED if status == UsageStatus.ORPHANED else LeaseState.SETTLED,
@@ -135,22 +137,22 @@ class Heartbeat:
             logger.warning("put back %d open leases into shard %d", restored, shard)
 
     async def deliver(self, settles: list[Settlement]) -> int:
-        """Settle what a process that has ended could not, each call once; how many were not known yet.
+        """Settle what an ended process could not, each call once. Returns how many had not been settled yet.
 
-        Raises MeteringUnavailable while Redis or PostgreSQL is away: nothing may be settled by guess then.
+        Raises MeteringUnavailable while Redis or PostgreSQL is away, since it is then unknown what is settled.
         """
         delivered = 0
         for shard in {shard_of(each.tenant_id) for each in settles}:
-            those = [each for each in settles if shard_of(each.tenant_id) == shard]
+            of_shard = [each for each in settles if shard_of(each.tenant_id) == shard]
             # The stream before the ledger, as above.
-            waiting = await self._in_stream(shard, those, since_ever=True)
-            unseen = [each for each in those if each.request_id not in waiting]
+            waiting = await self._in_stream(shard, of_shard, whole=True)
+            unseen = [each for each in of_shard if each.request_id not in waiting]
             booked = await self._in_ledger([each.request_id for each in unseen], must_know=True)
             for settlement in unseen:
                 status = booked.get(settlement.request_id)
                 if status == UsageStatus.ORPHANED:
-                    # Reaped, perhaps longer ago than its tombstone lasts: what it really cost becomes an adjustment.
-                    await self._bury(shard, settlement.request_id, LeaseState.REAPED)
+                    # Reaped, and its tombstone may have expired. With one, the real cost becomes an adjustment.
+                    await self._put_tombstone(shard, settlement.request_id, LeaseState.REAPED)
                 elif status and not await self._is_open(settlement):
                     continue
                 await self._meter.repeat(settlement)
@@ -158,19 +160,21 @@ class Heartbeat:
         return delivered
 
     async def _in_ledger(self, request_ids: list[str], *, must_know: bool = False) -> dict[str, str]:
-        """The ids, with their rows' status, that were drained before Redis lost them; without a database none, and the
-        ledger will skip. `must_know`: then MeteringUnavailable is raised.
+        """The ids that are in the ledger, with their rows' status.
+
+        Empty without a database: the drain skips what it has already booked. With `must_know`, MeteringUnavailable is
+        raised then.
         """
         if not request_ids:
             return {}
         ids = [UUID(request_id) for request_id in request_ids]
-        known = await asyncio.get_running_loop().run_in_executor(self._threads, _known, ids)
+        known = await asyncio.get_running_loop().run_in_executor(self._threads, _booked_status, ids)
         if known is None and must_know:
             raise MeteringUnavailable("The ledger is unavailable. Try again shortly.")
         return known or {}
 
-    async def _bury(self, shard: int, request_id: str, state: LeaseState) -> None:
-        """Give a call back the tombstone that says how it is booked already."""
+    async def _put_tombstone(self, shard: int, request_id: str, state: LeaseState) -> None:
+        """Put back the tombstone that says in which state a booked call ended."""
         tombstone = tombstone_key(shard, request_id)
         await self._meter.pipe.call("SET", tombstone, state, "NX", "EX", REAPED_SECONDS)
 
@@ -201,22 +205,22 @@ class Heartbeat:
         return int(restored)
 
     async def _is_open(self, settlement: Settlement) -> bool:
-        """Whether Redis has the lease again: it lost the settle, which the ledger had already taken from its stream."""
+        """Whether Redis has the lease, although its event is in the ledger: then it lost the settle after the drain."""
         return bool(
             await self._meter.pipe.call("HEXISTS", leases_key(settlement.tenant_id), settlement.request_id)
         )
 
-    async def _in_stream(
-        self, shard: int, settles: list[Settlement], *, since_ever: bool = False
-    ) -> set[str]:
-        """The ids whose events Redis still has: while nothing is drained they outlive their tombstones, and a
-        repetition would count them twice. `since_ever`: their entries are not known.
+    async def _in_stream(self, shard: int, settles: list[Settlement], *, whole: bool = False) -> set[str]:
+        """The ids of `settles` whose events are in the stream.
+
+        While nothing is drained, events outlive their tombstones, and repeating their settles would count them twice.
+        `whole` reads the whole stream, for settles whose entries are not known.
         """
         if not settles:
             return set()
         events = {settlement.event: settlement.request_id for settlement in settles}
         entries = [settlement.entry for settlement in settles]
-        after, last = ("-", "+") if since_ever else (f"{a}-{b}" for a, b in (min(entries), max(entries)))
+        after, last = ("-", "+") if whole else (f"{a}-{b}" for a, b in (min(entries), max(entries)))
         found = set()
         while True:
             page = await self._meter.pipe.call("XRANGE", usage_stream(shard), after, last, "COUNT", 1000)
@@ -226,7 +230,8 @@ class Heartbeat:
             after = "(" + page[-1][0].decode()
 
 
-def _known(ids: list[UUID]) -> dict[str, str] | None:
+def _booked_status(ids: list[UUID]) -> dict[str, str] | None:
+    """The status of each of `ids` that is in the ledger; `None` while PostgreSQL is away."""
     close_old_connections()
     try:
         found = UsageRecord.objects.filter(request_id__in=ids).values_list("request_id", "status")

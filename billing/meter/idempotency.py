@@ -1,4 +1,4 @@
-"""First results, kept by the key their caller gave: a call that is repeated is answered, not made again."""
+"""The answers to idempotent calls, kept by the caller's key, so that a repeated call is not made again."""
 
 import hashlib
 from typing import Literal
@@ -10,14 +10,14 @@ from billing.meter.scripts import REMEMBER, RememberArguments, RememberKeys
 from gateway_project.ground.redis_keys import idempotency_bytes, idempotency_index, idempotency_key
 
 KEPT_MS = 24 * 3600 * 1000
-# While a call runs its claim is renewed; that of a process that died is free after this.
+# A running call renews its claim. The claim of a process that died expires after this.
 CLAIM_MS = 15_000
 LARGEST_ANSWER = 256 * 1024
 MOST_BYTES_A_TENANT = 32 * 1024 * 1024
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is known under a key. `digest` is of the request. A body too large to keep is `None`."""
+    """What is stored under a key. `digest` is the request's. `body` is `None` if it was too large to keep."""
 
     digest: bytes
     state: Literal["running", "done"]
@@ -42,7 +42,7 @@ class Claim:
         self.digest = digest
 
     async def take(self, request_id: str) -> Kept | None:
-        """Claim the key: `None`, or what is known under it already. Raises MeteringUnavailable."""
+        """Claim the key. Returns `None`, or what is already stored under it. Raises MeteringUnavailable."""
         mine = _encode(Kept(digest=self.digest, state="running", request_id=request_id))
         for _ in range(3):
             if await self._pipe.call("SET", self._redis_key, mine, "NX", "PX", CLAIM_MS):
@@ -56,7 +56,7 @@ class Claim:
         await self._pipe.call("PEXPIRE", self._redis_key, CLAIM_MS)
 
     async def keep(self, answer: Kept) -> None:
-        """Replay this from now on, for a day."""
+        """Store `answer`, to be replayed for a day."""
         if answer.body is not None and len(answer.body) > LARGEST_ANSWER:
             answer = msgspec.structs.replace(answer, body=None, headers=[])
         await self._pipe.run(
@@ -76,5 +76,5 @@ class Claim:
         )
 
     async def give_up(self) -> None:
-        """Nothing came of it that could be replayed: a repetition is a call of its own."""
+        """Release the key: there is no answer to replay, so a repeated call is made again."""
         await self._pipe.call("DEL", self._redis_key)

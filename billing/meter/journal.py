@@ -1,4 +1,4 @@
-"""What this process could tell a Redis that lost everything: its open leases and undrained settles."""
+"""What this process can put back into a Redis that lost it: its open leases and undrained settles."""
 
 import os
 import uuid
@@ -15,12 +15,12 @@ from gateway_project.ground.redis_keys import shard_of
 # This process, as leases and heartbeats name it.
 WORKER = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
-# Per shard; some 2 kB each. More than that waits only while PostgreSQL is away, and Redis has it all.
+# Per shard; some 2 kB each. More are undrained only while PostgreSQL is away, and Redis still has those.
 MOST_SETTLES = 10_000
 
 
 class Settlement(msgspec.Struct):
-    """A settle: the call that makes it, the one that repeats it, and the entry it left in the stream."""
+    """A settle: the script call that makes it (`call`), the one that repeats it (`again`), and its stream entry."""
 
     request_id: str
     tenant_id: int
@@ -31,14 +31,15 @@ class Settlement(msgspec.Struct):
 
 
 def entry_id(text: bytes) -> tuple[int, int]:
-    """A stream entry's id, to be compared."""
+    """A stream entry's id as numbers that compare in order."""
     milliseconds, _, number = text.partition(b"-")
     return int(milliseconds), int(number)
 
 
 class UnconfirmedAdmission(msgspec.Struct):
-    """An admission that got no answer: it may have been carried out, or may yet be, as long as Redis reads
-    what was sent to it before. `beats` is how often it has been looked for.
+    """An admission that got no reply. Redis may have executed it, or may yet, until it has read what was sent before.
+
+    `beats` is how often it has been looked for.
     """
 
     shard: int
@@ -48,7 +49,7 @@ class UnconfirmedAdmission(msgspec.Struct):
 
 
 class RecoveryJournal:
-    """One for each process; forgotten is what was settled, and what the ledger has drained."""
+    """The journal of one process. It forgets a lease once it is settled, and a settle once it is drained."""
 
     def __init__(self) -> None:
         self.unconfirmed: list[UnconfirmedAdmission] = []
@@ -66,13 +67,13 @@ class RecoveryJournal:
         self._settles.setdefault(shard, deque(maxlen=MOST_SETTLES)).append(settlement)
 
     def drained(self, shard: int, oldest: tuple[int, int]) -> None:
-        """Everything before the entry `oldest` is in the ledger."""
+        """Forget the settles before the entry `oldest`: they are in the ledger."""
         settles = self._settles.get(shard)
         while settles and settles[0].entry < oldest:
             settles.popleft()
 
     def take_settles(self, shard: int) -> list[Settlement]:
-        """The undrained settles of `shard`, which are forgotten by this."""
+        """Remove and return the undrained settles of `shard`."""
         return list(self._settles.pop(shard, ()))
 
     def leases(self, shard: int) -> Iterable[Lease]:

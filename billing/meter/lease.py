@@ -1,4 +1,4 @@
-"""What is reserved for one call, and how it is written into Redis so that anyone may settle it."""
+"""What is reserved for one call, and how it is written into Redis so that any process can settle it."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,10 +14,10 @@ UNLIMITED = (None, None, None, None)
 
 
 class LeaseState(StrEnum):
-    """Where a lease stands; docs/architecture.md has the picture.
+    """The states of a lease; docs/architecture.md has the picture.
 
-    An open one is in Redis, among the tenant's leases. When it ends it leaves a tombstone with its state. `LATE` marks
-    a usage event: the lease was reaped before its own process settled it; the tombstone then says settled.
+    An open lease is in the tenant's hash of leases. When it ends it leaves a tombstone with its state. `LATE` is the
+    state of a usage event, never of a tombstone: the lease was reaped before its own process settled it.
     """
 
     OPEN = "open"
@@ -27,9 +27,9 @@ class LeaseState(StrEnum):
 
 
 class PricedCandidate(msgspec.Struct, frozen=True):
-    """A candidate and what it may cost: `input_hold_nano` for the prompt at its worst, then by the token.
+    """A candidate and what it may cost: `input_hold_nano` for the prompt at its worst, and a price per output token.
 
-    `first_tokens` of output are held for at admission (`None`: all of `max_tokens`); the hold grows later.
+    At admission the hold covers `first_tokens` of output (`None`: all of `max_tokens`); it can grow later.
     """
 
     candidate: Candidate
@@ -45,7 +45,7 @@ class PricedCandidate(msgspec.Struct, frozen=True):
         return self.max_tokens if self.first_tokens is None else min(self.first_tokens, self.max_tokens)
 
 
-# Of a lease that is read back to be settled: what was offered is not known any more, nor needed.
+# For a lease that is read back to be settled: its candidates are no longer known, nor needed.
 NO_OFFER = PricedCandidate(
     Candidate(CatalogueModel(0, "", "", "", 0, 0, None, None, False), REQUESTED),
     None,
@@ -56,14 +56,14 @@ NO_OFFER = PricedCandidate(
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run the caller named, with the most it may spend (nano-USD; `None`: only named)."""
+    """A run that the caller named, and its budget (nano-USD; `None`: no limit)."""
 
     id: str
     budget_nano: NanoUSD | None = None
 
 
 class RequestMetadata(msgspec.Struct, frozen=True):
-    """What the ledger row needs and only the request knows."""
+    """What the ledger row needs that only the request knows."""
 
     wire: str
     model_requested: str
@@ -71,7 +71,7 @@ class RequestMetadata(msgspec.Struct, frozen=True):
     end_user: str = ""
     session: str = ""
     tags: dict[str, str] = {}
-    opening: str = ""  # how the conversation began; not kept
+    opening: str = ""  # how the conversation began; not stored
     text_bytes: int | None = None
     message_count: int | None = None
     tool_count: int | None = None
@@ -79,9 +79,11 @@ class RequestMetadata(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct):
-    """An open reservation. `counters` are the names (below the tenant's key) of tenant, key, user and run
-    budgets, empty where there is no such thing; `budgets` what they may reach (`None`: no limit). `event` is the ledger
-    row so far, `output_tokens` what the hold pays for, `metadata` what Redis keeps of the lease besides.
+    """An open reservation.
+
+    `counters` are the names (below the tenant's key) of the budgets of tenant, key, user and run, empty where there is
+    no user or run. `budgets` are what they may reach (`None`: no limit). `event` is the ledger row so far.
+    `output_tokens` of output are covered by the hold. `metadata` is the part of the lease that Lua does not read.
     """
 
     request_id: str
@@ -102,22 +104,22 @@ class Lease(msgspec.Struct):
     index: int = 1
     admitted_us: int = 0
     metadata: bytes = b""
-    settle_keys: bytes = b""  # packed, where that was done before
+    settle_keys: bytes = b""  # packed; empty: they are packed when the lease is settled
 
     @property
     def kept(self) -> str:
-        """Which counters are kept, as the scripts want it: '1001' for tenant and run."""
+        """Which of the counters exist, as the scripts take it: '1101' for tenant, key and run."""
         _, _, user, run = self.counters
         return f"11{'1' if user else '0'}{'1' if run else '0'}"
 
     def overrun_nano(self, cost: NanoUSD) -> NanoUSD:
-        """By how much `cost` passes what is reserved for it; 0 where no budget limits the call."""
+        """By how much `cost` exceeds the hold; 0 where no budget limits the call."""
         if cost <= self.hold_nano or self.budgets == UNLIMITED:
             return NanoUSD(0)
         return NanoUSD(cost - self.hold_nano)
 
     def text(self) -> bytes:
-        """The lease as `admit.lua` wrote it."""
+        """The lease as `admit.lua` writes it."""
         head = (self.hold_nano, self.held_tokens, self.index, self.output_tokens, self.admitted_us)
         names = "|".join((*self.counters, self.day_counter))
         return f"{'|'.join(map(str, head))}|{names}\n".encode() + self.metadata
@@ -136,16 +138,17 @@ _decode = msgspec.msgpack.Decoder(_Stored).decode
 
 
 def head(counters: tuple[str, str, str, str], day_counter: str) -> str:
-    """The counters' names as `admit.lua` writes and `seed.lua` reads them."""
+    """The counters' names as `admit.lua` writes them and `seed.lua` reads them."""
     return "|".join((*counters, day_counter))
 
 
 def flags(names: Iterable[str]) -> str:
-    """Which of `names` there are, as the scripts want it: '1001' for the first and the last of four."""
+    """Which of `names` are not empty, as the scripts take it: '1001' for the first and the last of four."""
     return "".join("1" if name else "0" for name in names)
 
 
 def stored(worker: str, events: list[UsageEvent], alert_lines: str) -> bytes:
+    """The part of a lease that Lua does not read, packed."""
     return _encode(_Stored(worker=worker, events=events, alert_lines=alert_lines))
 
 
@@ -166,7 +169,7 @@ class OrphanedLease(msgspec.Struct, frozen=True):
 
 
 def read(request_id: str, tenant_id: int, text: bytes) -> OrphanedLease:
-    """The lease behind `text`, as `admit.lua` wrote it."""
+    """Parse a lease as `admit.lua` wrote it. Raises ValueError, LookupError or MsgspecError for another version's."""
     first, _, rest = text.partition(b"\n")
     hold, tokens, index, paid, admitted, tenant, key, user, run, day = first.decode().split("|")
     body = _decode(rest)

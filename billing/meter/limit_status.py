@@ -1,4 +1,4 @@
-"""How close a tenant is to each of its limits: read only, for `/v1/budget`, `/v1/route` and the console."""
+"""How close a tenant is to each of its limits, read without changing anything: for the API and the console."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ WINDOW_US = 60_000_000
 
 
 class BudgetStatus(msgspec.Struct, frozen=True):
-    """One budget of the tree. `budget_nano` `None`: nothing is limited, spend is known all the same."""
+    """One budget: of the tenant, key, end user or run. `budget_nano` is `None` where the spend is not limited."""
 
     scope: str
     budget_nano: NanoUSD | None
@@ -27,7 +27,7 @@ class BudgetStatus(msgspec.Struct, frozen=True):
 
 
 class LimitStatus(msgspec.Struct, frozen=True):
-    """Every window and counter as the next call will meet it. `saving`: cheaper models are preferred."""
+    """Every window and counter as the next call will find it. `saving`: cheaper models are preferred."""
 
     period: Span
     day: Span
@@ -44,7 +44,7 @@ class LimitStatus(msgspec.Struct, frozen=True):
 async def limit_status(
     meter: Meter, principal: Principal, *, end_user: str = "", run: Run | None = None
 ) -> LimitStatus:
-    """How close the caller is to its limits, for one of its end users or runs if named. Raises MeteringUnavailable."""
+    """How close the caller is to its limits, including those of `end_user` and `run`. Raises MeteringUnavailable."""
     metadata = RequestMetadata(wire="", model_requested="", stream=False, end_user=end_user)
     request = AdmissionRequest(principal, [], "", metadata, run, meter.policies.of(principal))
     for _ in range(3):
@@ -56,7 +56,7 @@ async def limit_status(
 
 
 async def _read(pipe: RedisPipe, request: AdmissionRequest) -> tuple[LimitStatus, list[AdmitKey]]:
-    """What is there, and the counters that are missing."""
+    """The status by the counters that exist, and the counters that are missing."""
     keys = request.keys
     budget_keys = (keys.tenant_budget, keys.key_budget, keys.user_budget, keys.run_budget)
     kept = [number for number in range(4) if number == 0 or request.budgets[number] is not None]
@@ -98,7 +98,7 @@ async def _read(pipe: RedisPipe, request: AdmissionRequest) -> tuple[LimitStatus
 
 
 async def _used(pipe: RedisPipe, key: str, since_us: int, *, tenant: str) -> int:
-    """Requests in the window, 0 where none is kept (the tenant's own hash then stands for it)."""
+    """Requests in the window; 0 where none is kept, for which `key` is the tenant's own hash."""
     if key == tenant:
         return 0
     used: int = await pipe.call("ZCOUNT", key, f"({since_us}", "+inf")

@@ -1,4 +1,4 @@
-"""The meter: one call to admit, one to settle. Nothing reaches the upstream without a lease."""
+"""The meter: one Redis call to admit, one to settle. Nothing reaches the upstream without a lease."""
 
 import asyncio
 import uuid
@@ -40,19 +40,20 @@ from gateway_project.ground.redis_keys import (
 )
 from tenants.policy import Principal
 
-# Time for every process to put back what it knows: two beats and a half.
+# Time for every process to put back what it knows: two and a half heartbeats.
 QUARANTINE_MS = 2500
-# An end user's or a run's counter that nobody asked for in this time leaves Redis (`admit.lua` renews it).
+# The counter of an end user or a run expires after this time without a call (`admit.lua` renews it).
 IDLE_SECONDS = 86400
 
 
 class StalePolicy(Exception):
-    """The policy changed since the snapshot was read: reload it and ask again."""
+    """The policy changed after the snapshot was read: reload it and admit again."""
 
 
 class Meter:
-    """One process's. To make one opens nothing: connections and threads begin with their first use, on the event loop
-    that uses it first.
+    """The meter of one process. Its methods raise MeteringUnavailable while Redis is away.
+
+    Constructing it opens nothing: connections and threads start with their first use, on the event loop of that use.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Meter:
         self._rebuilder = Rebuilder(self.pipe)
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections, and start no more reads of the ledger."""
         self._rebuilder.close()
         await self.pipe.close()
 
@@ -77,7 +78,7 @@ class Meter:
     ) -> Coroutine[Any, Any, Admission]:
         """Reserve for the first of `offers` that every limit has room for.
 
-        Raises StalePolicy, or the refusal of the error table; MeteringUnavailable when Redis is away or cold.
+        Raises StalePolicy, a refusal of the error table, or MeteringUnavailable when Redis is away or cold.
         """
         return self._admitted(principal, offers, request_id=request_id, metadata=metadata, run=run)
 
@@ -89,9 +90,9 @@ class Meter:
         metadata: RequestMetadata,
         run: Run | None = None,
     ) -> Admission:
-        """What `admit` would answer or raise now, by the same script; nothing is reserved, no window is touched."""
+        """What `admit` would return or raise now, by the same script. Nothing is written."""
         return await self._admitted(
-            principal, offers, request_id="", metadata=metadata, run=run, only_asks=True
+            principal, offers, request_id="", metadata=metadata, run=run, dry_run=True
         )
 
     async def _admitted(
@@ -102,23 +103,23 @@ class Meter:
         request_id: str,
         metadata: RequestMetadata,
         run: Run | None,
-        only_asks: bool = False,
+        dry_run: bool = False,
     ) -> Admission:
         prepared = self.policies.of(principal)
         for _ in range(6):
             request = AdmissionRequest(
-                principal, offers, request_id, metadata, run, prepared, only_asks=only_asks
+                principal, offers, request_id, metadata, run, prepared, dry_run=dry_run
             )
             try:
-                reply = await self.pipe.make(request.call())
+                reply = await self.pipe.execute(request.call())
             except AnswerLost:
-                if not only_asks:
+                if not dry_run:
                     self.journal.unconfirmed.append(request.unconfirmed_admission())
                 raise
             match reply[0]:
                 case b"OK":
                     admission = request.admission(reply)
-                    if not only_asks:
+                    if not dry_run:
                         self.journal.opened(admission.lease)
                     return admission
                 case b"REFUSED":
@@ -134,7 +135,7 @@ class Meter:
         raise MeteringUnavailable("Counters could not be rebuilt. Try again shortly.")
 
     async def is_current(self, principal: Principal) -> bool:
-        """Whether the snapshot is the policy in force: asked before a refusal that needs no admission."""
+        """Whether the snapshot is the policy in force: for decisions that no admission confirms."""
         policy = principal.policy
         everyone, tenant = await asyncio.gather(
             self.pipe.call("HGET", shard_key(shard_of(policy.tenant_id)), "policy"),
@@ -145,16 +146,16 @@ class Meter:
     async def settle(
         self, lease: Lease, outcome: CallOutcome, *, state: LeaseState = LeaseState.SETTLED
     ) -> Settled:
-        """Replace the lease's hold by what the call cost and append its event. Idempotent by request id."""
+        """Replace the lease's hold by what the call cost, and append its usage event. Idempotent by request id."""
         settlement = settlement_of(lease, outcome, state=state)
-        settled = self._settled(settlement, await self.pipe.make(settlement.call))
+        settled = self._settled(settlement, await self.pipe.execute(settlement.call))
         self.journal.closed(lease)
         return settled
 
     def post(
         self, lease: Lease, outcome: CallOutcome, *, otherwise: Callable[[], None]
     ) -> asyncio.Future[Any]:
-        """`settle`, on its way by the end of this loop turn. Where it fails, `otherwise` is called."""
+        """Send a `settle` by the end of this turn of the event loop. Calls `otherwise` if it fails."""
         settlement = settlement_of(lease, outcome, state=LeaseState.SETTLED)
         sent = self.pipe.start(settlement.call)
         sent.add_done_callback(partial(self._posted, lease, settlement, otherwise))
@@ -170,11 +171,11 @@ class Meter:
         self.journal.closed(lease)
 
     async def repeat(self, settlement: Settlement) -> Settled:
-        """Settle once more what Redis may have lost."""
-        return self._settled(settlement, await self.pipe.make(settlement.again))
+        """Send a settle again that Redis may have lost."""
+        return self._settled(settlement, await self.pipe.execute(settlement.again))
 
     def _settled(self, settlement: Settlement, reply: list[Any]) -> Settled:
-        """Remember what was settled until it is drained."""
+        """Journal what was settled until it is drained."""
         if reply[0] != b"OK":
             return Settled(first=False, spent_nano=NanoUSD(0), held_nano=NanoUSD(0))
         settled = SettleReply(*reply[1:])
@@ -183,24 +184,24 @@ class Meter:
         return Settled(first=True, spent_nano=settled.spent, held_nano=settled.held)
 
     async def extend(self, lease: Lease, tokens: int) -> None:
-        """Hold for up to `tokens` more of output, as far as every budget has room; `lease` says what it got.
+        """Hold for up to `tokens` more of output, as far as every budget has room, and update `lease`.
 
-        Raises BudgetExceeded when there is room for none, MeteringUnavailable when Redis is away or has lost
-        the lease.
+        Raises BudgetExceeded when there is room for none, MeteringUnavailable when Redis is away or has lost the lease.
         """
         price = lease.offer.output_nano_per_token
-        granted = await self._hold_more(lease, tokens, price, counted=True)
+        granted = await self._hold_more(lease, tokens, price, of_output=True)
         lease.output_tokens += granted
         lease.hold_nano = NanoUSD(lease.hold_nano + granted * price)
 
     async def hold_also(self, lease: Lease, nano: int) -> None:
-        """Hold for `nano` more, all of it: another model is to serve. Raises as `extend` does."""
+        """Hold all of `nano` nano-USD more, for another model to serve. Raises as `extend` does."""
         while nano > 0:
-            granted = await self._hold_more(lease, nano, 1, counted=False)
+            granted = await self._hold_more(lease, nano, 1, of_output=False)
             lease.hold_nano = NanoUSD(lease.hold_nano + granted)
             nano -= granted
 
-    async def _hold_more(self, lease: Lease, amount: int, price: int, *, counted: bool) -> int:
+    async def _hold_more(self, lease: Lease, amount: int, price: int, *, of_output: bool) -> int:
+        """Hold up to `amount` units at `price` nano-USD each. Returns for how many there was room, at least 1."""
         tenant_budget, key_budget, user_budget, run_budget = named_keys(
             tenant_key(lease.tenant_id), lease.counters
         )
@@ -221,13 +222,13 @@ class Meter:
             key_limit=key_limit,
             user_limit=user_limit,
             run_limit=run_limit,
-            of_output=int(counted),
+            of_output=int(of_output),
         )
-        asked = EXTEND.call(keys, arguments)
-        reply = await self.pipe.make(asked)
+        call = EXTEND.call(keys, arguments)
+        reply = await self.pipe.execute(call)
         while reply[0] == b"COLD":
             await self._rebuilder.rebuild(_missing_counter_of(lease, reply[1]))
-            reply = await self.pipe.make(asked)
+            reply = await self.pipe.execute(call)
         if reply[0] == b"GONE":
             raise MeteringUnavailable("The metering store has lost this call's reservation.")
         if reply[0] == b"REFUSED":
@@ -242,14 +243,14 @@ class Meter:
         return granted
 
     async def open_epoch(self, shard: int, *, quarantine_ms: int = QUARANTINE_MS) -> None:
-        """Start a shard's meter where it has no epoch: on the first start, or after everything was lost."""
+        """Give a shard an epoch if it has none: on the first start, or after Redis lost everything."""
         arguments = OpenEpochArguments(
             epoch=uuid.uuid4().hex, quarantine_ms=quarantine_ms, policy_token=uuid.uuid4().hex
         )
         await self.pipe.run(OPEN_EPOCH, OpenEpochKeys(shard=shard_key(shard)), arguments)
 
     async def rebuild_counters(self, request: AdmissionRequest, missing: Sequence[AdmitKey]) -> None:
-        """Bring back what `admit.lua` found missing: the shard's epoch, budgets, the day."""
+        """Restore what `admit.lua` found missing: the shard's epoch, or counters of budgets and the day."""
         if AdmitKey.SHARD in missing:
             await self.open_epoch(shard_of(request.policy.tenant_id))
             return
@@ -257,9 +258,9 @@ class Meter:
 
 
 def _missing_counter_of(lease: Lease, number: int) -> MissingCounter:
-    """What `extend.lua` calls `number`: a counter that left Redis while the call is open."""
+    """The budget that `extend.lua` names by `number`: its counter left Redis while the call was open."""
     event, name = lease.event, lease.counters[number - 1]
-    # Not before it would by `_missing_counter`: 40 days after the period, a day after the day.
+    # Later than `_missing_counter` would have it: 40 days after the period's end, a day after the day's.
     days = 72 if number <= 2 else 3
     return MissingCounter(
         tenant_id=lease.tenant_id,
@@ -275,7 +276,7 @@ def _missing_counter_of(lease: Lease, number: int) -> MissingCounter:
 
 
 def _missing_counter(request: AdmissionRequest, key: AdmitKey) -> MissingCounter:
-    """What `admit.lua` misses under `key`, as it is rebuilt."""
+    """The counter that `admit.lua` misses under `key`."""
     prepared = request.prepared
     period, day = prepared.period, prepared.day
     if key is AdmitKey.DAY:

@@ -1,18 +1,18 @@
-"""How long answers are, by tenant and model: what a stream holds for at first instead of its `max_tokens`."""
+"""How long answers are, by tenant and model. A stream first holds for that many tokens, not for its `max_tokens`."""
 
 from collections import OrderedDict
 
-# Tokens held while nothing is known, and the bounds of what is learned.
+# Tokens to expect while nothing is known, and the bounds of what is learned.
 UNKNOWN = 1024
 LEAST, MOST = 256, 8192
-# Answers after which older ones count half.
+# Once there are twice as many answers as this, all counts are halved.
 HALF_LIFE = 200
 MOST_PAIRS = 20_000
 _BUCKETS = 18
 
 
 class OutputSizes:
-    """Histograms by powers of two, for the `most_pairs` of tenant and model used last. Each process has its own."""
+    """Histograms of answers' sizes by powers of two, for the `most_pairs` pairs of tenant and model used last."""
 
     def __init__(self, most_pairs: int = MOST_PAIRS) -> None:
         self._most_pairs = most_pairs
@@ -32,7 +32,7 @@ class OutputSizes:
             counts[:] = [each / 2 for each in counts]
 
     def expected(self, tenant_id: int, model: str) -> int:
-        """Tokens that 95 % of the answers stay below, rounded up to a power of two."""
+        """The tokens that 95 % of the answers do not exceed, rounded up to a power of two, from `LEAST` to `MOST`."""
         counts = self._counts.get((tenant_id, model))
         if counts is None:
             return UNKNOWN

@@ -1,4 +1,4 @@
-"""Calls that cost more than was reserved for them: counted by UTC day, for the first page. The ledger has each."""
+"""Calls that cost more than was reserved for them, counted by UTC day for the dashboard. The ledger has each one."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,11 @@ logger = logging.getLogger("tenantry.billing")
 
 class Overruns(msgspec.Struct, frozen=True):
     calls: int
-    usd: Decimal  # by which they passed their reservations
+    usd: Decimal  # the sum of what exceeded the reservations
 
 
 async def count_overrun(pipe: RedisPipe, lease: Lease, nano: NanoUSD) -> None:
-    """One more, by `nano`. Two fields a day are kept; where Redis is away a count is lost and no money."""
+    """Count one more call, over by `nano`. While Redis is away the count is lost, and no money with it."""
     board, day = overruns_key(shard_of(lease.tenant_id)), datetime.now(UTC).date().isoformat()
     try:
         await pipe.call("HINCRBY", board, f"{day}:calls", 1)
@@ -35,7 +35,7 @@ async def count_overrun(pipe: RedisPipe, lease: Lease, nano: NanoUSD) -> None:
 
 
 def recent_overruns() -> Overruns:
-    """Those of today and yesterday (UTC); none while Redis is away."""
+    """The overruns of today and yesterday (UTC); none while Redis is away."""
     today = datetime.now(UTC).date()
     days = (today.isoformat(), (today - timedelta(days=1)).isoformat())
     calls = nano = 0

@@ -1,4 +1,4 @@
-"""Leases of the dead: settled at what they held, flagged; no budget leaks and no call is lost."""
+"""The reaper settles the leases of dead processes at what they held, flagged, so that no budget and no call is lost."""
 
 import logging
 import time
@@ -17,25 +17,30 @@ DEAD_AFTER_SECONDS = 10
 
 
 class Reaper:
-    """One process's reaping. `seen_at` (monotonic seconds) is when it last found Redis there."""
+    """The reaper of one process. `seen_at` (monotonic seconds) is when it last reached Redis."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self.seen_at = float("-inf")
-        # Said once, though they are met every two seconds.
+        # Leases already logged as unreadable; each is met again every two seconds.
         self._unreadable: set[str] = set()
 
     async def look(self) -> int:
-        """`reap`, unless Redis was out of sight for about as long as makes a process count as dead: then the living
-        could not be heard of either, and have until the next look.
+        """Call `reap`, unless Redis was out of reach for about as long as makes a process count as dead.
+
+        Living processes could not beat either in that time. They have until the next look to do so. Raises
+        MeteringUnavailable.
         """
-        judges = time.monotonic() - self.seen_at < 0.8 * DEAD_AFTER_SECONDS
-        reaped = await self.reap() if judges else 0
+        in_touch = time.monotonic() - self.seen_at < 0.8 * DEAD_AFTER_SECONDS
+        reaped = await self.reap() if in_touch else 0
         self.seen_at = time.monotonic()
         return reaped
 
     async def reap(self, *, dead_after: float = DEAD_AFTER_SECONDS) -> int:
-        """Settle the leases of processes that have not been heard of for `dead_after` seconds; how many."""
+        """Settle the leases of processes whose last beat is `dead_after` seconds ago. Returns how many.
+
+        Raises MeteringUnavailable.
+        """
         reaped, pipe = 0, self._meter.pipe
         for shard in every_shard():
             seconds, microseconds = map(int, await pipe.call("TIME"))
@@ -46,7 +51,7 @@ class Reaper:
         return reaped
 
     async def _alive(self, shard: int, *, since: float, now: float) -> set[str]:
-        """Workers heard of since. Those silent for an hour are forgotten."""
+        """The workers that have beaten since. Those silent for an hour are removed."""
         pipe, workers = self._meter.pipe, workers_key(shard)
         await pipe.call("ZREMRANGEBYSCORE", workers, "-inf", int((now - 3600) * 1000))
         names = await pipe.call("ZRANGEBYSCORE", workers, int(since * 1000), "+inf")
@@ -59,16 +64,18 @@ class Reaper:
             orphan = self._read(request_id.decode(), tenant_id, text)
             if orphan is None:
                 continue
-            # A worker that has only just begun may not have been heard of yet.
+            # A worker that has only just started may not have beaten yet.
             young = orphan.admitted_us / 1_000_000 > since
             if orphan.worker in alive or young:
                 continue
-            settled = await self._meter.settle(_lease(orphan), _worst(orphan), state=LeaseState.REAPED)
+            settled = await self._meter.settle(
+                _lease(orphan), _charged_at_hold(orphan), state=LeaseState.REAPED
+            )
             reaped += settled.first
         return reaped
 
     def _read(self, request_id: str, tenant_id: int, text: bytes) -> OrphanedLease | None:
-        """The lease; `None` for one that cannot be read, as of another version. It keeps what it holds."""
+        """The lease; `None` if it cannot be read, like one of another version. It then keeps what it holds."""
         try:
             return read(request_id, tenant_id, text)
         except (ValueError, LookupError, msgspec.MsgspecError) as error:
@@ -94,8 +101,8 @@ def _lease(orphan: OrphanedLease) -> Lease:
     )
 
 
-def _worst(orphan: OrphanedLease) -> CallOutcome:
-    """Nobody knows what the call used: it is charged what was reserved for it."""
+def _charged_at_hold(orphan: OrphanedLease) -> CallOutcome:
+    """What the call used is unknown, so it is charged what was reserved for it."""
     return CallOutcome(
         usage=Usage(output_tokens=orphan.output_tokens),
         cost_nano=orphan.hold_nano,

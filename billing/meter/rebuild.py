@@ -1,7 +1,7 @@
-"""Cold counters: what Redis lost is summed from the ledger and from what is still in the stream.
+"""Rebuild cold counters: those missing in Redis are summed from the ledger and the events not drained yet.
 
-However many calls meet a cold counter, in however many processes, one of them rebuilds it (`begin_rebuild.lua`)
-and the others wait; counters that go cold together are summed together, in a query for each kind.
+However many calls in however many processes meet a cold counter, one process rebuilds it (`begin_rebuild.lua`) and the
+others wait. Counters that are cold together are summed together, in one query for each kind.
 """
 
 import asyncio
@@ -34,16 +34,18 @@ from billing.models.usage_record import TOTAL_TOKENS
 from gateway_project.ground.money import to_nano
 from gateway_project.ground.redis_keys import leases_key, named_key, shard_of, usage_stream
 
-# Calls that find their counters cold within this time are served by one round.
+# Counters found cold within this time are rebuilt in one round.
 GATHER_SECONDS = 0.003
-# A builder that has not seeded by then is taken for dead, and the next one in line builds.
+# A builder that has not seeded within this time is taken for dead, and the next one to ask builds.
 BUILDER_MS = 5000
 PAUSE_SECONDS = 0.02
 PATIENCE_SECONDS = 10.0
 
 
 class MissingCounter(msgspec.Struct, frozen=True):
-    """A missing counter. `counter` is its name below the tenant's key; `period_start` None: for ever."""
+    """A counter that Redis lacks. `counter` is its name below the tenant's key. `period_start` is `None` for one that
+    counts for ever. `expires_at` is an epoch second.
+    """
 
     tenant_id: int
     counter: str
@@ -60,7 +62,7 @@ class MissingCounter(msgspec.Struct, frozen=True):
         return "tokens" if self.scope == "day" else "spent"
 
     def columns(self) -> dict[str, Any]:
-        """What its rows have in common, in the ledger or in the roll-up."""
+        """The columns that select its rows, in the ledger or the roll-up."""
         mine: dict[str, Any] = {"tenant_id": self.tenant_id}
         match self.scope:
             case "day":
@@ -70,7 +72,7 @@ class MissingCounter(msgspec.Struct, frozen=True):
             case "key":
                 mine |= {"api_key_id": self.key_id}
             case "user":
-                mine |= {"end_user": self.end_user.replace("\0", "")}  # as the drain wrote it
+                mine |= {"end_user": self.end_user.replace("\0", "")}  # as the drain writes it
         if self.period_start is not None:
             mine |= {"period_start": date.fromisoformat(self.period_start)}
         return mine
@@ -91,7 +93,7 @@ class MissingCounter(msgspec.Struct, frozen=True):
 
 
 class Rebuilder:
-    """The cold counters of one process that somebody waits for, and those not begun yet."""
+    """Rebuilds the cold counters that calls of one process wait for."""
 
     def __init__(self, pipe: RedisPipe) -> None:
         self._pipe = pipe
@@ -101,13 +103,13 @@ class Rebuilder:
         self._rounds: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
-        """Begin no more reads of the ledger."""
+        """Start no more reads of the ledger."""
         self._threads.shutdown(wait=False)
 
     async def rebuild(self, cold: MissingCounter) -> None:
-        """Return once the counter is there, whoever rebuilds it.
+        """Return once the counter exists, whoever rebuilds it.
 
-        Raises MeteringUnavailable when the ledger can't be read, or settles keep coming in between.
+        Raises MeteringUnavailable if Redis or the ledger is away, or if settles keep passing the counter by.
         """
         waiting = self._waiting.get(cold)
         if waiting is None:
@@ -124,7 +126,7 @@ class Rebuilder:
         round_.add_done_callback(self._rounds.discard)
 
     async def _round(self) -> None:
-        """Rebuild what was gathered; each counter's callers go on as soon as it is there."""
+        """Rebuild what was gathered. A counter's callers go on as soon as it exists."""
         left, self._gathered = self._gathered, []
         builder, until = uuid.uuid4().hex, asyncio.get_running_loop().time() + PATIENCE_SECONDS
         failure: Exception = MeteringUnavailable(
@@ -145,8 +147,8 @@ class Rebuilder:
             waiting.set_exception(failure)
             waiting.exception()  # its callers may have left
 
-    async def _rebuilt(self, builder: str, colds: Sequence[MissingCounter]) -> set[MissingCounter]:
-        """Those of `colds` that are warm by now; the ones nobody else is at are built here."""
+    async def _rebuilt(self, builder: str, missing: Sequence[MissingCounter]) -> set[MissingCounter]:
+        """Build those of `missing` that nobody else builds. Returns the ones that exist by then."""
         answers = await asyncio.gather(
             *(
                 self._pipe.run(
@@ -154,11 +156,11 @@ class Rebuilder:
                     BeginRebuildKeys(counter=_key(cold)),
                     BeginRebuildArguments(field=cold.field, builder=builder, builder_ms=BUILDER_MS),
                 )
-                for cold in colds
+                for cold in missing
             )
         )
-        done = {cold for cold, answer in zip(colds, answers, strict=True) if answer == b"WARM"}
-        mine = [cold for cold, answer in zip(colds, answers, strict=True) if answer == b"YOURS"]
+        done = {cold for cold, answer in zip(missing, answers, strict=True) if answer == b"WARM"}
+        mine = [cold for cold, answer in zip(missing, answers, strict=True) if answer == b"YOURS"]
         if not mine:
             return done
         try:
@@ -184,9 +186,9 @@ class Rebuilder:
         )
         return done | {cold for cold, answer in zip(mine, answers, strict=True) if answer == b"SEEDED"}
 
-    async def _totals(self, colds: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
-        """What each counter must say: the stream is read first, so that nothing can leave it unseen."""
-        shards = sorted({shard_of(cold.tenant_id) for cold in colds})
+    async def _totals(self, missing: Sequence[MissingCounter]) -> Mapping[MissingCounter, int]:
+        """The value of each counter. The stream is read before the ledger, so that no event is missed in between."""
+        shards = sorted({shard_of(cold.tenant_id) for cold in missing})
         by_tenant: dict[int, list[UsageEvent]] = defaultdict(list)
         for events in await asyncio.gather(*(undrained_events(self._pipe, shard) for shard in shards)):
             for event in events:
@@ -195,7 +197,7 @@ class Rebuilder:
             cold: {
                 event.request_id: event for event in by_tenant.get(cold.tenant_id, ()) if cold.counts(event)
             }
-            for cold in colds
+            for cold in missing
         }
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, ledger_totals, waiting)
@@ -208,7 +210,7 @@ def _key(cold: MissingCounter) -> str:
 
 
 async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
-    """Every event of the shard's stream; late ones, which change no counter, are left out."""
+    """The events in the shard's stream, except late ones, which change no counter."""
     events, after = [], "-"
     while True:
         page = await pipe.call("XRANGE", usage_stream(shard), after, "+", "COUNT", 1000)
@@ -222,11 +224,14 @@ async def undrained_events(pipe: RedisPipe, shard: int) -> list[UsageEvent]:
 
 
 def ledger_totals(waiting: Mapping[MissingCounter, Mapping[str, UsageEvent]]) -> dict[MissingCounter, int]:
-    """What the ledger and the `waiting` events not yet in it add up to: nano-USD, or tokens for a day."""
+    """The sum of the ledger and of those `waiting` events that are not in it yet: nano-USD, or tokens for a day.
+
+    Raises DatabaseError.
+    """
     close_old_connections()
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            # One snapshot for all questions: an event drained between them would count twice.
+            # One snapshot for all queries, or an event drained between two of them would count twice.
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             known = _in_ledger({request_id for events in waiting.values() for request_id in events})
             booked = _booked(waiting)
@@ -250,12 +255,12 @@ def _in_ledger(request_ids: set[str]) -> set[str]:
     return {str(request_id) for request_id in found}
 
 
-def _booked(colds: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
+def _booked(missing: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
     """The ledger's sum for each counter, in one query for each kind of counter."""
     kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[MissingCounter]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for cold in colds:
+    for cold in missing:
         columns = cold.columns()
         kinds[cold.scope, *columns][tuple(columns.values())].append(cold)
     totals: dict[MissingCounter, int] = {}
@@ -265,7 +270,7 @@ def _booked(colds: Iterable[MissingCounter]) -> dict[MissingCounter, int]:
         for name, values in zip(names, zip(*groups, strict=True), strict=True):
             rows = rows.filter(**{f"{name}__in": set(values)})
         if scope in ("user", "run"):
-            rows = rows.exclude(**{names[1]: ""})  # the partial index is then known to hold them all
+            rows = rows.exclude(**{names[1]: ""})  # so that PostgreSQL can use the partial index
         total = Sum(TOTAL_TOKENS if scope == "day" else F("cost_usd"))
         found = {tuple(key): sum_ for *key, sum_ in rows.order_by().values_list(*names).annotate(total=total)}
         for key, group in groups.items():

@@ -1,7 +1,7 @@
-"""The meter's way to a Redis Cluster: a pipe to each node, and which node serves which slot.
+"""The meter's client of a Redis Cluster: a pipe to each node, and a map of which node serves which slot.
 
 Every command and script touches one slot (see `gateway_project/ground/redis_keys.py`). A node that does not serve it
-says so without having done anything, so asking elsewhere never does a thing twice.
+says so without executing anything, so sending it elsewhere never does a thing twice.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from billing.meter.errors import MeteringUnavailable
 from billing.meter.redis_pipe import Argument, Elsewhere, NodePipe, RedisPipe
 from gateway_project.ground.redis_address import ClusterAddress, cluster_address
 
-_PAUSES = (0.002, 0.1)  # seconds before asking again: at first, at most
+_PAUSES = (0.002, 0.1)  # seconds before the command is sent again: at first, at most
 _REFRESH_EVERY = 0.2  # seconds
 
 
@@ -25,16 +25,16 @@ def open_pipe(url: str, *, timeout: float = 1.0) -> RedisPipe:
 
 
 class ClusterPipe(RedisPipe):
-    """`timeout` seconds bound every node's answer, and the time spent on being sent from one to another."""
+    """A pipe to a cluster. `timeout` seconds bound each node's reply, and the time spent on redirections."""
 
     def __init__(self, address: ClusterAddress, *, timeout: float = 1.0) -> None:
         super().__init__()
         self._address = address
         self._timeout = timeout
-        # Kept when a node leaves: their generations are added up, and the sum must only grow.
+        # A node that left stays here: the sum of all generations must never shrink.
         self._nodes: dict[tuple[str, int], NodePipe] = {}
         self._slots: list[NodePipe | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
-        self._moves = 0  # a replica that took over may lack its master's last writes
+        self._moves = 0  # changes of the map: a replica that took over may lack its master's last writes
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = float("-inf")
 
@@ -50,7 +50,7 @@ class ClusterPipe(RedisPipe):
         except Elsewhere as elsewhere:
             return await self._follow(elsewhere, slot, command)
         except MeteringUnavailable:
-            self._refresh()  # its replica may have taken over
+            self._refresh()  # a replica may have taken over
             raise
 
     async def close(self) -> None:
@@ -61,7 +61,7 @@ class ClusterPipe(RedisPipe):
             await node.close()
 
     async def _follow(self, elsewhere: Elsewhere, slot: int, command: bytes) -> Any:
-        """Ask where, or when, a node said to ask. Raises the last refusal once the time is up."""
+        """Send the command where, or when, a node said to. Raises the last redirection once the time is up."""
         loop = asyncio.get_running_loop()
         deadline, (pause, longest) = loop.time() + self._timeout, _PAUSES
         while True:
@@ -69,7 +69,7 @@ class ClusterPipe(RedisPipe):
                 host, _, port = elsewhere.target.rpartition(":")
                 node = self._node(host or self._address.nodes[0][0], int(port))
             else:
-                # A slot on its way has keys on both sides, or nobody serves it: both pass.
+                # The slot's keys are split between two nodes, or no node serves it. Both pass.
                 await asyncio.sleep(pause)
                 pause = min(longest, pause * 2)
                 node = self._slots[slot] or await self._find(slot)
@@ -105,7 +105,7 @@ class ClusterPipe(RedisPipe):
         return node
 
     def _refresh(self) -> asyncio.Task[None]:
-        """Read the slot map, once for all who want it, and not more often than is of use."""
+        """Read the slot map, once for all who wait for it and at most every `_REFRESH_EVERY` seconds."""
         loop = asyncio.get_running_loop()
         running = self._refreshing
         if running is None or (running.done() and loop.time() - self._refreshed_at > _REFRESH_EVERY):
@@ -113,7 +113,7 @@ class ClusterPipe(RedisPipe):
         return running
 
     async def _read_map(self) -> None:
-        """Ask one node after the other until one knows; without any, the map stays what it is."""
+        """Ask one node after another until one replies. If none does, the map stays as it is."""
         known = list(dict.fromkeys([*self._address.nodes, *self._nodes]))
         for host, port in known:
             try:

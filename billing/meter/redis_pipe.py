@@ -1,7 +1,7 @@
-"""The meter's connection to Redis: one a process and server, commands of concurrent callers written in order.
+"""The meter's connection to Redis: one for each process and server, shared by concurrent callers in order.
 
-A client library's connection pool costs about 150 µs of CPU a call; here a call is one future, and a `write` shared
-by all calls of a loop turn. A cluster is a pipe to each of its nodes, see `redis_cluster.py`.
+A client library's connection pool costs about 150 µs of CPU a call. Here a call costs one future, and a `write` that it
+may share with the other calls of a turn of the event loop. For a cluster see `redis_cluster.py`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _AWAY = {
     "OOM",
     "MISCONF",
     "NOREPLICAS",
-    # Its password was changed, or is not loaded yet.
+    # The password was changed, or is not loaded yet.
     "NOAUTH",
     "WRONGPASS",
     "NOPERM",
@@ -38,17 +38,17 @@ Arguments = TypeVar("Arguments", bound=Sequence[Argument])
 
 
 def _pack(command: tuple[Argument, ...]) -> bytes:
-    return hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one member only
+    return hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub allows tuples of one member only
 
 
 class AnswerLost(MeteringUnavailable):
-    """The command was sent and may have been carried out, or may yet be."""
+    """The command was sent. It may have been executed, or may still be."""
 
 
 class Elsewhere(MeteringUnavailable):
-    """The command was not carried out: a cluster's node says which other one to ask, or to ask again.
+    """The command was not executed: a cluster's node says to send it to another node, or again later.
 
-    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN; `target` of the first two is `host:port`.
+    `kind` is MOVED, ASK, TRYAGAIN or CLUSTERDOWN. `target` is `host:port` for the first two, else empty.
     """
 
     def __init__(self, kind: str, target: str) -> None:
@@ -59,7 +59,7 @@ class Elsewhere(MeteringUnavailable):
 
 
 def _failure(reply: hiredis.ReplyError) -> Exception:
-    """A server that says it cannot serve now is away, whatever it says that with."""
+    """The error for a Redis error reply. A server that cannot serve now counts as away, whatever its reason."""
     kind, _, rest = str(reply).partition(" ")
     if kind in _ELSEWHERE:
         return Elsewhere(kind, rest.partition(" ")[2] if kind in ("MOVED", "ASK") else "")
@@ -69,13 +69,13 @@ def _failure(reply: hiredis.ReplyError) -> Exception:
 
 
 def bulk(*arguments: Argument) -> bytes:
-    """Arguments as a part of a command: what many commands have in common is packed once and joined."""
+    """Arguments packed as a part of a command, so that what many commands share is packed once."""
     packed = _pack(arguments)
     return packed[packed.index(b"\n") + 1 :]
 
 
 class Script(Generic[Keys, Arguments]):
-    """A Lua file beside this module, known to Redis by its SHA-1. `scripts.py` has them all."""
+    """A file of `lua/`, known to Redis by its SHA-1. `scripts.py` has them all."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -89,9 +89,10 @@ class Script(Generic[Keys, Arguments]):
 
 
 class ScriptCall:
-    """A script with its keys and arguments, packed: `count` of them, the number of keys among these.
+    """A script with its keys and arguments, packed in `body`.
 
-    `key` is any of the keys; all of them are in one slot.
+    `count` is the number of packed values: keys, arguments, and the number of keys. `key` is any of the keys, which are
+    all in one slot.
     """
 
     __slots__ = ("_body", "_count", "key", "script")
@@ -106,12 +107,12 @@ class ScriptCall:
         return b"*%d\r\n%b%b" % (self._count, self.script.by_sha, self._body)
 
     def with_source(self) -> bytes:
-        """For a server that does not know the script, and then does."""
+        """The call for a server that does not know the script yet; it does afterwards."""
         return b"*%d\r\n%b%b" % (self._count, self.script.by_source, self._body)
 
 
 class _Connection(asyncio.Protocol):
-    """Bytes out, replies in, in order."""
+    """Writes commands and reads their replies, in order."""
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader()
@@ -143,7 +144,7 @@ class _Connection(asyncio.Protocol):
                 future.set_exception(AnswerLost("The metering store closed the connection."))
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
-        """At once, with what waits to be written: while a turn of a busy loop goes on, Redis has it done."""
+        """Write at once, with what waits to be written, so that Redis works while this turn of the loop goes on."""
         future = self._expected()
         if not future.done():
             self._outgoing.append(command)
@@ -151,7 +152,7 @@ class _Connection(asyncio.Protocol):
         return future
 
     def post(self, command: bytes) -> asyncio.Future[Any]:
-        """By the end of this turn: nobody waits for the reply, so what comes until then shares a system call."""
+        """Write by the end of this turn. Nobody waits for the reply, so commands can share a system call."""
         if not self._waiting:
             return self.send(command)
         future = self._expected()
@@ -190,25 +191,25 @@ class _Connection(asyncio.Protocol):
 
 
 class RedisPipe(ABC):
-    """The meter's way to Redis, be it one server or a cluster.
+    """The meter's connection to Redis, one server or a cluster.
 
-    Raises MeteringUnavailable when Redis cannot be reached or does not answer in time; AnswerLost where the
-    command may have been carried out all the same. `generation` grows with every new connection: its users
-    replay what the old one may have lost.
+    Its methods raise MeteringUnavailable when Redis cannot be reached or does not reply in time, AnswerLost if the
+    command may have been executed nevertheless. `generation` grows with every new connection: users then repeat what
+    the old one may have lost.
     """
 
     generation: int
 
     def __init__(self) -> None:
-        self._teaching: dict[str, asyncio.Future[None]] = {}
+        self._loading: dict[str, asyncio.Future[None]] = {}
 
     @abstractmethod
     async def send(self, command: bytes, key: Argument | None) -> Any:
-        """The reply to one packed command that touches `key`, or none (`TIME`)."""
+        """The reply to one packed command, which touches `key` or, if that is `None`, no key (`TIME`)."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Drop every connection; the next call makes new ones."""
+        """Drop every connection. The next call opens new ones."""
 
     async def call(self, *command: Argument) -> Any:
         """The reply to one command, as hiredis reads it (bytes, int, list or None)."""
@@ -216,39 +217,39 @@ class RedisPipe(ABC):
 
     async def run(self, script: Script[Keys, Arguments], keys: Keys, arguments: Arguments) -> Any:
         """The reply of `script`."""
-        return await self.make(script.call(keys, arguments))
+        return await self.execute(script.call(keys, arguments))
 
-    async def make(self, call: ScriptCall) -> Any:
-        """The reply to `call`."""
+    async def execute(self, call: ScriptCall) -> Any:
+        """The reply to `call`. Sends the script's source if Redis does not know it."""
         try:
             return await self.send(call.packed(), call.key)
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
-        teaching = self._teaching.get(call.script.sha)
-        if teaching is not None:
+        loading = self._loading.get(call.script.sha)
+        if loading is not None:
             # After a restart a thousand callers meet this at once: one sends the source, the others wait.
-            await teaching
-            return await self.make(call)
-        teaching = self._teaching[call.script.sha] = asyncio.get_running_loop().create_future()
+            await loading
+            return await self.execute(call)
+        loading = self._loading[call.script.sha] = asyncio.get_running_loop().create_future()
         try:
             return await self.send(call.with_source(), call.key)
         finally:
-            del self._teaching[call.script.sha]
-            teaching.set_result(None)
+            del self._loading[call.script.sha]
+            loading.set_result(None)
 
     async def sent(self) -> None:
-        """Return once every call that was started is on its way."""
-        await asyncio.sleep(0)  # begins the calls' tasks
-        await asyncio.sleep(0)  # which write
+        """Return once every call that was started has been written."""
+        await asyncio.sleep(0)  # the calls' tasks start
+        await asyncio.sleep(0)  # and write
 
     def start(self, call: ScriptCall) -> asyncio.Future[Any]:
-        """`call`, begun; it fails for a script that Redis does not know. One node's pipe needs no task for it."""
+        """Start `call`. It fails for a script that Redis does not know. A `NodePipe` needs no task for it."""
         return asyncio.ensure_future(self.send(call.packed(), call.key))
 
 
 class NodePipe(RedisPipe):
-    """One connection that reconnects on the next call. `timeout` seconds bound every answer."""
+    """One connection, which reconnects on the next call. `timeout` seconds bound every reply."""
 
     def __init__(self, url: str, *, timeout: float = 1.0) -> None:
         super().__init__()
@@ -266,11 +267,11 @@ class NodePipe(RedisPipe):
         return await connection.send(command)
 
     async def send_asking(self, command: bytes) -> Any:
-        """`send` for a slot that is on its way to this node."""
+        """`send` for a slot that is being moved to this node."""
         connection = self._connection
         if connection is None or connection.lost:
             connection = await self._connect()
-        # Nothing may come between the two, so neither is awaited before both are written.
+        # Nothing may come between the two commands, so both are written before either reply is awaited.
         asking, reply = connection.send(_pack(("ASKING",))), connection.send(command)
         await asyncio.wait((asking, reply))
         asking.exception()
@@ -284,7 +285,7 @@ class NodePipe(RedisPipe):
             await asyncio.sleep(0)
 
     def start(self, call: ScriptCall) -> asyncio.Future[Any]:
-        """On its way by the end of this loop turn: 5 µs less than in a task."""
+        """Start `call`, written by the end of this turn of the loop: 5 µs less than in a task."""
         connection = self._connection
         if connection is None or connection.lost:
             return super().start(call)
@@ -330,7 +331,7 @@ class NodePipe(RedisPipe):
         return connection
 
     def _arm(self) -> None:
-        """One timer for all calls: a timer each would cost more than the calls."""
+        """Set the one timer of all calls: a timer for each would cost more than the calls."""
         if self._watch is not None:
             self._watch.cancel()
         self._watch = asyncio.get_running_loop().call_later(self._timeout / 4, self._check)

@@ -1,9 +1,9 @@
 """The Lua scripts and what each of them takes: keys and arguments by name, in the script's order.
 
-The order stands here and at the head of the script (`lua/`), and nowhere else: callers give everything by name. A test
-holds the two against each other.
+The order is written here and at the head of the script (`lua/`), and nowhere else: callers pass everything by name. A
+test compares the two.
 
-What is made for each call is a struct: msgspec makes it of keywords in a third of a named tuple's time.
+What is built for each call is a struct: from keywords, msgspec builds one in a third of a named tuple's time.
 """
 
 from enum import IntEnum
@@ -33,7 +33,7 @@ class AdmitKeys(NamedTuple):
 
 
 class AdmitKey(IntEnum):
-    """The keys that replies of `admit.lua` name by number."""
+    """The keys that replies of `admit.lua` name by their number."""
 
     SHARD = AdmitKeys._fields.index("shard") + 1
     TENANT_BUDGET = AdmitKeys._fields.index("tenant_budget") + 1
@@ -49,7 +49,7 @@ BUDGET_KEYS = (AdmitKey.TENANT_BUDGET, AdmitKey.KEY_BUDGET, AdmitKey.USER_BUDGET
 
 
 class AdmitPolicy(NamedTuple):
-    """Of every call under one policy, in one period and day. Limits of -1 are none."""
+    """The arguments that every call under one policy shares in one period and day. -1: no limit."""
 
     tenant_id: int
     everyones_token: str
@@ -72,19 +72,19 @@ class AdmitPolicy(NamedTuple):
 
 
 class AdmitCall(msgspec.Struct, gc=False):
-    """Of one call."""
+    """The arguments of one call."""
 
     request_id: str
     run_limit: int
     keep_seconds: int
-    only_asks: int
+    dry_run: int
     held_tokens: int
     lease_head: str
     lease_rest: bytes
 
 
 class AdmitCandidate(msgspec.Struct, gc=False):
-    """Of each candidate, one after the other."""
+    """The arguments of one candidate."""
 
     skipped: int
     input_hold: int
@@ -265,7 +265,7 @@ class RememberArguments(NamedTuple):
     key_prefix: str
 
 
-# `admit.lua` takes its arguments in three parts, packed apart; those of `settle.lua` follow the tombstone's key.
+# `Any`: `admit.lua`'s arguments are packed in three parts, and `settle.lua`'s behind the tombstone's key.
 ADMIT: Script[AdmitKeys, Any] = Script("admit")
 EXTEND: Script[ExtendKeys, ExtendArguments] = Script("extend")
 SETTLE: Script[SettleKeys, Any] = Script("settle")

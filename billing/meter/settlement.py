@@ -1,4 +1,4 @@
-"""What one settle asks `settle.lua` for."""
+"""One settle: its usage event, and its call of `settle.lua`."""
 
 from collections.abc import Sequence
 
@@ -25,12 +25,12 @@ from gateway_project.ground.redis_keys import (
 
 TOMBSTONE_SECONDS = 60
 REAPED_SECONDS = 3600
-_SETTLED = LeaseState.SETTLED  # looked up once: an enum's member costs 0.2 µs each time
-_text = str.__str__  # a member's own text: as a member it is written even where it is the default
+_SETTLED = LeaseState.SETTLED  # looked up once: a member of an enum costs 0.2 µs each time
+_text = str.__str__  # a member's text, which msgspec can compare with the field's default and leave out
 
 
 class CallOutcome(msgspec.Struct, frozen=True):
-    """How a call ended. `model` is the one that served; costs in nano-USD, times in milliseconds."""
+    """How a call ended. `model` is the one that served (`None`: the admitted one). Nano-USD and milliseconds."""
 
     usage: Usage
     cost_nano: NanoUSD
@@ -48,7 +48,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """`first` is false where the call had been settled before. Money in nano-USD."""
+    """The tenant's spend and holds after a settle, in nano-USD; zeros with `first` false if it was settled before."""
 
     first: bool
     spent_nano: NanoUSD
@@ -56,7 +56,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 def packed_settle_keys(tenant_id: int, counters: Sequence[str], day_counter: str) -> bytes:
-    """Every key of `settle.lua` but the last, the tombstone, which is the request's own."""
+    """Every key of `settle.lua` but the last one, the tombstone, which belongs to one request."""
     shard, key_prefix = shard_of(tenant_id), tenant_key(tenant_id)
     tenant_budget, key_budget, user_budget, run_budget, day = named_keys(key_prefix, (*counters, day_counter))
     keys = SettleKeys(
@@ -74,7 +74,7 @@ def packed_settle_keys(tenant_id: int, counters: Sequence[str], day_counter: str
 
 
 def settlement_of(lease: Lease, outcome: CallOutcome, *, state: LeaseState) -> Settlement:
-    """The call that settles, or reaps where the process that admitted is dead."""
+    """The settle of `lease` as `outcome` says; with `state` REAPED, for a process that is dead."""
     event = encode(
         replace(
             lease.event,
@@ -96,7 +96,7 @@ def settlement_of(lease: Lease, outcome: CallOutcome, *, state: LeaseState) -> S
     settling = settle_call(
         lease, cost_nano=outcome.cost_nano, tokens=outcome.usage.total_tokens, event=event, state=state
     )
-    # Once more after a flush, which has taken the lease of a dead process with it.
+    # A repeat after a flush finds no lease, and must then settle all the same.
     again = settling
     if state is not _SETTLED:
         again = settle_call(

@@ -1,4 +1,4 @@
-"""What it costs, what was used, and who is notified."""
+"""Prices, usage, money and webhooks."""
 
 from billing.models.adjustment import Adjustment, AdjustmentKind
 from billing.models.bill_check import BillCheck

@@ -1,4 +1,4 @@
-"""What is added to the books beside usage: ledger rows themselves are never changed."""
+"""What is added to the books besides usage. Ledger rows are never changed."""
 
 from decimal import Decimal
 
@@ -25,8 +25,8 @@ IN_FAVOUR = [AdjustmentKind.CREDIT, AdjustmentKind.GRANT, AdjustmentKind.TOPUP]
 class Adjustment(models.Model):
     """One movement of money.
 
-    credit, grant, topup: `amount_usd` is positive and in the tenant's favour. A credit lowers what it owes, a
-    grant raises its budget until `expires_at`, a top-up raises a prepaid balance.
+    credit, grant, topup: `amount_usd` is positive, in the tenant's favour. A credit lowers what it owes, a grant raises
+    its budget until `expires_at`, a top-up raises a prepaid balance.
     correction, late_settle: `amount_usd` is the signed change of what it owes, negative is a refund.
     """
 
@@ -100,7 +100,7 @@ class Adjustment(models.Model):
 
     @property
     def charge_usd(self) -> Decimal:
-        """What it adds to what the tenant owes, in USD; grants and top-ups add nothing."""
+        """By how much it raises what the tenant owes, in USD; 0 for grants and top-ups."""
         if self.kind == AdjustmentKind.CREDIT:
             return -self.amount_usd
         return self.amount_usd if self.kind not in IN_FAVOUR else Decimal(0)

@@ -1,4 +1,4 @@
-"""What upstream billed, held against what the ledger says it should have."""
+"""What the upstream billed, compared with the ledger."""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -6,7 +6,7 @@ from django.db.models import F
 
 
 class BillCheck(models.Model):
-    """One UTC day and one model, by upstream's name for it. `upstream_bill.comparison` can make it again."""
+    """One UTC day and one model, by the upstream's name. `upstream_bill.comparison` can compute it again."""
 
     day = models.DateField()
     model = models.CharField(max_length=100, help_text="The upstream's name for the model.")

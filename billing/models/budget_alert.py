@@ -21,10 +21,10 @@ class AlertScope(models.TextChoices):
 
 
 class BudgetAlert(models.Model):
-    """One crossing. The unique constraint is what makes it one, whoever sees it first.
+    """One crossing of a threshold, made unique by a constraint, whoever sees it first.
 
-    The budget is part of it: a budget raised in mid-month has crossings of its own. `request_id` names the
-    call that crossed, so that the crossing can be replayed; `subject` the key's id or the end user.
+    The budget is part of that: a budget raised in mid-month has its own crossings. `request_id` is the call that
+    crossed it. `subject` is the key's id or the end user.
     """
 
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, db_constraint=False, related_name="budget_alerts")

@@ -1,4 +1,4 @@
-"""What calls with one tag used in a day, so that no report by tag reads the ledger."""
+"""The daily roll-up by tag, so that no report by tag reads the ledger."""
 
 from django.db import models
 

@@ -7,10 +7,10 @@ from billing.models.usage_record import UsageStatus
 
 
 class DailyTotal(models.Model):
-    """The sum of all tenants' `DailyUsage` of one day, by model and status, kept by that table's triggers.
+    """The sum of all tenants' `DailyUsage` of one day, by model and status, kept up to date by that table's triggers.
 
-    It is cut in slices (tenant id modulo 16), so that ledger processes of different shards never wait for the
-    same row.
+    It is split in slices (tenant id modulo 16), so that ledger processes of different shards never wait for the same
+    row.
     """
 
     day = models.DateField()

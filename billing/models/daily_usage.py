@@ -1,4 +1,4 @@
-"""The roll-up charts and reports read instead of the ledger."""
+"""The daily roll-up, which charts and reports read instead of the ledger."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models

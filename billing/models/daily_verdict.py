@@ -1,4 +1,4 @@
-"""How often a tenant was refused, and how often what is in shadow would have decided otherwise."""
+"""How often a tenant was refused, and how often a policy in shadow would have decided otherwise."""
 
 from django.db import models
 
@@ -6,10 +6,10 @@ from tenants.models import Tenant
 
 
 class DailyVerdict(models.Model):
-    """Requests of one local day by the code they were refused with; in shadow, by what would have happened.
+    """Requests of one local day, by the code they were refused with; in shadow, by what would have happened.
 
-    Counted in the web processes and written by their heartbeat: a process that is killed takes its last
-    second with it. `detail` is the model a route in shadow leads to.
+    Web processes count them and write them once a second, so the last second of a killed process is lost. `detail` is
+    the model that a route in shadow leads to.
     """
 
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, db_constraint=False, related_name="verdicts")

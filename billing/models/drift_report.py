@@ -1,4 +1,4 @@
-"""What the books' comparison found."""
+"""A difference found when the books were compared."""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -7,7 +7,7 @@ from tenants.models import Tenant
 
 
 class DriftReport(models.Model):
-    """One tenant's three books held together at one moment. Money in USD; drift is the largest difference."""
+    """One tenant's three books at one moment, in USD. `drift_usd` is the largest difference between two."""
 
     tenant = models.ForeignKey(
         Tenant, models.DO_NOTHING, null=True, blank=True, db_constraint=False, related_name="drift_reports"

@@ -1,11 +1,11 @@
-"""Months of the ledger that were taken out of the database into files."""
+"""Months of the ledger that were moved out of the database into files."""
 
 from django.db import models
 from django.db.models import Q
 
 
 class LedgerArchive(models.Model):
-    """One month's file. `digest` is the SHA-256 of its rows as CSV, `file_digest` that of the file as it lies there."""
+    """One month's file. `digest` is the SHA-256 of its rows as CSV, `file_digest` that of the compressed file."""
 
     month = models.DateField(help_text="First day of the month, in UTC.")
     file = models.CharField(max_length=1000)

@@ -1,4 +1,4 @@
-"""The chain that shows the ledger was not touched."""
+"""The hash chain, which shows that the ledger was not tampered with."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models

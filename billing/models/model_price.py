@@ -1,4 +1,4 @@
-"""The price list: effective-dated, superseded, never edited."""
+"""The price list: each row applies from a date on, and is superseded but never edited."""
 
 from decimal import Decimal
 from typing import Any
@@ -22,14 +22,14 @@ def usd(label: str, **options: Any) -> Any:
 
 
 class PriceIsImmutable(ValidationError):
-    """A price row was to be changed. Add a later one instead."""
+    """A price row cannot be changed. Add a later one instead."""
 
 
 class ModelPrice(PolicyModel):
-    """What upstream charges for a model from `effective_from` on, in USD per 1M tokens.
+    """What the upstream charges for a model from `effective_from` on, in USD per 1M tokens.
 
-    Without a model it is the explicit default for models that have no price. A row with `context_over_tokens`
-    applies instead of the plain one to calls whose whole input is longer than that.
+    Without a model it is the explicit default for models without a price. A row with `context_over_tokens` replaces the
+    plain one for calls whose whole input is longer than that.
     """
 
     model = models.ForeignKey(
@@ -89,7 +89,7 @@ class ModelPrice(PolicyModel):
         return f"{self.model or 'default'} {prices}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert; a row that exists is refused (a trigger refuses it for raw SQL too)."""
+        """Insert the row. Raises PriceIsImmutable for an existing one; a trigger refuses raw SQL as well."""
         if not self._state.adding:
             raise PriceIsImmutable("A price is never edited: add a new one with a later date.")
         super().save(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What a tenant spent in a period, for lists of many tenants."""
+"""What each tenant spent in a period, for lists of many tenants."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from tenants.models import Tenant
 
 
 class PeriodUsage(models.Model):
-    """The sum of a tenant's `DailyUsage` in one billing period, kept by that table's triggers."""
+    """The sum of a tenant's `DailyUsage` in one billing period, kept up to date by that table's triggers."""
 
     tenant = models.ForeignKey(
         Tenant, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="period_usage"

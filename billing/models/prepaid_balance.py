@@ -1,10 +1,10 @@
-"""A tenant seen by finance: what is left of its prepaid balance."""
+"""A tenant's prepaid balance, as finance sees it."""
 
 from tenants.models import Tenant
 
 
 class PrepaidBalance(Tenant):
-    """The same row; a page and a permission of its own."""
+    """A proxy of the tenant's row, for a page and permissions of its own."""
 
     class Meta:
         proxy = True

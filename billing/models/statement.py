@@ -7,9 +7,9 @@ from tenants.models import Tenant
 
 
 class Statement(models.Model):
-    """What one tenant's period came to. `lines` are sums by model and key, as they stood at the close.
+    """The frozen totals of one tenant's period. `lines` are the sums by model and key when it was closed.
 
-    Ledger rows written after `recorded_until` for a closed period go to the next statement, as `late_usd`.
+    Ledger rows of the period written after `recorded_until` go to the next statement, as `late_usd`.
     """
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="statements")

@@ -1,10 +1,10 @@
-"""What upstream says it billed, to be held against the ledger."""
+"""The upstream's bill, for a comparison with the ledger."""
 
 from django.db import models
 
 
 class UpstreamUsage(models.Model):
-    """One line of upstream's bill: a UTC day and a model, as upstream names it."""
+    """One line of the upstream's bill: a UTC day and a model, by the upstream's name."""
 
     day = models.DateField()
     model = models.CharField(max_length=100)

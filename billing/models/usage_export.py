@@ -13,8 +13,9 @@ class ExportStatus(models.TextChoices):
 
 
 class UsageExport(models.Model):
-    """One run. `digest` is the SHA-256 of its rows as CSV and equals the ledger's own for the same filter;
-    `file_digest` is that of the file as it was sent; `totals` are its control totals.
+    """One export. `digest` is the SHA-256 of its rows as CSV, which can be computed from the ledger again.
+
+    `file_digest` is the SHA-256 of the file as it was sent. `totals` are its control totals.
     """
 
     created_by = models.ForeignKey(

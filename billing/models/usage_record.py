@@ -13,7 +13,7 @@ from billing.models.model_price import ModelPrice
 from billing.usage import TOKENS
 from tenants.models import ApiKey, Tenant
 
-# Tokens of every kind, of a ledger row or a day's.
+# The sum of all tokens of a row, in the ledger or the roll-up.
 TOTAL_TOKENS = reduce(add, map(models.F, TOKENS))
 
 
@@ -30,11 +30,11 @@ class Wire(models.TextChoices):
 
 
 class UsageRecord(models.Model):
-    """One call. `created_at` is the time inside the request id (UUIDv7); money is USD to the nano-dollar.
+    """One upstream call. `created_at` is the time in the request id (UUIDv7); money is USD to the nano-dollar.
 
-    The table is partitioned by month of `created_at`, so its real primary key is (request_id, created_at);
-    it is created by hand in the first migration. Its references carry no constraint: a row is never refused
-    because what it names has gone.
+    The table is partitioned by the month of `created_at`, so its real primary key is (request_id, created_at). The
+    first migration creates it by hand. Its foreign keys have no constraints: a row is never refused because what it
+    refers to is gone.
     """
 
     request_id = models.UUIDField("request ID", primary_key=True)
@@ -95,7 +95,7 @@ class UsageRecord(models.Model):
         db_default=0,
         help_text="How much more the same tokens would have cost without the downgrade.",
     )
-    # What complexity was judged by; the keyword only where the route is automatic.
+    # What complexity was judged by. The keyword is stored only for automatic routes.
     text_bytes = models.PositiveBigIntegerField("bytes of text", null=True)
     message_count = models.PositiveIntegerField("messages", null=True)
     tool_count = models.PositiveIntegerField("tools", null=True)
@@ -109,13 +109,13 @@ class UsageRecord(models.Model):
         verbose_name_plural = "ledger"
         ordering = ["-created_at"]
         default_permissions = ("view",)
-        # `created_at desc` first in none but the first: filters are on one tenant, key, model or fault.
+        # Only the first begins with `created_at desc`: filters are on one tenant, key, model or fault.
         indexes = [
             models.Index(fields=["-created_at"], name="billing_usage_newest"),
             models.Index(fields=["tenant", "-created_at"], name="billing_usage_tenant"),
             models.Index(fields=["api_key", "-created_at"], name="billing_usage_key"),
             models.Index(fields=["model", "-created_at"], name="billing_usage_model"),
-            # For the counters of end users and runs, which are summed from here when Redis has none.
+            # For the counters of end users and runs, which are rebuilt from here.
             models.Index(
                 fields=["tenant", "end_user", "-created_at"],
                 condition=~models.Q(end_user=""),
@@ -138,7 +138,7 @@ class UsageRecord(models.Model):
                 condition=~models.Q(tags={}),
                 name="billing_usage_tags",
             ),
-            # Rows come nearly in this order: some kilobytes a month tell which blocks may hold late ones.
+            # Rows come nearly in this order, so some kilobytes a month say which blocks may hold late ones.
             BrinIndex(fields=["recorded_at"], name="billing_usage_recorded"),
             models.Index(
                 fields=["-created_at"],

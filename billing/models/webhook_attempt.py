@@ -1,4 +1,4 @@
-"""The log of what was tried."""
+"""The log of delivery attempts."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from billing.models.webhook_delivery import WebhookDelivery
 
 
 class WebhookAttempt(models.Model):
-    """One HTTP request of a delivery and how it ended. `response` is the body's start."""
+    """One attempt of a delivery and how it ended. `response` is the start of the response's body."""
 
     delivery = models.ForeignKey(WebhookDelivery, models.CASCADE, related_name="log")
     number = models.PositiveSmallIntegerField()

@@ -10,9 +10,9 @@ from tenants.models import Tenant
 
 
 class WebhookEndpoint(models.Model):
-    """One address. Without a tenant it is the operator's and hears of every tenant.
+    """One address. Without a tenant it is the operator's and gets every tenant's events.
 
-    `events` empty means all. While a secret is being rotated `previous_secret` signs too, until its time.
+    Empty `events` mean all. After a rotation `previous_secret` signs as well, until `previous_secret_until`.
     """
 
     tenant = models.ForeignKey(
@@ -39,7 +39,7 @@ class WebhookEndpoint(models.Model):
         editable=False,
         help_text="Created for an alert address of the tenant or operator.",
     )
-    # The address itself and no mere flag: a URL that is edited, by whatever way, has to be confirmed again.
+    # The address, not just a flag: an edited URL has to be confirmed again, however it was edited.
     confirmed_address = models.CharField(
         max_length=254, blank=True, default="", db_default="", editable=False
     )
@@ -75,7 +75,7 @@ class WebhookEndpoint(models.Model):
 
     @property
     def unknown_events(self) -> list[str]:
-        """Chosen before they were checked; nothing is ever sent for them."""
+        """Events that do not exist, chosen before that was checked. Nothing is ever sent for them."""
         return unknown(self.events)
 
     def clean(self) -> None:
@@ -87,7 +87,7 @@ class WebhookEndpoint(models.Model):
             raise ValidationError({"events": told})
 
     def new_events(self) -> list[str]:
-        """The events that the stored row does not have: what it has may stay while something else is mended."""
+        """The events that the stored row does not have. Those it has may stay when something else is edited."""
         stored = (
             type(self).objects.filter(pk=self.pk).values_list("events", flat=True).first()
             if self.pk

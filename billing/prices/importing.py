@@ -1,7 +1,7 @@
-"""Prices from the `genai-prices` package: what would change, and writing it.
+"""Import prices from the `genai-prices` package: propose what would change, and write it.
 
-The package prices "input" including every cached token and takes the more special kinds out of it; what has
-no price of its own there costs as plain input. Our rows say the same with one price for each kind.
+The package's "input" includes every cached token, and a cached kind without a price of its own costs as plain input.
+Our rows have a price for each kind.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,26 +18,26 @@ from billing.prices.rates import Rates
 from billing.prices.unit_check import slips
 from routing.models import Model
 
-# Whose list prices a family's models are looked for in.
+# The provider whose list prices apply to a family's models.
 PROVIDERS = {"claude": "anthropic", "gpt": "openai", "gemini": "google", "grok": "x-ai"}
-# Kinds the ledger does not tell apart: such tokens cost as the others of their direction.
+# The prices that our price list has. Tokens of other kinds, such as audio, cost as text of their direction.
 TEXT = {
     "input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_5m_mtok",
     "cache_write_1h_mtok", "web_searches_kcount",
 }  # fmt: skip
-# Rows of these sources are the import's to supersede; what staff entered is left unless a model is named.
+# The import may supersede rows of these sources. It leaves what staff entered, unless they name the model.
 OURS = ("genai-prices", "demo")
 
 
 class PriceRow(msgspec.Struct, frozen=True):
-    """One row to be: the plain price (`over` None), or that of inputs longer than `over` tokens."""
+    """One row to be written: the plain price (`over` is `None`), or the price of inputs longer than `over` tokens."""
 
     over: int | None
     rates: Rates
 
 
 class PriceChange(msgspec.Struct, frozen=True):
-    """A new price of a model from a date on, beside the one it supersedes (empty: none was in force)."""
+    """A model's new price from a date on. It supersedes `before` (empty: none). `doubts` are likely slips of units."""
 
     model: Model
     source: str
@@ -48,19 +48,19 @@ class PriceChange(msgspec.Struct, frozen=True):
 
 
 class Proposal(msgspec.Struct):
-    """What an import would do. Names of models, unless they are changes."""
+    """What an import would do: changes, and the names of models that it leaves."""
 
     changes: list[PriceChange] = []
     unchanged: list[str] = []
-    unknown: list[str] = []  # to the package, by any of their names
+    unknown: list[str] = []  # not in the package by any of their names
     kept: list[str] = []  # entered by staff, and different
     notes: list[str] = []
 
 
 def propose(models: Iterable[Model], *, starting: datetime, named: bool = False) -> Proposal:
-    """Hold the package's prices against the price list as it will stand from `starting` on.
+    """Compare the package's prices with the price list as it will be from `starting` on.
 
-    `named`: staff asked for these very models, so that their own entries are superseded as well.
+    `named`: staff named these very models, so prices they entered are superseded as well.
     """
     proposal = Proposal()
     for model in models:
@@ -91,7 +91,7 @@ def propose(models: Iterable[Model], *, starting: datetime, named: bool = False)
 
 
 def write(changes: Iterable[PriceChange], *, by: User | None = None) -> int:
-    """Add the rows of `changes` to the price list; how many that were."""
+    """Add the rows of `changes` to the price list. Returns how many."""
     written = 0
     with transaction.atomic():
         for change in changes:
@@ -109,7 +109,7 @@ def write(changes: Iterable[PriceChange], *, by: User | None = None) -> int:
 
 
 def rows_of(prices: types.ModelPrice, *, embeds: bool = False) -> list[PriceRow]:
-    """The package's price as rows of ours; empty where it is no price of text in and (but for vectors) out."""
+    """The package's price as our rows; empty if it lacks a price for text in or, except for embeddings, out."""
     if prices.input_mtok is None or (prices.output_mtok is None and not embeds):
         return []
     starts = {
@@ -122,7 +122,7 @@ def rows_of(prices: types.ModelPrice, *, embeds: bool = False) -> list[PriceRow]
 
 
 def _rates(prices: types.ModelPrice, over: int | None) -> Rates:
-    """The prices that hold for inputs just longer than `over` tokens."""
+    """The prices of inputs just longer than `over` tokens."""
 
     def price(*names: str) -> Decimal:
         value = next((each for each in (getattr(prices, name) for name in names) if each is not None), None)
@@ -142,7 +142,7 @@ def _rates(prices: types.ModelPrice, over: int | None) -> Rates:
 
 
 def _find(model: Model) -> tuple[str, types.ModelInfo] | None:
-    """The package's model behind any name of ours: upstream's first, then the public one, then the aliases."""
+    """Provider and model in the package, by any of our names: the upstream's, then the public one, then aliases."""
     provider_id = PROVIDERS.get(model.family)
     snapshot = data_snapshot.get_snapshot()
     for name in dict.fromkeys((model.upstream_name, model.name, *model.aliases)):
@@ -157,7 +157,7 @@ def _find(model: Model) -> tuple[str, types.ModelInfo] | None:
 def _differences(
     model: Model, info: types.ModelInfo, starting: datetime, notes: list[str]
 ) -> Iterator[tuple[datetime, list[PriceRow], list[PriceRow]]]:
-    """Each date from `starting` on at which the list would say something else: the date, new rows, old rows."""
+    """Each date from `starting` on at which the price list would change: the date, the new rows, the old rows."""
     proposed: tuple[datetime, list[PriceRow]] | None = None
     for since, prices in _dated(model, info, starting, notes):
         rows = rows_of(prices, embeds=model.embeds)
@@ -182,7 +182,7 @@ def _differences(
 def _dated(
     model: Model, info: types.ModelInfo, starting: datetime, notes: list[str]
 ) -> Iterator[tuple[datetime, types.ModelPrice]]:
-    """The price in force at `starting`, then those the package knows of later dates."""
+    """The package's price in force at `starting`, then those of later dates."""
     if isinstance(info.prices, types.ModelPrice):
         yield starting, info.prices
         return
@@ -202,7 +202,7 @@ def _dated(
 
 
 def _listed(model: Model, at: datetime) -> tuple[datetime | None, list[PriceRow]]:
-    """The price list's rows in force at `at`, as they would be imported, and since when."""
+    """Since when the price list's rows in force at `at` apply, and those rows as an import would write them."""
     rows = ModelPrice.objects.filter(model=model, effective_from__lte=at).order_by("-effective_from")
     latest = rows.first()
     if latest is None:
@@ -220,5 +220,5 @@ def _entered_by_staff(model: Model, at: datetime) -> bool:
 
 
 def _differ_little(rows: list[PriceRow], before: list[PriceRow]) -> bool:
-    """Whether the plain price stays what it is, so that there is nothing to ask."""
+    """Whether the plain price stays the same, so that nothing needs to be confirmed."""
     return bool(before) and rows[0] == before[0]

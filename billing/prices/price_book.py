@@ -1,4 +1,4 @@
-"""What a call costs: integer nano-USD, rounded up once."""
+"""What a call costs, in integer nano-USD, rounded up once."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ MILLION = 1_000_000
 
 
 class ModelNotPriced(TenantryError):
-    """Nothing says what this model costs: it is refused rather than given away."""
+    """The model has no price, so it is refused rather than given away."""
 
     code = "model_not_allowed"
     status = 404
@@ -34,7 +34,7 @@ class ModelNotPriced(TenantryError):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """One price row: nano-USD per 1M tokens, per web search for `web_search`. `default`: no model's own."""
+    """One price row: nano-USD per 1M tokens, and for `web_search` per search. `default`: for models without a price."""
 
     id: int
     effective_from: datetime
@@ -49,7 +49,7 @@ class Price(msgspec.Struct, frozen=True):
 
     @property
     def dearest_input(self) -> NanoUSD:
-        """The most one prompt token can cost: it may be read, or written to a cache."""
+        """The most that 1M prompt tokens can cost: they may be read, or written to a cache."""
         return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
 
@@ -66,7 +66,7 @@ def cost(usage: Usage, price: Price) -> NanoUSD:
 
 
 def with_margin(nano: int, percent: str | Decimal) -> NanoUSD:
-    """The sell price of what costs `nano`: `percent` on top, rounded up to the nano-dollar."""
+    """The sell price of `nano` nano-USD: `percent` on top, rounded up to the nano-dollar."""
     return NanoUSD(-(-nano * (100_000 + _thousandths(percent)) // 100_000))
 
 
@@ -76,7 +76,7 @@ def _thousandths(percent: str | Decimal) -> int:
 
 
 class PriceBook(msgspec.Struct, frozen=True):
-    """Every price in force or to come, by model name; each list is sorted by its start."""
+    """The price list: all prices by model name or alias, each list in the order of `effective_from`."""
 
     token: str
     prices: dict[str, list[Price]]
@@ -87,7 +87,7 @@ class PriceBook(msgspec.Struct, frozen=True):
         return model in self.prices
 
     def priced(self, models: Iterable[str]) -> list[str]:
-        """Those of `models` that have a price now, by name."""
+        """Those of `models` that have a price now, sorted by name."""
         now = datetime.now(UTC)
         return sorted(
             name
@@ -96,7 +96,7 @@ class PriceBook(msgspec.Struct, frozen=True):
         )
 
     def price_of(self, model: str, *, at: datetime | None = None, context: int = 0) -> Price:
-        """The price of `model` at `at` (now) for a prompt of `context` tokens. Raises ModelNotPriced."""
+        """The price of `model` at `at` (default: now) for a prompt of `context` tokens. Raises ModelNotPriced."""
         moment = at or datetime.now(UTC)
         found = _in_force(self.prices.get(model, ()), moment, context) or _in_force(
             self.default, moment, context
@@ -107,7 +107,7 @@ class PriceBook(msgspec.Struct, frozen=True):
 
 
 def _in_force(prices: Sequence[Price], moment: datetime, context: int) -> Price | None:
-    """The latest plain price in force, or the long-context one of the same date for a prompt longer than that."""
+    """The latest price in force: the plain one, or the long-context one of the same date that `context` reaches."""
     if len(prices) == 1:
         [only] = prices
         return only if only.effective_from <= moment and _reaches(only, context) else None
@@ -124,7 +124,7 @@ def _reaches(price: Price, context: int) -> bool:
 
 
 def read_prices(token: str = "") -> PriceBook:
-    """The price list as it is in the database now."""
+    """Read the price list from the database."""
     prices: dict[str, list[Price]] = {}
     default: list[Price] = []
     for row in ModelPrice.objects.select_related("model").order_by("effective_from"):
@@ -151,10 +151,10 @@ _books = ByToken(read_prices)
 
 
 def price_book(token: str) -> PriceBook:
-    """The price list under the token `PolicyVersion.everyone`; read anew when that changed."""
+    """The price list under the token `PolicyVersion.everyone`; read again after that changed."""
     return _books.get(token)
 
 
 def known_price_book(token: str) -> PriceBook | None:
-    """The price list if it is in memory under `token`: the hot path asks this first."""
+    """The price list if it is in memory under `token`, else `None`. The hot path asks this first."""
     return _books.known(token)

@@ -12,7 +12,7 @@ from gateway_project.ground.money import NanoUSD, to_nano
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """USD per 1M tokens; for `web_search` per 1000. Each field is the price list's column `<field>_usd`."""
+    """USD per 1M tokens, and for `web_search` per 1000 searches. Each field is the column `<field>_usd`."""
 
     input: Decimal
     output: Decimal
@@ -26,12 +26,12 @@ class Rates(msgspec.Struct, frozen=True):
         return cls(**{name: getattr(row, f"{name}_usd") for name in cls.__struct_fields__})
 
     def nano(self) -> dict[str, NanoUSD]:
-        """As `price_book.Price` has them: in nano-USD, and for one web search."""
+        """The prices as `price_book.Price` has them: in nano-USD, and for one web search."""
         prices = {name: to_nano(getattr(self, name)) for name in self.__struct_fields__}
         return prices | {"web_search": NanoUSD(prices["web_search"] // 1000)}
 
     def columns(self) -> dict[str, Decimal]:
-        """As `ModelPrice` names them."""
+        """The prices by the columns of `ModelPrice`."""
         return {f"{name}_usd": getattr(self, name) for name in self.__struct_fields__}
 
 
@@ -42,9 +42,6 @@ DEFAULT_RATES = Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"), 
 
 
 def with_cached_as_input(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """`columns` with the price of plain input for each kind of cached input that has none of its own.
-
-    So that what nobody priced is charged as what it is, and never given away.
-    """
+    """`columns`, with the price of plain input for each kind of cached input that has none, so that none is free."""
     plain = columns.get("input_usd")
     return {**columns, **{name: plain for name in CACHED if columns.get(name) is None}}

@@ -1,8 +1,8 @@
-"""A price was wrong: what a period's calls should have cost, and the difference as adjustments.
+"""Correct a wrong price: what calls should have cost, and the difference as adjustments.
 
-Ledger rows stay as they are. For each tenant and billing period one correction carries what each UTC day differs by,
-so that a run takes off what earlier runs have corrected: running again, over the same days or overlapping ones,
-books only what still differs.
+Ledger rows stay as they are. For each tenant and billing period, one correction records the difference of each UTC day.
+A run subtracts what earlier runs have corrected, so running again, over the same or overlapping days, books only what
+still differs.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ _READ = ("tenant_id", "period_start", "created_at", "model", "cost_usd", "upstre
 
 
 class BadRepricing(TenantryError):
-    """What was asked for makes no sense; the message says why."""
+    """The request makes no sense; the message says why."""
 
     code = "invalid_request"
     status = 400
@@ -38,9 +38,9 @@ class BadRepricing(TenantryError):
 
 
 class RepricingAsked(msgspec.Struct, frozen=True):
-    """What to price again: a model's calls of whole UTC days, `until` included; of one tenant or all.
+    """What to price again: a model's calls of whole UTC days, both ends included, of one tenant or all.
 
-    `price` None: the price list as it stands now, at the time of each call. Else that row with its context tiers.
+    `price` is the row to use, with its context tiers; `None` is the current price list, at the time of each call.
     """
 
     model: Model
@@ -51,7 +51,7 @@ class RepricingAsked(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct):
-    """One UTC day's sums in nano-USD: as booked in the ledger, as priced now; at sell and at cost price."""
+    """One UTC day's sums in nano-USD: as booked in the ledger and as priced now, at sell price and at cost price."""
 
     calls: int = 0
     booked: int = 0
@@ -61,7 +61,7 @@ class Day(msgspec.Struct):
 
 
 class RepricedGroup(msgspec.Struct, frozen=True):
-    """What one tenant's calls of one billing period come to, USD. `days`: what is still to be corrected."""
+    """The sums of one tenant's calls of one billing period, in USD. `days`: what is still to be corrected."""
 
     tenant: Tenant
     period_start: date
@@ -77,7 +77,7 @@ class RepricedGroup(msgspec.Struct, frozen=True):
 
 
 class Repricing(msgspec.Struct, frozen=True):
-    """A dry run's lines, and the calls it leaves: their process died, so they cost what was reserved for them."""
+    """A dry run's lines. It leaves the `orphaned` calls, which were charged what was reserved for them."""
 
     lines: list[RepricedGroup]
     orphaned: int
@@ -88,7 +88,7 @@ class Repricing(msgspec.Struct, frozen=True):
 
 
 def preview(asked: RepricingAsked) -> Repricing:
-    """What booking would come to. Raises BadRepricing, ModelNotPriced."""
+    """What `book_repricing` would book. Raises BadRepricing, ModelNotPriced."""
     _check(asked)
     rows = _rows(asked)
     sums = _sums(asked, rows.exclude(status=UsageStatus.ORPHANED))
@@ -102,7 +102,7 @@ def preview(asked: RepricingAsked) -> Repricing:
 
 
 def book_repricing(asked: RepricingAsked, *, reason: str, by: User | None = None) -> list[Adjustment]:
-    """Book what differs as corrections; none where nothing does any more."""
+    """Book the differences as corrections; none where nothing differs. Raises BadRepricing, ModelNotPriced."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtext('reprice'))"
@@ -111,7 +111,7 @@ def book_repricing(asked: RepricingAsked, *, reason: str, by: User | None = None
 
 
 def corrections(*, model: str) -> QuerySet[Adjustment]:
-    """Every correction of this model's price; `details["reprice"]["days"]` has what it changed, by UTC day."""
+    """Every correction of this model's price. `details["reprice"]["days"]` has the change of each UTC day."""
     return Adjustment.objects.filter(kind=AdjustmentKind.CORRECTION, details__reprice__model=model)
 
 
@@ -155,7 +155,7 @@ def _sums(asked: RepricingAsked, rows: Any) -> dict[tuple[int, date], dict[date,
 
 
 def _prices(asked: RepricingAsked) -> tuple[PriceBook, datetime | None]:
-    """The prices to use, and the moment to look them up at (`None`: that of each call)."""
+    """The prices to use, and the moment at which to look them up (`None`: at that of each call)."""
     prices = read_prices()
     if asked.price is None:
         return prices, None
@@ -167,7 +167,7 @@ def _prices(asked: RepricingAsked) -> tuple[PriceBook, datetime | None]:
 
 
 def _sold(upstream: int, booked: int, booked_upstream: int, margin_percent: Decimal) -> int:
-    """The sell price with the margin the call had; with today's where that can't be told from the row."""
+    """The sell price with the margin the call had, or with `margin_percent` if the row does not show it."""
     if not booked_upstream:
         return with_margin(upstream, margin_percent)
     return int((Decimal(upstream) * booked / booked_upstream).to_integral_value(ROUND_CEILING))
@@ -194,7 +194,7 @@ def _line(tenant: Tenant, model: Model, period_start: date, days: dict[date, Day
 
 
 def _corrected(tenant: Tenant, model: Model, period_start: date) -> dict[str, tuple[Decimal, Decimal]]:
-    """What earlier runs have booked of this period's calls, by day: at sell and at cost price."""
+    """What earlier runs have booked for this period's calls, by day: at sell price and at cost price."""
     found: dict[str, tuple[Decimal, Decimal]] = {}
     for row in _earlier(tenant, model, period_start):
         for day, change in row.details["reprice"]["days"].items():

@@ -1,7 +1,7 @@
-"""The question asked before a price that looks like a slip of units goes in: form, API and import ask the same.
+"""Find prices that look like a slip of units. Form, API and import ask for a confirmation of those.
 
-A price per 1000 tokens, per token or in cents is off by a hundred or more. It is asked about when it is far
-from both the model's own price and what its family costs; a price that is right is confirmed and goes in.
+A price per 1000 tokens, per token or in cents is off by a factor of a hundred or more. It counts as a slip if it is far
+from both the model's own price and what its family costs.
 """
 
 from decimal import Decimal
@@ -14,12 +14,12 @@ from billing.models import ModelPrice
 from billing.prices.rates import CACHED, DEFAULT_RATES, Rates
 from routing.models import Model
 
-# Below the hundredfold of the commonest slips, since the price it is held against may have moved as well.
+# Less than the factor of a hundred of most slips, since the real price may have changed, too.
 FAR = 50
 
 
 def slips(model: Model | None, rates: Rates) -> dict[str, str]:
-    """What looks wrong with `rates` for `model` (`None`: the default row), by column; empty: nothing does."""
+    """What looks wrong with `rates` for `model` (`None`: the default row), by column; empty if nothing does."""
     own, family = _own(model), _family(model)
     embeds = model is not None and model.embeds  # vectors cost a hundredth of text, and have no output
     found = {}
@@ -32,7 +32,7 @@ def slips(model: Model | None, rates: Rates) -> dict[str, str]:
             )
             if value
         ] or ([] if embeds else [DEFAULT_RATES.columns()[column]])
-        # Cached input and searches may cost nothing; input and output that do are given away.
+        # Cached input and searches may be free. Input and output that are would be given away.
         if not usual or (not price and column in (*CACHED, "web_search_usd")):
             continue
         if all(not price or price >= FAR * value or price * FAR <= value for value in usual):
@@ -49,7 +49,7 @@ def _own(model: Model | None) -> Rates | None:
 
 
 def _family(model: Model | None) -> list[Rates]:
-    """The other models of the family that make the same; of a default row, all models of text."""
+    """The rates of the family's other models of its kind (text or embeddings); for a default row, all text models'."""
     others = Q(model__embeds=False)
     if model is not None:
         others = Q(model__family=model.family, model__embeds=model.embeds) & ~Q(model=model)

@@ -1,7 +1,7 @@
-"""Closing a period: its totals frozen into a `Statement`, once, after the tenant's own midnight.
+"""Close a period: freeze its totals into a `Statement`, once, after the tenant's own midnight.
 
-Nothing is zeroed: the period is part of every counter's key. What reaches the ledger for a period that is
-closed already goes to the next statement, as late.
+Nothing is reset, since the period is part of every counter's key. What reaches the ledger for a period that is already
+closed goes to the next statement, as late usage.
 """
 
 import logging
@@ -25,11 +25,11 @@ from tenants.periods import Span, period_of
 from tenants.spend import period_start
 
 logger = logging.getLogger(__name__)
-# Calls that are open at midnight get this long to end; what ends later is late.
+# Calls that are open at midnight have this long to end. What ends later is late usage.
 GRACE = timedelta(minutes=15)
 # A batch of the drain is one transaction: rows of the last minute may not all be visible yet.
 SETTLED_BEFORE = timedelta(minutes=1)
-# How far an outage of the task may reach back.
+# How far back the task catches up after an outage.
 LOOK_BACK = timedelta(days=400)
 # The task runs every ten minutes and waits for the drain: what is open this long after GRACE is stuck.
 OVERDUE_AFTER = timedelta(hours=1)
@@ -37,9 +37,9 @@ _LONG = ("lines", "late_lines", "adjustment_lines", "alerts")
 
 
 def close_due(now: datetime | None = None) -> int:
-    """Close every period of every tenant that has ended; how many were closed. Twice is harmless.
+    """Close every tenant's periods that have ended. Returns how many; closing twice is harmless.
 
-    Raises SomeFailed where a tenant's could not be closed; the other tenants' are.
+    Raises SomeFailed if a tenant's periods could not be closed; the other tenants' are.
     """
     moment = now or datetime.now(UTC)
     waiting = undrained()
@@ -50,7 +50,7 @@ def close_due(now: datetime | None = None) -> int:
         for period in _open_periods(tenant, last.get(tenant.pk), moment):
             if any(start == period.name for start, _ in waiting.get(tenant.pk, [])):
                 logger.info("%s %s stays open: events are still to be drained", tenant.slug, period.name)
-                break  # the next one carries this one's late rows, so they are closed in order
+                break  # in order: the next one carries this one's late rows
             closed += close(tenant, period, now=moment)
         return closed
 
@@ -59,10 +59,10 @@ def close_due(now: datetime | None = None) -> int:
 
 
 def periods_overdue(now: datetime | None = None) -> int:
-    """How many periods, of all tenants, ended more than an hour ago and are not closed."""
+    """How many periods of all tenants should have been closed more than an hour ago."""
     moment = (now or datetime.now(UTC)) - OVERDUE_AFTER
-    # Metrics and the console ask often. Almost all tenants have a statement up to their current period, or are
-    # younger than it; only the others are looked at one by one.
+    # Metrics and the console call this often. Almost all tenants have a statement up to their current period, or are
+    # younger than it; only the rest are looked at one by one.
     start = period_start(at=moment - GRACE)
     up_to_date = Statement.objects.filter(tenant=OuterRef("pk"), period_end__gte=OuterRef("start"))
     doubtful = (
@@ -81,7 +81,7 @@ def _last_statements(**which: Any) -> dict[int, Statement]:
 
 
 def close(tenant: Tenant, period: Span, *, now: datetime) -> bool:
-    """Freeze one period and tell of it; False if it was closed before."""
+    """Freeze one period and publish an event; False if it was closed before."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('close'), %s)", [tenant.pk])
         start = date.fromisoformat(period.name)
@@ -105,7 +105,7 @@ def close(tenant: Tenant, period: Span, *, now: datetime) -> bool:
 def _open_periods(tenant: Tenant, last: Statement | None, now: datetime) -> Iterator[Span]:
     """The tenant's periods that have ended since its last statement, the oldest first.
 
-    When its billing day or zone has changed, the first of them may begin before that statement's end.
+    If its billing day or time zone has changed, the first one may begin before that statement's end.
     """
     place = (tenant.timezone, tenant.billing_day)
     at = (last.ends_at if last else max(tenant.created_at, now - LOOK_BACK)).timestamp()
@@ -120,7 +120,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
     start = date.fromisoformat(period.name)
     before = Statement.objects.filter(tenant=tenant, period_start__lt=start).order_by("-period_start").first()
     rows = UsageRecord.objects.filter(tenant=tenant, recorded_at__lte=recorded_until)
-    # Rows carry the time their call began; a day on each side is enough for partitions to be left out.
+    # `created_at` is when a call began. With a day on each side, other partitions can be skipped.
     mine = rows.filter(
         period_start=start,
         created_at__gte=_moment(period.start - 86_400),
@@ -128,7 +128,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
     )
     late = rows.filter(period_start__lt=start, created_at__gte=_moment(period.start) - LOOK_BACK)
     if before is not None:
-        # Written after their period was closed; or of a period that a change of the billing day cut short.
+        # Written after their period was closed, or of a period that a changed billing day cut short.
         late = late.filter(
             Q(recorded_at__gt=before.recorded_until)
             | Q(period_start__gt=before.period_start, created_at__gte=before.starts_at - timedelta(days=1))
@@ -175,7 +175,7 @@ def _frozen(tenant: Tenant, period: Span, *, recorded_until: datetime) -> Statem
 
 
 def _lines(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
-    """Sums by model and key, the dearest first."""
+    """Sums by model and key, the most expensive first."""
     grouped: Any = (
         rows.values("model", "api_key_id", "api_key__name", "period_start")
         .annotate(usd=Sum("cost_usd"), requests=Count("request_id"), **{f"n_{n}": Sum(n) for n in COUNTS})

@@ -24,7 +24,7 @@ _SUMMED = ("requests", *COUNTS)
 
 
 def statement_csv(statement: Statement) -> str:
-    """Usage lines, late lines and adjustments; the last row is the total of all above."""
+    """Usage, late usage and adjustments. The last row is the total of all above."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="", extrasaction="ignore")
     writer.writeheader()
@@ -46,7 +46,7 @@ def _rows(statement: Statement) -> list[dict[str, Any]]:
 
 
 def _cell(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula; amounts may begin with a minus."""
+    """`value`, with a text changed so that no spreadsheet runs it as a formula. Amounts may begin with a minus."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         try:
             Decimal(value)

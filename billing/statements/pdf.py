@@ -1,4 +1,4 @@
-"""A statement as PDF, for people: who and when, what it comes to, and of what."""
+"""A statement as PDF, for people: tenant and period, total, and lines."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from fpdf.fonts import FontFace, TTFFont
 from billing.models import Statement
 from billing.usage import CACHE_WRITES
 
-FONT = "Inter"  # the theme's, whole: Latin, Greek and Cyrillic
+FONT = "Inter"  # the theme's complete font: Latin, Greek and Cyrillic
 _FONTS = Path(unfold.__file__).parent / "static" / "unfold" / "fonts" / "inter"
 INK, SOFT, RULE, SHADE = (24, 24, 27), (113, 113, 122), (212, 212, 216), (244, 244, 245)
 _BOLD = FontFace(emphasis="BOLD", fill_color=SHADE)
@@ -38,7 +38,7 @@ class _Page(FPDF):
 
     @property
     def lacks(self) -> bool:
-        """Whether something was written that no font has: it stands as a box."""
+        """Whether a character was written that no font has, and shows as a box."""
         return any(font.missing_glyphs for font in self.fonts.values() if isinstance(font, TTFFont))
 
     def footer(self) -> None:
@@ -61,7 +61,7 @@ class _Page(FPDF):
     def write_table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], texts: int
     ) -> None:
-        """Of the columns the first `texts` are words, the others numbers."""
+        """Write a table. The first `texts` columns are text, the others are numbers."""
         self.set_font(FONT, "", 7)  # ten billion tokens fit a column
         self.set_text_color(*INK)
         align = ["L"] * texts + ["R"] * (len(header) - texts)
@@ -79,10 +79,10 @@ class _Page(FPDF):
 
 
 def statement_pdf(statement: Statement) -> bytes:
-    """The same statement is the same file. Scripts the theme's font lacks are set in `STATEMENT_FONT`."""
+    """The PDF of a statement, always the same bytes. Scripts that the theme's font lacks use `STATEMENT_FONT`."""
     page = _written(statement)
     if page.lacks and settings.STATEMENT_FONT:
-        # Only then: a font of all of Chinese takes seconds to read.
+        # Only if needed: a font with all Chinese characters takes seconds to read.
         page = _written(statement, fallback=settings.STATEMENT_FONT)
     if page.lacks:
         page.write_line(

@@ -1,4 +1,4 @@
-"""Upstream's bill against the ledger: by UTC day and model, at cost price."""
+"""Compare the upstream's bill with the ledger: by UTC day and model, at cost price."""
 
 import logging
 from collections import defaultdict
@@ -24,14 +24,14 @@ from billing.webhooks.publish import publish
 from routing.models import Model
 
 logger = logging.getLogger(__name__)
-# How far back a check looks again for rows that came late.
+# How far back `check_recent` looks, for rows that came late.
 LOOK_BACK = timedelta(days=7)
-# Models an event names; the page has them all.
+# How many models an event names; the console has all.
 NAMED = 20
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an import did: lines of the bill, and the days' checks (days that have not ended have none)."""
+    """What an import did: the bill's lines, and the checks of its days that have ended."""
 
     lines: int
     checks: list[BillCheck]
@@ -42,9 +42,9 @@ class Imported(msgspec.Struct, frozen=True):
 
 
 def import_bill(lines: Iterable[BillLine], *, source: str, days: Iterable[date] = ()) -> Imported:
-    """Keep the bill's lines, each in place of an earlier one of its day and model, and check their days.
+    """Store the bill's lines, each replacing an earlier one of its day and model, and check their days.
 
-    `days` are those the bill is about, if that is known: one without a line was billed at nothing.
+    `days` are those the bill covers, if known: a day without a line was billed at nothing.
     """
     rows = [
         UpstreamUsage(
@@ -69,23 +69,23 @@ def import_bill(lines: Iterable[BillLine], *, source: str, days: Iterable[date] 
 
 
 def check_recent(now: datetime | None = None) -> list[BillCheck]:
-    """Check the last days that have a bill once more."""
+    """Check the days of the last `LOOK_BACK` that have a bill once more."""
     since = (now or datetime.now(UTC)).date() - LOOK_BACK
     days = UpstreamUsage.objects.filter(day__gte=since).values_list("day", flat=True).distinct()
     return check_days(set(days), now=now)
 
 
 def check_days(days: set[date], *, now: datetime | None = None) -> list[BillCheck]:
-    """Hold each of `days` that is over against the ledger, and tell the operator of those that differ."""
+    """Compare each of `days` that has ended with the ledger, and notify the operator of differences."""
     moment = now or datetime.now(UTC)
     ended = sorted(day for day in days if day < moment.date())
     if not ended:
         return []
     billed, booked = _billed(ended), _booked(ended)
     checks = [
-        _check(place, billed.get(place, {}), booked.get(place, {}), moment)
-        for place in sorted({*billed, *booked})
-        if place[0] in days
+        _check(key, billed.get(key, {}), booked.get(key, {}), moment)
+        for key in sorted({*billed, *booked})
+        if key[0] in days
     ]
     with transaction.atomic():
         BillCheck.objects.filter(day__in=ended).delete()
@@ -100,7 +100,7 @@ Sums = dict[str, Any]
 
 
 def _billed(days: list[date]) -> dict[DayAndModel, Sums]:
-    """The bill's sums by day and upstream's name of the model."""
+    """The bill's sums, by day and the upstream's name of the model."""
     names = _upstream_names()
     found: dict[DayAndModel, Sums] = defaultdict(lambda: defaultdict(Decimal))
     for line in UpstreamUsage.objects.filter(day__in=days):
@@ -113,7 +113,7 @@ def _billed(days: list[date]) -> dict[DayAndModel, Sums]:
 
 
 def _booked(days: list[date]) -> dict[DayAndModel, Sums]:
-    """The ledger's sums at cost price, with what has been booked about them since."""
+    """The ledger's sums at cost price, with the adjustments booked since."""
     names = _upstream_names()
     found: dict[DayAndModel, Sums] = defaultdict(lambda: defaultdict(Decimal))
     rows = UsageRecord.objects.filter(
@@ -142,7 +142,7 @@ def _booked(days: list[date]) -> dict[DayAndModel, Sums]:
 
 
 def _booked_since() -> Iterator[tuple[date, str, Decimal]]:
-    """What price corrections and late settlements have changed of the cost price, by UTC day and model."""
+    """By how much price corrections and late settlements changed the cost price, by UTC day and model."""
     for row in Adjustment.objects.filter(kind=AdjustmentKind.CORRECTION, details__has_key="reprice"):
         repriced = row.details["reprice"]
         for day, change in repriced["days"].items():
@@ -153,7 +153,7 @@ def _booked_since() -> Iterator[tuple[date, str, Decimal]]:
 
 
 def _upstream_names() -> dict[str, str]:
-    """Every name a model has → upstream's."""
+    """The upstream's name for each name of a model."""
     names = {}
     for model in Model.objects.order_by("pk"):
         for name in (*model.aliases, model.name, model.upstream_name):
@@ -161,12 +161,12 @@ def _upstream_names() -> dict[str, str]:
     return names
 
 
-def _check(place: DayAndModel, billed: Sums, booked: Sums, moment: datetime) -> BillCheck:
+def _check(key: DayAndModel, billed: Sums, booked: Sums, moment: datetime) -> BillCheck:
     billed_usd, booked_usd = billed.get("usd", Decimal(0)), booked.get("usd", Decimal(0))
     tolerance = max(settings.BILL_TOLERANCE_USD, abs(billed_usd) * settings.BILL_TOLERANCE_PERCENT / 100)
     return BillCheck(
-        day=place[0],
-        model=place[1],
+        day=key[0],
+        model=key[1],
         billed_usd=billed_usd,
         booked_usd=booked_usd,
         counts={
@@ -179,7 +179,7 @@ def _check(place: DayAndModel, billed: Sums, booked: Sums, moment: datetime) -> 
 
 
 def _tell(day: date, checks: list[BillCheck]) -> None:
-    """One event a day, and another only when other models differ than were told of."""
+    """Publish one event for a day, and another one only if other models differ than before."""
     differing = sorted(
         (check for check in checks if not check.ok),
         key=lambda check: -abs(check.billed_usd - check.booked_usd),

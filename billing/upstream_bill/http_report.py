@@ -1,4 +1,4 @@
-"""Upstream's bill by HTTP: a report of some days, as JSON or CSV, where settings say."""
+"""Fetch the upstream's bill by HTTP: a report of some days, as JSON or CSV, at UPSTREAM_BILL_URL."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,9 +15,9 @@ LARGEST = 32 * 1024 * 1024
 
 
 def import_report(since: date | None = None, until: date | None = None) -> Imported:
-    """Fetch and import the days from `since` to `until`, included: by default the last days that are over.
+    """Fetch and import the days from `since` to `until`, both included; by default the last days that have ended.
 
-    Raises BadBill where the report can't be had or read.
+    Raises BadBill if the report cannot be fetched or read.
     """
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     last = until or yesterday

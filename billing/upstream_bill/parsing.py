@@ -1,4 +1,4 @@
-"""Reading upstream's bill, whatever its columns are called: rows of a CSV or of a JSON report."""
+"""Parse the upstream's bill, whatever its columns are called: rows of a CSV or of a JSON report."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import msgspec
 from gateway_project.ground.errors import TenantryError
 from gateway_project.ground.money import nine_places
 
-# What a field may be called; `UPSTREAM_BILL_FIELDS` adds to it.
+# The names a field may have in a bill; `UPSTREAM_BILL_FIELDS` adds more.
 NAMES = {
     "day": ("day", "date", "usage_date", "timestamp"),
     "model": ("model", "model_name", "model_id"),
@@ -29,7 +29,7 @@ COUNTS = tuple(name for name in NAMES if name not in NEEDED)
 
 
 class BadBill(TenantryError):
-    """The bill can't be read; the message says which row and what is wrong with it."""
+    """The bill cannot be read; the message says which row and what is wrong with it."""
 
     code = "invalid_request"
     status = 400
@@ -37,7 +37,7 @@ class BadBill(TenantryError):
 
 
 class BillLine(msgspec.Struct, frozen=True):
-    """What upstream billed for one UTC day and model. Counts are `None` where the bill has none."""
+    """What the upstream billed for one UTC day and model. Counts that the bill lacks are `None`."""
 
     day: date
     model: str
@@ -50,7 +50,7 @@ class BillLine(msgspec.Struct, frozen=True):
 
 
 def read_csv(content: bytes, fields: Mapping[str, str]) -> list[BillLine]:
-    """Lines of a CSV with a header row, separated by commas, semicolons or tabs. Raises BadBill."""
+    """The lines of a CSV with a header row, separated by commas, semicolons or tabs. Raises BadBill."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,9 +61,9 @@ def read_csv(content: bytes, fields: Mapping[str, str]) -> list[BillLine]:
 
 
 def read_rows(rows: Iterable[Mapping[str, Any]], fields: Mapping[str, str]) -> list[BillLine]:
-    """Lines, one for each day and model: rows that share both (of several keys, say) are added up.
+    """One line for each day and model. Rows that share both, of several keys for example, are added up.
 
-    `fields` is a field of ours → a name of upstream's that is tried first. Raises BadBill.
+    `fields` maps our fields to names in the bill, which are tried first. Raises BadBill.
     """
     sums: dict[tuple[date, str], dict[str, Any]] = {}
     for number, raw in enumerate(rows, start=1):
@@ -103,7 +103,7 @@ def _day(value: Any, number: int) -> date:
 def _amount(value: Any, number: int) -> Decimal:
     text = str(value).strip().removeprefix("$")
     try:
-        # Neither 1,5 nor 1,234: which of the two a comma means nobody can tell.
+        # No commas: 1,234 could be either number.
         amount = Decimal(text) if re.fullmatch(r"-?[\d.]+([eE]-?\d+)?", text) else None
     except InvalidOperation:
         amount = None

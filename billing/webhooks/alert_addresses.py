@@ -1,4 +1,4 @@
-"""Alert addresses are asked to confirm when they are set, so that the first alert does not have to wait for that."""
+"""Ask alert addresses to confirm as soon as they are set, so that the first alert need not wait for that."""
 
 from datetime import timedelta
 
@@ -12,12 +12,12 @@ from gateway_project.outgoing_email import EmailNotSent, can_send
 from tenants.models import Tenant
 from tenants.people.email_limits import TooManyEmails
 
-# How long a new one is looked for. One whose email fails is asked with its next event.
+# How long an address counts as new. If its email fails, it is asked again with its next event.
 NEW = timedelta(days=1)
 
 
 def ask_new_alert_addresses() -> int:
-    """Ask those set since yesterday, each once; how many were asked now."""
+    """Ask the addresses set since yesterday, each once. Returns how many were asked now."""
     if not can_send():
         return 0
     since = timezone.now() - NEW
@@ -32,6 +32,6 @@ def ask_new_alert_addresses() -> int:
 def _ask(endpoint: WebhookEndpoint) -> bool:
     try:
         ask(endpoint, by_itself=True)
-    except (TooManyEmails, EmailNotSent):  # asked already, or in the log
+    except (TooManyEmails, EmailNotSent):  # asked already; or the log says why not
         return False
     return True

@@ -1,4 +1,4 @@
-"""One HTTP request, to the address that was checked, and how it ended."""
+"""One attempt of a delivery: an HTTP request to the address that was checked, or an email."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 300
 TIMEOUT_SECONDS = 15
 KEPT_RESPONSE = 1000
-# Name look-ups and mail servers may hang as receivers do: one thread for each attempt that can be open.
+# Name look-ups and mail servers may hang like receivers, so there is a thread for each attempt that can be open.
 _threads = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="webhook")
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How an attempt ended. `retry_after` are the seconds that the receiver asked for."""
+    """How an attempt ended. `retry_after` is the number of seconds that the receiver asked for."""
 
     began: datetime
     duration_ms: int
@@ -44,9 +44,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Connections:
-    """Connections kept open, by name: one that was verified for a name carries nothing for another name, also
-    where both have the same address.
-    """
+    """Open connections by host name. One verified for a name is not used for another name at the same address."""
 
     def __init__(self) -> None:
         self._verified = httpx.create_ssl_context(trust_env=False)
@@ -70,7 +68,7 @@ class Connections:
 
 
 async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending:
-    """Try once. Never raises: whatever goes wrong is an ending."""
+    """Try a delivery once. Never raises: whatever goes wrong is an `Ending`."""
     began, clock = datetime.now(UTC), time.monotonic()
     status, error, response, retry_after = None, "", "", None
     try:
@@ -94,7 +92,7 @@ async def attempt(delivery: WebhookDelivery, connections: Connections) -> Ending
     except (httpx.HTTPError, OSError, UnicodeError) as failure:
         error = f"{type(failure).__name__}: {failure}"
     except Exception as failure:
-        # A secret that cannot be read, an email that cannot be written: of no concern to the other deliveries.
+        # An unreadable secret or a broken email template, for example, must not stop the other deliveries.
         logger.exception("delivery %s could not be tried", delivery.pk)
         error = f"not sent: {type(failure).__name__}: {failure}"
     return Ending(
@@ -111,7 +109,7 @@ def _send_email(delivery: WebhookDelivery) -> None:
     try:
         send_email(delivery)
     finally:
-        close_old_connections()  # this thread's own: nothing else gives it back
+        close_old_connections()  # this thread's connection, which nothing else would return
 
 
 async def _post(
@@ -152,11 +150,11 @@ async def _post(
 
 
 def _seconds(text: str | None) -> int | None:
-    """`retry-after`: seconds, or a date."""
+    """The seconds of a `retry-after` header, which is a number or a date; `None` without a valid one."""
     if not text:
         return None
     if text.isdecimal():
-        return min(int(text[:9]), 86_400)  # Python reads no number of thousands of digits
+        return min(int(text[:9]), 86_400)  # Python refuses to parse thousands of digits
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""`mailto:` endpoints get nothing before their address has confirmed, by a link that is mailed there.
+"""`mailto:` endpoints get nothing until their address confirms, by a link that is mailed there.
 
-A customer may type anybody's address. So may staff, by mistake, and a stranger would read a tenant's spend: their
-endpoints are confirmed as well, unless the address is of a staff account or one of `OPERATOR_EMAILS`.
+A customer may type anybody's address. So may staff, by mistake, and a stranger would read a tenant's spend. So their
+endpoints are confirmed as well, unless the address is a staff account's or one of `OPERATOR_EMAILS`.
 """
 
 from typing import Any
@@ -33,9 +33,9 @@ def awaits_confirmation(endpoint: WebhookEndpoint) -> bool:
 
 
 def ask(endpoint: WebhookEndpoint, *, by_itself: bool = False) -> None:
-    """Mail the address a link to confirm by. `by_itself`: because an event waits, once a week at most.
+    """Mail the address a confirmation link. `by_itself`: because an event waits, at most once a week.
 
-    Raises TooManyEmails and EmailNotSent.
+    Raises TooManyEmails, EmailNotSent.
     """
     address = address_of(endpoint)
     if address is None:
@@ -67,7 +67,7 @@ def ask(endpoint: WebhookEndpoint, *, by_itself: bool = False) -> None:
 
 
 def endpoint_of(token: str) -> WebhookEndpoint | None:
-    """Whose link it is; `None` if it has expired, or its endpoint is gone or has another address now."""
+    """The endpoint of a link; `None` if the link has expired, or the endpoint is gone or has another address now."""
     try:
         pk, address = signing.loads(token, salt=_SALT, max_age=VALID_SECONDS)
     except (signing.BadSignature, ValueError, TypeError):
@@ -78,7 +78,7 @@ def endpoint_of(token: str) -> WebhookEndpoint | None:
 
 @transaction.atomic
 def confirm(endpoint: WebhookEndpoint) -> bool:
-    """From now on events go there, those that have waited at once. False if it has another address now."""
+    """Confirm the endpoint's address; waiting events are sent at once. False if it has another address now."""
     address = address_of(endpoint)
     if not WebhookEndpoint.objects.filter(pk=endpoint.pk, url=endpoint.url).update(confirmed_address=address):
         return False
@@ -89,13 +89,13 @@ def confirm(endpoint: WebhookEndpoint) -> bool:
 
 
 def address_of(endpoint: Any) -> str | None:
-    """Whom a `mailto:` endpoint writes to; `None` for others."""
+    """The address of a `mailto:` endpoint; `None` for others."""
     url: str = endpoint.url
     return url.removeprefix(MAIL) if url.startswith(MAIL) else None
 
 
 def _is_operators(endpoint: WebhookEndpoint) -> bool:
-    """Made by staff: the operator's own, and tenants' alert addresses, which no customer sets."""
+    """Whether staff set the address: the operator's endpoints, and tenants' alert addresses."""
     return endpoint.tenant_id is None or endpoint.alert_address
 
 

@@ -1,8 +1,7 @@
-"""Delivering what is due: rows claimed, sent at the same time, and written back.
+"""Deliver what is due: claim rows, send them concurrently, and write back how they ended.
 
-A claim only moves `next_attempt_at` on: a worker that dies in the middle leaves a row that is due again a
-minute later. No endpoint has more than a few requests open, and one that fails has one, so that those that hang
-do not delay the others.
+A claim only moves `next_attempt_at`, so after a worker dies its rows are due again a minute later. An endpoint has at
+most a few requests open, a failing one only one, so that endpoints that hang do not delay the others.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ GIVE_UP_ON_ENDPOINT_AFTER = timedelta(days=5)
 SLOWED_SECONDS = 60
 _SLOW_DOWN = {429, 502, 504}
 
-# Some of each endpoint's due rows, less what is open there already; those that work come first.
+# Some of each endpoint's due rows, minus what is already open there. Working endpoints come first.
 _CLAIM = """
 WITH due AS (
     SELECT picked.id FROM billing_webhookendpoint endpoint
@@ -55,7 +54,7 @@ WITH due AS (
 UPDATE billing_webhookdelivery SET next_attempt_at = %(until)s FROM due
 WHERE billing_webhookdelivery.id = due.id RETURNING billing_webhookdelivery.*
 """
-# The log's line and what it means for the delivery, of all that ended, in one statement.
+# The log entries and new states of all deliveries that ended, in one statement.
 _WRITE_BACK = """
 WITH ended AS (
     SELECT * FROM unnest(
@@ -77,7 +76,7 @@ FROM ended WHERE delivery.id = ended.id
 
 
 def deliver_due(*, seconds: float = 50) -> int:
-    """Send what is due until nothing is, or `seconds` have passed; how many attempts that were."""
+    """Send what is due until nothing is, or `seconds` have passed. Returns the number of attempts."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # a tenth less CPU than asyncio's own
         return runner.run(_deliver(seconds))
 
@@ -95,7 +94,7 @@ async def _deliver(seconds: float) -> int:
                     open_attempts[asyncio.create_task(attempt(delivery, connections))] = delivery
             if not open_attempts:
                 return done
-            # A moment for others to end as well: they are written back together.
+            # Wait a moment for others to end as well, to write them back together.
             await asyncio.wait(open_attempts, timeout=1, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0.02)
             ended = [(open_attempts.pop(task), task.result()) for task in list(open_attempts) if task.done()]
@@ -105,7 +104,7 @@ async def _deliver(seconds: float) -> int:
 
 
 def _claim(busy: Counter[int], most: int) -> list[WebhookDelivery]:
-    """Due rows with their endpoints; nobody else gets them for a minute. `busy`: how many each has open."""
+    """Claim due rows, with their endpoints, for a minute. `busy`: how many requests each endpoint has open."""
     now = timezone.now()
     values = {"now": now, "until": now + timedelta(seconds=CLAIM_SECONDS), "most": most}
     values |= {"each": AT_ONCE_PER_ENDPOINT, "endpoints": list(busy), "open": list(busy.values())}
@@ -135,7 +134,7 @@ def _write_back(ended: Sequence[tuple[WebhookDelivery, Ending]]) -> None:
 
 
 def _apply(delivery: WebhookDelivery, ending: Ending, now: datetime) -> None:
-    """What the ending means for the delivery."""
+    """Update the delivery by how its attempt ended."""
     delivery.attempts += 1
     delivery.last_attempt_at, delivery.last_status = ending.began, ending.http_status
     delivery.last_error = ending.error or (
@@ -146,20 +145,20 @@ def _apply(delivery: WebhookDelivery, ending: Ending, now: datetime) -> None:
     elif delivery.attempts >= len(SCHEDULE):
         delivery.status, delivery.next_attempt_at = DeliveryStatus.FAILED, None
     else:
-        # Up to a tenth later, so that what failed together does not come back together.
+        # Up to a tenth later, so that deliveries that failed together are not retried together.
         wait = SCHEDULE[delivery.attempts] * random.uniform(1, 1.1)
         delivery.next_attempt_at = now + timedelta(seconds=max(wait, ending.retry_after or 0))
 
 
 def _note_on_endpoints(ended: Sequence[tuple[WebhookDelivery, Ending]], now: datetime) -> None:
-    """Keep since when an endpoint fails and until when it is spared; switch off what is gone.
+    """Record since when an endpoint fails and until when it is left alone; disable one that is gone.
 
-    Decided on the rows, not on what was read with the claim: attempts that began together end apart.
+    It uses the locked rows, not those read with the claim, since attempts that began together end apart.
     """
     works = {delivery.endpoint_id for delivery, ending in ended if ending.delivered}
     failed = [(each.endpoint, ending) for each, ending in ended if each.endpoint_id not in works]
     rows = WebhookEndpoint.objects
-    # In the order of their ids, all of them at once, so that two workers do not lock each other out.
+    # All at once and in the order of their ids, so that two workers do not deadlock.
     list(rows.filter(pk__in={each.endpoint_id for each, _ in ended}).order_by("pk").select_for_update())
     rows.filter(Q(failing_since__isnull=False) | Q(slow_until__isnull=False), pk__in=works).update(
         failing_since=None, slow_until=None
@@ -181,7 +180,7 @@ def _note_on_endpoints(ended: Sequence[tuple[WebhookDelivery, Ending]], now: dat
 
 
 def _disable(endpoint: WebhookEndpoint, reason: str, now: datetime) -> None:
-    """Stop sending there, and tell its owner's other endpoints and the operator; what is pending waits."""
+    """Stop sending to the endpoint, and notify its owner's other endpoints and the operator. Pending events wait."""
     changed = WebhookEndpoint.objects.filter(pk=endpoint.pk, enabled=True).update(
         enabled=False, disabled_at=now, disabled_reason=reason
     )

@@ -1,4 +1,4 @@
-"""Events by email: the second channel, from the same outbox as the first."""
+"""Events by email, from the same outbox as webhooks."""
 
 from collections import defaultdict
 
@@ -11,7 +11,7 @@ from billing.webhooks.event_types import EventType
 from gateway_project.outgoing_email import EmailNotSent, one_line, send
 from tenants.people.email_limits import EmailLimit, TooManyEmails, count
 
-# Customers make events, of every key they issue for instance. What is above this waits for the next hour.
+# Customers cause events, for example with every key they issue. Emails beyond this wait for the next hour.
 MOST_FOR_A_TENANT = 200
 MOST_FOR_AN_ADDRESS = 60
 MOST_FOR_AN_OPERATOR = 600
@@ -34,7 +34,7 @@ _SUBJECTS = {
 
 
 def send_email(delivery: WebhookDelivery) -> None:
-    """Raises EmailNotSent: no mail server, an address that has not confirmed, or too many in this hour."""
+    """Send a delivery's event. Raises EmailNotSent: no mail server, an unconfirmed address, or too many this hour."""
     endpoint = delivery.endpoint
     try:
         if awaits_confirmation(endpoint):
@@ -42,15 +42,15 @@ def send_email(delivery: WebhookDelivery) -> None:
         count(_limits(endpoint))
     except TooManyEmails as error:
         raise EmailNotSent(str(error), retry_after=error.retry_after) from error
-    send(letter(delivery))
+    send(email_of(delivery))
 
 
 def _unconfirmed(endpoint: WebhookEndpoint) -> str:
-    """Ask again, in case the first link was deleted. Answers why nothing is sent now."""
+    """Ask for a confirmation again, in case the first link was lost. Returns why nothing is sent now."""
     try:
         ask(endpoint, by_itself=True)
     except TooManyEmails:
-        pass  # asked lately
+        pass  # asked recently
     except EmailNotSent as error:
         return f"the address is not confirmed, and the confirmation email could not be sent: {error}"
     return "the address has not been confirmed yet"
@@ -66,11 +66,11 @@ def _limits(endpoint: WebhookEndpoint) -> list[EmailLimit]:
     return limits
 
 
-def letter(delivery: WebhookDelivery) -> EmailMessage:
-    """The delivery's event for people, with the same Message-ID at every attempt.
+def email_of(delivery: WebhookDelivery) -> EmailMessage:
+    """The delivery's event as an email for people, with the same Message-ID for every attempt.
 
-    A worker that dies between the mail server's "accepted" and the commit sends the email again; by its id mail
-    servers and readers take the two for one.
+    A worker that dies between the mail server's "accepted" and the commit sends the email again. By the id, mail
+    servers and clients recognize it as the same email.
     """
     facts = {name: value for name, value in delivery.payload["data"].items() if value is not None}
     subject = _SUBJECTS[EventType(delivery.event_type)]

@@ -1,4 +1,4 @@
-"""Endpoints that come and go by themselves: alert addresses; and the fresh start of one switched on again."""
+"""Endpoints that are made automatically (alert addresses), and the reset of one that is enabled again."""
 
 from django.conf import settings
 
@@ -11,10 +11,10 @@ _STRUCK_OFF = "No longer an alert address."
 
 
 def keep_alert_addresses(tenant: Tenant | None, events: list[str]) -> None:
-    """The tenant's alert addresses (the operator's: `OPERATOR_EMAILS`) are endpoints that are emailed.
+    """Keep an email endpoint for each of the tenant's alert addresses; for the operator, of `OPERATOR_EMAILS`.
 
-    One that was struck off the list is switched off, and on again when it is back. Which `events` a new one
-    hears of can be changed on it afterwards.
+    An address removed from the list is disabled, and enabled when it is back. A new one gets `events`, which can be
+    changed on it afterwards.
     """
     addresses = tenant.alert_emails if tenant else settings.OPERATOR_EMAILS
     wanted = {f"{MAIL}{address}" for address in addresses}
@@ -37,7 +37,7 @@ def keep_alert_addresses(tenant: Tenant | None, events: list[str]) -> None:
 
 
 def start_afresh(endpoint: WebhookEndpoint) -> None:
-    """Switch it on with a clean record; what waited for it is sent. The caller saves."""
+    """Enable the endpoint, reset its failures, and make what waited for it due. The caller saves it."""
     endpoint.enabled = True
     endpoint.disabled_at, endpoint.disabled_reason = None, ""
     endpoint.failing_since, endpoint.slow_until = None, None

@@ -1,4 +1,4 @@
-"""The events a webhook can be sent, and who may choose them."""
+"""The events that webhooks can get, and who may choose them."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -20,7 +20,7 @@ class EventType(StrEnum):
     TEST = "webhook.test"
 
 
-# One line each, for those who choose.
+# One line for each, shown where they are chosen.
 MEANINGS: dict[str, str] = {
     EventType.THRESHOLD: "Spend has reached an alert threshold of the budget (80, 90 and 100% by default).",
     EventType.EXCEEDED: "The whole budget is spent.",
@@ -36,9 +36,9 @@ MEANINGS: dict[str, str] = {
     EventType.ENDPOINT_DISABLED: "A webhook was disabled because deliveries kept failing.",
     EventType.TEST: "A test event, sent manually. It is sent regardless of the selected events.",
 }
-# What only the operator is sent.
+# Sent only to the operator.
 INTERNAL = {EventType.DRIFT, EventType.BILL}
-# What a tenant's alert addresses are emailed, and the operator's.
+# Emailed to a tenant's alert addresses, and below to the operator's.
 EMAILED_TO_TENANTS = [
     each.value
     for each in (
@@ -64,19 +64,19 @@ EMAILED_TO_OPERATORS = [
 
 
 def offered(*, to_tenant: bool) -> list[EventType]:
-    """What an endpoint can choose. A test is no choice: it is sent whatever was chosen."""
+    """The events an endpoint can choose. A test is not one: it is sent whatever was chosen."""
     hidden = {EventType.TEST, *INTERNAL} if to_tenant else {EventType.TEST}
     return [each for each in EventType if each not in hidden]
 
 
 def unknown(events: Iterable[str]) -> list[str]:
-    """Those of `events` that are never sent, because there are none such."""
+    """Those of `events` that do not exist."""
     known = {each.value for each in EventType}
     return [each for each in events if each not in known]
 
 
 def refusal(events: Iterable[str], *, of_tenant: bool) -> str:
-    """What is wrong with choosing `events`, for a tenant's endpoint or the operator's; empty: nothing."""
+    """Why `events` cannot be chosen for a tenant's endpoint or the operator's; empty if they can."""
     chosen = list(events)
     if missing := unknown(chosen):
         known = ", ".join(offered(to_tenant=of_tenant))

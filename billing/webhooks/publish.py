@@ -1,4 +1,4 @@
-"""An event becomes one row for each endpoint that listens, in the transaction that it tells about."""
+"""Publish events: one row for each endpoint that listens, in the transaction that makes the event true."""
 
 import logging
 import uuid
@@ -18,7 +18,7 @@ from billing.webhooks.event_types import EMAILED_TO_OPERATORS, EMAILED_TO_TENANT
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
-# By its name: tasks call services, and a service that imported its task would close a circle.
+# By name: tasks import services, so a service that imported its task would make a circular import.
 DELIVER = "billing.tasks.deliver_webhooks"
 _EVENTS = uuid.UUID("7d5f3a52-6c1b-4d53-9d5a-2b6a0c3f1e77")
 
@@ -31,11 +31,11 @@ def publish(
     key: str,
     at: datetime | None = None,
 ) -> int:
-    """Tell the tenant's endpoints and the operator's; how many new deliveries that makes.
+    """Create deliveries to the tenant's and the operator's endpoints. Returns how many are new.
 
-    `key` names the event for good: publishing it again, from any process, makes no second delivery.
-    Amounts in `data` are texts. To be called within the transaction that makes the event true; one that is
-    found later says when it was (`at`), and is not sent to endpoints that were not there yet.
+    `key` identifies the event for good: publishing it again, from any process, makes no second delivery. Amounts in
+    `data` are strings. Call this in the transaction that makes the event true. An event that is discovered later gives
+    its time as `at`, and is not sent to endpoints that did not exist then.
     """
     endpoints = WebhookEndpoint.objects.filter(enabled=True).filter(
         Q(events=[]) | Q(events__contains=[event_type])
@@ -51,7 +51,7 @@ def publish(
 
 
 def publish_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
-    """A `webhook.test` for this endpoint alone."""
+    """Create a `webhook.test` delivery for this endpoint alone."""
     key = f"test:{uuid.uuid4()}"
     data = {"message": "If you can read this and its signature is valid, your endpoint works."}
     _deliver([endpoint], endpoint.tenant, EventType.TEST, data, key)
@@ -59,14 +59,14 @@ def publish_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 
 def redeliver(delivery: WebhookDelivery) -> None:
-    """Send again, under the same id, with the schedule from its start."""
+    """Send a delivery again, with the same id and the schedule from its start."""
     delivery.status, delivery.attempts, delivery.next_attempt_at = DeliveryStatus.PENDING, 0, timezone.now()
     delivery.save(update_fields=["status", "attempts", "next_attempt_at"])
     transaction.on_commit(wake)
 
 
 def event_id(event_type: EventType, key: str) -> str:
-    """The `webhook-id`: the same for the same event, whoever publishes it."""
+    """The `webhook-id`, which is the same for the same event, whichever process publishes it."""
     return f"msg_{uuid.uuid5(_EVENTS, f'{event_type}:{key}').hex}"
 
 
@@ -105,7 +105,7 @@ def _deliver(
 
 
 def wake() -> None:
-    """Ask a worker to deliver now. Without a broker, the beat finds the rows some seconds later."""
+    """Ask a worker to deliver now. If the broker is away, a periodic task finds the rows some seconds later."""
     try:
         current_app.send_task(DELIVER, expires=30, retry=False)
     except OperationalError as error:

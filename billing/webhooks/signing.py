@@ -1,4 +1,4 @@
-"""Signatures as Standard Webhooks 1.0.0 has them: any of its libraries checks them."""
+"""Signatures by Standard Webhooks 1.0.0, whose libraries can verify them."""
 
 import base64
 import hashlib
@@ -14,12 +14,12 @@ from billing.models import WebhookEndpoint
 from gateway_project.ground.secrets import decrypt, encrypt
 
 PREFIX = "whsec_"
-# How long the old secret signs too, after a rotation.
+# How long after a rotation the old secret signs as well.
 OVERLAP = timedelta(hours=24)
 
 
 def new_secret() -> str:
-    """`whsec_` and 32 random bytes in base64."""
+    """A new secret: `whsec_` and 32 random bytes in base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -44,7 +44,7 @@ def secrets_of(endpoint: WebhookEndpoint) -> list[str]:
 
 
 def give_secret(endpoint: WebhookEndpoint) -> str:
-    """Put a new secret into an endpoint that is about to be saved first; returned once, kept encrypted."""
+    """Put a new secret, encrypted, into an endpoint that is not saved yet. Returns it in plain text, once."""
     secret = new_secret()
     endpoint.secret = encrypt(secret)
     return secret
@@ -52,8 +52,8 @@ def give_secret(endpoint: WebhookEndpoint) -> str:
 
 @transaction.atomic
 def rotate_secret(endpoint: WebhookEndpoint) -> str:
-    """A new secret; the old one signs along for a day, so that the receiver can change over in peace."""
-    # The one in force: of two rotations at once the second keeps what the first has just shown.
+    """Give the endpoint a new secret and return it. The old one signs for another day, while the receiver switches."""
+    # Locked: of two rotations at once, the second keeps the secret of the first as the old one.
     row = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
     endpoint.previous_secret = row.secret
     endpoint.previous_secret_until = timezone.now() + OVERLAP

@@ -1,8 +1,8 @@
 """What recorded usage would have cost under another tier, price list or rule set, and what would have been refused.
 
-A pass over the ledger in the order of time, with the limits counted as the meter counts them. Differences remain: the
-meter refuses by what a call may cost at most, here it is what it did cost; calls that were refused are not in the
-ledger; the same tokens are taken whichever model serves; conversations are not kept with their model.
+It goes through the ledger in the order of time and counts limits as the meter does. Some differences remain. The meter
+refuses by what a call may cost at most, this by what it did cost. Refused calls are not in the ledger. Every model is
+taken to use the same tokens. Conversations do not stay with their model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ CHUNK_ROWS = 5_000
 
 
 class BadTerms(TenantryError):
-    """A price list or rule set that cannot be read."""
+    """A price list or rule set cannot be read."""
 
     code = "invalid_request"
     status = 400
@@ -42,8 +42,9 @@ def terms_for(
     priced_at: datetime | None = None,
     rules: ComplexityRules | None = None,
 ) -> SimulatedPolicy:
-    """The terms in force, or what is given in their place. `prices`: columns of the price list by model's name; of
-    other models it stays what it is. Raises BadTerms.
+    """The policy to simulate: the one in force, with what is given in its place.
+
+    `prices` are columns of the price list by model name; other models keep theirs. Raises BadTerms.
     """
     version = read_version(tenant.pk)
     book = price_book(version.everyone)
@@ -78,7 +79,7 @@ def what_if(
     until: datetime,
     most_rows: int | None = None,
 ) -> SimulationOutcome:
-    """Play the tenant's calls between two moments under `simulated`; of more than `most_rows` the latest."""
+    """Simulate the tenant's calls from `since` until `until` under `simulated`; at most the latest `most_rows`."""
     rows = UsageRecord.objects.filter(tenant=tenant, created_at__gte=since, created_at__lt=until)
     played_from = since
     if most_rows is not None:
@@ -101,7 +102,7 @@ def _rows(rows: QuerySet[UsageRecord]) -> Iterator[PastCall]:
 
 
 def _spent_before(tenant: Tenant, row: PastCall) -> NanoUSD:
-    """What the period had cost before the first call that is played: whole days, and that day's calls."""
+    """What the period had cost before the first simulated call: whole days, and that day's earlier calls."""
     days = DailyUsage.objects.filter(tenant=tenant, period_start=row.period_start, day__lt=row.day)
     calls = UsageRecord.objects.filter(
         tenant=tenant, period_start=row.period_start, day=row.day, created_at__lt=row.created_at

@@ -1,4 +1,4 @@
-"""Limits and routes while recorded calls are played in the order of time: the meter's rules without Redis."""
+"""Simulate limits and routes for recorded calls in the order of time: the meter's rules without Redis."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _counts = attrgetter(*COUNTS)
 
 
 class SimulatedPolicy(msgspec.Struct, frozen=True):
-    """What usage is played under. `rules` None: as complex as it was; `priced_at` None: at the call's own time."""
+    """The policy to simulate. Without `rules` complexity is as recorded, without `priced_at` prices are the call's."""
 
     policy: Policy
     prices: PriceBook
@@ -33,7 +33,7 @@ class SimulatedPolicy(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct):
-    """Calls that one model served and another would have."""
+    """Calls that one model served, and another one would have."""
 
     served_by: str
     would_be: str
@@ -43,10 +43,10 @@ class Move(msgspec.Struct):
 
 
 class SimulationOutcome(msgspec.Struct):
-    """The outcome. Money in nano-USD; `would_nano` is of the calls that are not refused.
+    """The outcome. Money is in nano-USD; `would_nano` is of the calls that are not refused.
 
-    `played_from` is later than asked for where only the latest calls were played; `left_out` says how many were not.
-    `unjudged`: calls whose complexity stayed as it was, since the ledger does not know what it was judged by.
+    If only the latest calls were simulated, `played_from` is later than requested, and `left_out` is the number of
+    others. `unjudged`: calls that keep their complexity, since the ledger lacks the sizes it was judged by.
     """
 
     tenant: str
@@ -66,7 +66,7 @@ class SimulationOutcome(msgspec.Struct):
 
     @property
     def difference_nano(self) -> int:
-        """How much more would be charged."""
+        """How much more would be charged, in nano-USD."""
         return self.would_nano - self.recorded_nano
 
     @property
@@ -75,7 +75,7 @@ class SimulationOutcome(msgspec.Struct):
 
 
 class PastCall(msgspec.Struct, frozen=True):
-    """The part of a ledger row that is played; the fields are the ledger's columns."""
+    """The part of a ledger row that is simulated; its fields are the ledger's columns."""
 
     created_at: datetime
     day: date
@@ -104,7 +104,7 @@ class PastCall(msgspec.Struct, frozen=True):
 
 
 class Rung(msgspec.Struct, frozen=True):
-    """A candidate: its model, what the call costs there, and whether it serves in place of a more expensive one."""
+    """A candidate: its model, what the call costs with it, and whether it replaces a more expensive one."""
 
     model: str
     nano: NanoUSD
@@ -112,9 +112,9 @@ class Rung(msgspec.Struct, frozen=True):
 
 
 class Simulation:
-    """Windows and counters; `play` takes one call after the other. `spent_nano`: in the first call's period.
+    """Windows and counters, for calls that `play` takes in order. `spent_nano`: already spent in the first period.
 
-    As in the meter, an open call is held against the budgets and is spent when it ends. Downgrades go by what is spent.
+    As in the meter, an open call is held and becomes spend when it ends. Downgrades go by the spend alone.
     """
 
     def __init__(self, simulated: SimulatedPolicy, found: SimulationOutcome, *, spent_nano: NanoUSD) -> None:
@@ -159,7 +159,7 @@ class Simulation:
             move.would_nano = NanoUSD(move.would_nano + choice.nano)
 
     def _turn(self, row: PastCall) -> None:
-        """Another day, another period: counters start at zero. Calls that have ended are spent."""
+        """Move on to the time of `row`: reset counters of a new day or period, and spend the calls that have ended."""
         if row.day != self.day:
             self.day, self.tokens = row.day, 0
         if row.period_start != self.period:
@@ -174,7 +174,7 @@ class Simulation:
                 self.spent += nano
 
     def _first_choice(self, row: PastCall) -> str | None:
-        """What the request would be routed to; None where the tier names no model for it."""
+        """The model the request would be routed to; `None` if the tier has none for it."""
         recorded = row.model_preferred or row.model
         route = read_route(row.route)
         if route is None:
@@ -207,18 +207,18 @@ class Simulation:
         return Complexity.COMPLEX if why_complex(ask, rules) else Complexity.SIMPLE
 
     def _rungs(self, row: PastCall) -> list[Rung]:
-        """The ladder, with what the call costs on each rung; empty where the tenant may not use the first choice."""
+        """The ladder with the call's cost on each rung; empty if the tenant may not use the first choice."""
         models, first = self.policy.models, self._first_choice(row)
         as_recorded = first == (row.model_preferred or row.model)
         if first is None or (first not in models and not as_recorded):
             return []
         ladder = [model.name for model in ladder_from(models[first], models)] if first in models else [first]
         if as_recorded and Change.DOWNGRADED not in row.route:
-            ladder[0] = row.model  # who else served it then, as a fallback say, would again
+            ladder[0] = row.model  # another model that served it then, as a fallback for example, would again
         return [Rung(name, self._cost(row, name), number > 0) for number, name in enumerate(ladder)]
 
     def _first_that_fits(self, row: PastCall, rungs: Sequence[Rung], *, saving: bool) -> Rung | None:
-        """The rung that serves: while cheaper ones are preferred the last, else the first there is room for."""
+        """The rung that serves: the last while cheaper ones are preferred, else the first that fits the budget."""
         room = self._room(row)
         for rung in rungs[-1:] if saving else rungs:
             if room is None or rung.nano <= max(room, 0):
@@ -226,7 +226,7 @@ class Simulation:
         return None
 
     def _room(self, row: PastCall) -> int | None:
-        """What the tightest budget has left; None: nothing limits the call."""
+        """What the tightest budget has left, in nano-USD; `None` if no budget limits the call."""
         rooms = []
         if self.budget is not None:
             rooms.append(self.budget - self.spent - self.held)
@@ -236,7 +236,7 @@ class Simulation:
 
     def _cost(self, row: PastCall, served: str) -> NanoUSD:
         if row.status == UsageStatus.ORPHANED and served == row.model:
-            return to_nano(row.cost_usd)  # it was charged what it held; what it used nobody knows
+            return to_nano(row.cost_usd)  # it was charged its hold, since its usage is unknown
         usage = row.usage
         try:
             price = self.simulated.prices.price_of(
@@ -249,7 +249,7 @@ class Simulation:
         return with_margin(cost(usage, price), self.policy.margin_percent)
 
     def _limit_reached(self, row: PastCall) -> str:
-        """The code of the first limit that is reached beside the budgets, in the meter's order; empty: none."""
+        """The code of the first limit besides budgets that is reached, in the meter's order; empty if none is."""
         policy, now = self.policy, row.created_at.timestamp()
         if _full(self.minute, policy.requests_per_minute, now):
             return "rate_limited"

@@ -21,8 +21,10 @@ class OperatorAuthentication(TokenAuthentication):
 
 
 class IsOperator(BasePermission):
-    """A superuser, as `manage.py create_operator` makes them. Who was given a role instead since has the console's
-    pages of that role; their old token does not reach past it.
+    """A superuser, as `manage.py create_operator` makes them.
+
+    Someone whose superuser status was later replaced by a role has that role's pages in the console. Their old token
+    does not give them more.
     """
 
     message = "The owner of this token is not an operator. To create one, run manage.py create_operator NAME."

@@ -44,7 +44,7 @@ class StatementViewSet(viewsets.ReadOnlyModelViewSet[Statement]):
     def pdf(self, request: Request, pk: str | None = None) -> HttpResponse:
         """A statement as PDF."""
         statement = self.get_object()
-        from billing.statements.pdf import statement_pdf  # 20 MB: for who asks for one
+        from billing.statements.pdf import statement_pdf  # imported late: it takes 20 MB
 
         return _file(statement, statement_pdf(statement), "pdf", "application/pdf")
 
@@ -74,7 +74,7 @@ class AdjustmentSerializer(Strict, serializers.ModelSerializer[Adjustment]):
             "created_at",
         )
         read_only_fields = ("id", "created_at")
-        # A reference that is known is answered with what was booked, so it is no error here.
+        # A known reference gets the earlier booking as its response, so it is no error.
         validators: list[Any] = []
 
 

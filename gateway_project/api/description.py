@@ -1,4 +1,4 @@
-"""The control API's description, for whoever may know what there is."""
+"""The control API's description, and who may read it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from gateway_project.api.access import OperatorAuthentication
 
 
 class MayReadDescription(BasePermission):
-    """Staff, by token or by the console's session; everybody with API_DOCS_PUBLIC."""
+    """Staff, by token or the console's session; with API_DOCS_PUBLIC everybody."""
 
     message = "The API docs are for staff only. To make them public, set API_DOCS_PUBLIC=1."
 

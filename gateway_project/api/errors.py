@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses though the serializers took it, answered as the caller's error instead of a server error."""
+"""Turn what PostgreSQL refuses, although the serializers accepted it, into errors of the caller."""
 
 import logging
 from typing import Any
@@ -17,7 +17,7 @@ logger = logging.getLogger("tenantry.billing")
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """REST framework's handler, with the refusals of the database; `None` is a fault."""
+    """REST framework's handler, extended by refusals of the database. `None` means a fault of ours."""
     if isinstance(error, ProtectedError):
         kinds = sorted({str(row._meta.verbose_name_plural) for row in error.protected_objects})
         detail = f"It is in use by {', '.join(kinds)}. Change those first."
@@ -39,7 +39,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def _constraint(error: IntegrityError) -> Any:
-    """The constraint of one of our models that `error` is about."""
+    """The constraint of our models that `error` is about."""
     diagnostics = getattr(error.__cause__, "diag", None)
     name = diagnostics.constraint_name if diagnostics else None
     ours = (each for model in apps.get_models() for each in model._meta.constraints)

@@ -78,7 +78,7 @@ class TagUsageView(APIView):
         responses=TagUsageSerializer,
     )
     def get(self, request: Request) -> Response:
-        tenant, since, until, tag = _asked(request)
+        tenant, since, until, tag = _query(request)
         found = tag_usage.by_value(tenant.pk, tag, since=since, until=until) if tag else []
         names = tag_usage.names(tenant.pk, since=since, until=until)
         return Response(TagUsageSerializer({"tags": names, "results": found}).data)
@@ -89,7 +89,7 @@ class RefusalsView(APIView):
 
     @extend_schema(parameters=SPAN, responses=RefusalsSerializer)
     def get(self, request: Request) -> Response:
-        tenant, since, until, _ = _asked(request)
+        tenant, since, until, _ = _query(request)
         found = refusal_counts.sums(tenant.pk, since=since, until=until)
         return Response(RefusalsSerializer({"results": found}).data)
 
@@ -99,11 +99,11 @@ class SavingsView(APIView):
 
     @extend_schema(parameters=SPAN[:1], responses=SavingsSerializer)
     def get(self, request: Request) -> Response:
-        tenant, *_ = _asked(request)
+        tenant, *_ = _query(request)
         return Response(SavingsSerializer({"results": downgrades.saved_by_period(tenant.pk)}).data)
 
 
-def _asked(request: Request) -> tuple[Tenant, date, date | None, str]:
+def _query(request: Request) -> tuple[Tenant, date, date | None, str]:
     query = _Query(data=request.query_params)
     query.is_valid(raise_exception=True)
     given = query.validated_data

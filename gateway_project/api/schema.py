@@ -1,4 +1,4 @@
-"""What every operation may answer besides success, put into the description of the control API."""
+"""Add the errors that every operation may respond with to the control API's description."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ _ERROR = {
 
 
 def with_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A post-processing hook of the schema's generator."""
+    """A post-processing hook for drf-spectacular."""
     result["components"]["schemas"]["Error"] = _ERROR
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path in result["paths"].values():

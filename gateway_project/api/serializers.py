@@ -1,4 +1,4 @@
-"""What all of the control API's serializers and views share: typing errors are reported, not swallowed."""
+"""What the control API's serializers and views share: unknown fields are refused, and updates lock their row."""
 
 from typing import Any
 
@@ -27,8 +27,8 @@ class Strict(serializers.Serializer[Any]):
 
     @transaction.atomic
     def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
-        """On the row as it is by now, locked: what others changed since it was read (a key revoked, a top-up
-        booked) is not written over.
+        """Update the row as it is now, locked, so that what others changed since it was read (a key revoked, a top-up
+        booked) is not overwritten.
         """
         given = set(validated_data)
         row = type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)
@@ -37,9 +37,9 @@ class Strict(serializers.Serializer[Any]):
         return row
 
     def check(self, row: Any, given: set[str]) -> None:
-        """Refuse what the fields `given` contradict, in the row as it is now: it is locked, and raising undoes it.
+        """Refuse changes of the fields `given` that contradict the locked row. Raising undoes the update.
 
-        What was contradictory before stays changeable otherwise: a tenant can always be suspended.
+        Contradictions from before do not block other changes: a tenant can always be suspended.
         """
 
 

@@ -49,7 +49,7 @@ def _shadow_tier() -> serializers.SlugRelatedField[Tier]:
 
 
 class Spending(serializers.ListSerializer[Tenant]):
-    """Reads the spend of a whole page in one round trip."""
+    """Reads the spend of a whole page in one round trip to Redis."""
 
     def to_representation(self, data: Any) -> list[Any]:
         tenants = list(data)
@@ -214,7 +214,7 @@ class KeySerializer(Strict, serializers.ModelSerializer[ApiKey]):
         read_only_fields = ("id", "prefix", "created_at", "revoked_at", "last_used_at")
 
     def validate_expires_at(self, moment: datetime | None) -> datetime | None:
-        """One that is as it was may be sent back, though it has passed."""
+        """The current value may be sent back, even if it is in the past."""
         if self.instance is None or moment != self.instance.expires_at:
             refuse_past(moment)
         return moment

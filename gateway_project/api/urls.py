@@ -1,4 +1,4 @@
-"""Routes of the control API. It stands in billing, since a tenant's row shows what it spent."""
+"""Routes of the control API."""
 
 from django.urls import include, path, re_path
 from drf_spectacular.utils import extend_schema
@@ -19,7 +19,7 @@ from gateway_project.api.webhooks import WebhookViewSet
 
 @extend_schema(exclude=True)
 class NothingHere(APIView):
-    """An address of the API that does not exist, for whoever may know that."""
+    """A path of the API that does not exist: a 404 in JSON, for those who may use the API."""
 
     def get(self, request: Request) -> Response:
         raise NotFound("There is no endpoint at this address. See /api/docs/ for the endpoints.")
@@ -30,7 +30,7 @@ class NothingHere(APIView):
 # With or without the slash: a redirect would turn a POST into a GET.
 OPTIONAL = "/?"
 router = SimpleRouter()
-router.trailing_slash = OPTIONAL  # its argument is a yes or no
+router.trailing_slash = OPTIONAL  # its argument is only a boolean
 router.register("tenants", TenantViewSet, basename="api-tenant")
 router.register("tiers", TierViewSet, basename="api-tier")
 router.register("models", ModelViewSet, basename="api-model")
@@ -53,5 +53,5 @@ urlpatterns = [
     path("usage.csv", UsageCsvView.as_view(), name="api-usage-csv"),
     re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", DocsView.as_view(url_name="schema"), name="api-docs"),
-    re_path("", NothingHere.as_view()),  # last: what no route fits is told in JSON as well
+    re_path("", NothingHere.as_view()),  # last: a path that no route fits
 ]

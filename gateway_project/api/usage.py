@@ -67,10 +67,10 @@ class UsageSerializer(serializers.ModelSerializer[UsageRecord]):
 
 
 def filtered(parameters: Any) -> QuerySet[UsageRecord]:
-    """The ledger rows these query parameters ask for. Raises ValidationError naming the parameter."""
+    """The ledger rows that match these query parameters. Raises ValidationError, which names the parameter."""
     rows = UsageRecord.objects.select_related("tenant")
     if slug := parameters.get("tenant"):
-        # By its id: a join would have the planner guess how much this tenant has used.
+        # By id: with a join, the planner would have to guess how many rows this tenant has.
         rows = rows.filter(tenant=Tenant.objects.filter(slug=slug).values_list("pk", flat=True).first() or 0)
     names = {"model": "model", "status": "status", "end_user": "end_user"}
     for name, lookup in names.items():
@@ -170,7 +170,7 @@ class UsageCsvView(APIView):
 
 
 def export_filter(parameters: Any) -> exports.Filter:
-    """The filter in query parameters. Raises ValidationError naming the parameter."""
+    """The export's filter from query parameters. Raises ValidationError, which names the parameter."""
     key = parameters.get("key") or ""
     if key and not (key.isdecimal() and len(key) < 19):
         raise serializers.ValidationError({"key": ["A key ID is a number."]})

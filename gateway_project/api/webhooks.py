@@ -135,7 +135,7 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
 
 
 def _ask(endpoint: WebhookEndpoint) -> None:
-    """The endpoint is there whether its address could be asked or not: it is asked again with its first event."""
+    """Ask the address to confirm. If that fails, it is asked again with its first event."""
     try:
         ask(endpoint)
     except (TooManyEmails, EmailNotSent) as error:

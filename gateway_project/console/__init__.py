@@ -1,1 +1,1 @@
-"""The look and manners of staff's pages, shared by every app's admin."""
+"""The console's pages across apps: the dashboard and a tenant's decisions."""

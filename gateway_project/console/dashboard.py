@@ -1,4 +1,4 @@
-"""The first page: what is spent, by whom, and what needs a look. Reads roll-ups, never the ledger."""
+"""The dashboard: what is spent, by whom, and what needs attention. Reads roll-ups, never the ledger."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -41,9 +41,9 @@ from tenants.models import Tenant, TenantStatus
 from tenants.policy import BudgetMode
 from tenants.spend import budget, period_start
 
-DAYS = 30  # drawn
+DAYS = 30  # in the charts
 WEEK = timedelta(days=7)
-LISTED = 5  # lines of a ranking
+LISTED = 5  # rows of a ranking
 NEAR_SHARE = Decimal("0.8")  # of a budget
 
 
@@ -55,7 +55,7 @@ class SumCounts(Aggregate):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """One day of the whole installation; tenants' own days, summed by their date."""
+    """The sums of one day over all tenants, whose local days are added up by date."""
 
     day: date
     cost_usd: Decimal = Decimal(0)
@@ -66,7 +66,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Tile(msgspec.Struct, frozen=True):
-    """One number with its name. `level` is fine, near or high."""
+    """One number with its title. `level` is fine, near or high."""
 
     title: str
     value: str
@@ -77,7 +77,7 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class RankingRow(msgspec.Struct, frozen=True):
-    """One line of a list of the biggest; `share` is per cent of the first."""
+    """One row of a ranking; `share` is in percent of the first row."""
 
     name: str
     link: str
@@ -121,7 +121,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _current(today: date) -> QuerySet[Any]:
-    """What each tenant has spent in its current period: one row a tenant that has spent anything."""
+    """What each tenant has spent in its current period: one row for each that has spent anything."""
     return PeriodUsage.objects.filter(
         tenant__deleted_at=None,
         period_start__gt=today - timedelta(days=32),
@@ -130,7 +130,7 @@ def _current(today: date) -> QuerySet[Any]:
 
 
 def _closest_to_their_budget(today: date) -> tuple[int, list[Near]]:
-    """How many tenants have spent 80 % of their budget or more, and those that have spent most of theirs."""
+    """How many tenants have spent 80 % of their budget or more, and those with the highest percentages."""
     share = ExpressionWrapper(F("cost_usd") / F("budget_usd"), output_field=DecimalField())
     ranked = _current(today).filter(budget_usd__gt=0, cost_usd__gt=0).annotate(share=share)
     near = Window(Count("pk", filter=Q(share__gte=NEAR_SHARE)))
@@ -147,7 +147,7 @@ def _closest_to_their_budget(today: date) -> tuple[int, list[Near]]:
 
 
 def _budgets() -> Decimal | None:
-    """The budgets of a month of all active tenants together; prepaid and unlimited ones have none."""
+    """The sum of the monthly budgets of all active tenants. Prepaid and unlimited ones have none."""
     active = Tenant.objects.filter(deleted_at=None, status=TenantStatus.ACTIVE)
     monthly = active.exclude(budget_mode=BudgetMode.PREPAID).annotate(budget_usd=budget())
     total: Decimal | None = monthly.aggregate(total=Sum("budget_usd"))["total"]
@@ -155,7 +155,7 @@ def _budgets() -> Decimal | None:
 
 
 def _totals(*, since: date, until: date) -> list[Totals]:
-    """Every day from `since` to `until`, those without usage too."""
+    """Every day from `since` to `until`, including those without usage."""
     rows = (
         DailyTotal.objects.filter(day__gte=since, day__lte=until)
         .order_by()
@@ -164,7 +164,7 @@ def _totals(*, since: date, until: date) -> list[Totals]:
             total_cost=Sum("cost_usd"),
             total_requests=Sum("requests"),
             faults=Sum("requests", filter=Q(status=UsageStatus.UPSTREAM_ERROR), default=0),
-            # Shown for a week only, and dear to add up.
+            # Shown for a week only, and expensive to add up.
             latency=SumCounts("latency_buckets", filter=Q(day__gt=until - WEEK)),
             ttft=SumCounts("ttft_buckets", filter=Q(day__gt=until - WEEK)),
         )
@@ -221,19 +221,19 @@ def _usage_tiles(days: list[Totals], *, month: date, budgets: Decimal | None) ->
 
 
 def _refusal_tile(served: int, *, since: date, until: date) -> Tile:
-    """The share of all that was asked which a limit, a budget or a policy refused, and the commonest reason."""
+    """The share of all requests that a limit, a budget or a policy refused, and the most frequent reason."""
     verdicts = DailyVerdict.objects.filter(day__gte=since, day__lte=until, shadow=False)
     reasons = list(verdicts.order_by().values("code").annotate(total=Sum("requests")).order_by("-total"))
     refused = sum(row["total"] for row in reasons)
     note = "no requests refused"
     if reasons:
         note = f"{formatters.short_count(refused)}, mostly “{formatters.refusal(reasons[0]['code'])}”"
-    asked = served + refused
-    return Tile("Refused, 7 days", f"{refused * 100 / asked if asked else 0:.2f}%", note)
+    total = served + refused
+    return Tile("Refused, 7 days", f"{refused * 100 / total if total else 0:.2f}%", note)
 
 
 def _pace(spent: Decimal, today: date) -> str:
-    """The month's end at the pace so far."""
+    """The month's spend at the pace so far."""
     following = (today.replace(day=28) + timedelta(days=4)).replace(day=1)
     length = (following - timedelta(days=1)).day
     return f"on pace for {formatters.short_usd(spent * length / today.day)}"
@@ -299,7 +299,7 @@ def _attention_tiles(near: int) -> list[Tile]:
         Tile(
             "Upstream circuit breakers",
             "closed" if not breakers else formatters.count(len(breakers)),
-            ", ".join(f"{place} {state}" for place, state in sorted(breakers.items())[:3]) or "all closed",
+            ", ".join(f"{name} {state}" for name, state in sorted(breakers.items())[:3]) or "all closed",
             level="high" if breakers else "fine",
             link=reverse("admin:routing_model_changelist"),
         ),
@@ -309,7 +309,7 @@ def _attention_tiles(near: int) -> list[Tile]:
 
 
 def _secret_tiles() -> list[Tile]:
-    """Shown only where there is something to do: nearly never."""
+    """Tiles for unreadable secrets, shown only if there are any."""
     found = unreadable_secrets()
     if not found:
         return []
@@ -325,7 +325,7 @@ def _secret_tiles() -> list[Tile]:
 
 
 def _process_tile() -> Tile:
-    """Web, ledger, worker and beat: who has not been heard of lately."""
+    """Which of web, ledger, worker and beat have not been heard of recently."""
     states = process_states()
     missing = [kind for kind, state in states.items() if state != "ok"]
     if "unknown" in states.values():

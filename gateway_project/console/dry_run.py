@@ -1,4 +1,4 @@
-"""A tenant's page asks: what would become of such a request now? The meter is asked, nothing is written."""
+"""For a tenant's page: what would happen to a request now? The meter decides; nothing is written."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ from tenants.models import Tenant
 from tenants.policy import KeyPolicy, Principal
 from tenants.snapshots import policy_of, read_version
 
-# Staff ask for the tenant, whatever key it would call with.
+# Staff ask for the tenant, not for one of its keys, so the key has no limits.
 NO_KEY = KeyPolicy(
     id=0,
     name="",
@@ -31,7 +31,7 @@ NO_KEY = KeyPolicy(
 def ask_of(
     *, model: str, prompt_tokens: int, max_tokens: int, messages: int, tools: int, system: str, end_user: str
 ) -> Ask:
-    """A request of this size; an empty model leaves it to the tenant's default."""
+    """A request of this size. An empty model means the tenant's default."""
     return Ask(
         model=model or None,
         max_tokens=max_tokens,
@@ -47,7 +47,7 @@ def ask_of(
 
 
 def what_would_happen(tenant: Tenant, ask: Ask, *, may_downgrade: bool = True) -> dict[str, Any]:
-    """The decision as `POST /v1/route` has it. Raises the refusals that come before any limit is looked at."""
+    """The decision as in `POST /v1/route`. Raises the refusals that come before any limit is checked."""
     version = read_version(tenant.pk)
     principal = Principal(policy=policy_of(tenant, version=version), key=NO_KEY)
     parsed = ParsedRequest(ask=ask, wants_usage=True, caches=False, tags={})
@@ -56,14 +56,14 @@ def what_would_happen(tenant: Tenant, ask: Ask, *, may_downgrade: bool = True) -
     )
     metadata = RequestMetadata(wire="", model_requested=ask.model or "", stream=False, end_user=ask.end_user)
 
-    async def asked() -> dict[str, Any]:
+    async def decide() -> dict[str, Any]:
         meter = Meter()
         try:
             return await decision_on(meter, plan, metadata=metadata)
         finally:
             await meter.close()
 
-    decision = asyncio.run(asked())
+    decision = asyncio.run(decide())
     if principal.policy.suspended:
         decision["would_refuse"] = ["tenant_suspended", *decision["would_refuse"]]
         decision["would_serve"] = None

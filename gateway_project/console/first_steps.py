@@ -1,4 +1,4 @@
-"""What an installation without a call shows on its dashboard."""
+"""What the dashboard shows before the first call."""
 
 import msgspec
 from django.conf import settings
@@ -18,7 +18,7 @@ class FirstStep(msgspec.Struct, frozen=True):
 
 
 def first_steps() -> list[FirstStep]:
-    """In order; empty once there was a call."""
+    """The steps in order; empty once there was a call."""
     if PeriodUsage.objects.exists():
         return []
     tenant = Tenant.objects.filter(deleted_at=None).first()

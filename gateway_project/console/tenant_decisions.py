@@ -1,4 +1,4 @@
-"""Boxes and pages of a tenant's decisions: what would happen, a tier simulated, refusals, savings."""
+"""A box and pages about decisions for a tenant: what would happen, a simulated tier, refusals, savings."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,7 +30,7 @@ from routing.candidates import AUTO
 from tenants.models import Tenant, Tier
 
 DAYS = 30
-# About two seconds of a page; more are for `manage.py replay`.
+# They take a page about two seconds; `manage.py replay` takes more calls.
 MOST_CALLS = 100_000
 
 
@@ -65,7 +65,7 @@ class RequestForm(forms.Form):
             (AUTO, "auto (by complexity)"),
             *((name, name) for name in names),
         ]
-        self.fields["model"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField has them
+        self.fields["model"].choices = choices  # type: ignore[attr-defined]  # it is a ChoiceField
 
 
 class SimulatedTierForm(forms.Form):
@@ -78,7 +78,7 @@ class SimulatedTierForm(forms.Form):
 
 
 def decisions_of(tenant: Tenant) -> dict[str, Any]:
-    """The box on the tenant's page."""
+    """Template values for the box on the tenant's page."""
     since = timezone.now().date() - timedelta(days=DAYS - 1)
     sums = refusal_counts.sums(tenant.pk, since=since)
     saved = downgrades.saved_between(tenant.pk, since=since)
@@ -106,14 +106,14 @@ def _saved(saved: downgrades.Saved) -> dict[str, str]:
 
 
 def decisions_box(request: HttpRequest, tenant_id: int) -> HttpResponse:
-    """The box, fetched by the tenant's page once that is there."""
+    """The box, which the tenant's page fetches after it has loaded."""
     tenant = _tenant(request, tenant_id)
     context = {"tenant": tenant, "decisions": decisions_of(tenant)}
     return TemplateResponse(request, "admin/tenant_decisions.html", context)
 
 
 def decision_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
-    """What would become of a request, described by the form."""
+    """What would happen to a request that the form describes."""
     tenant = _tenant(request, tenant_id)
     given = {
         name: field.initial for name, field in RequestForm.base_fields.items() if field.initial is not None
@@ -121,10 +121,10 @@ def decision_page(request: HttpRequest, tenant_id: int) -> HttpResponse:
     form = RequestForm({**given, **request.GET.dict()}, tenant=tenant)
     decision: dict[str, Any] | None = None
     if form.is_valid():
-        asked = dict(form.cleaned_data)
-        declines = asked.pop("no_downgrade")
+        values = dict(form.cleaned_data)
+        declines = values.pop("no_downgrade")
         try:
-            decision = what_would_happen(tenant, ask_of(**asked), may_downgrade=not declines)
+            decision = what_would_happen(tenant, ask_of(**values), may_downgrade=not declines)
         except TenantryError as error:
             decision = {"would_refuse": [error.code], "refusal": {"message": error.message}, "candidates": []}
     context = {"form": form, "decision": decision, "tenant": tenant}

@@ -1,6 +1,6 @@
-"""What the audit trail keeps: who changed which row when, old → new.
+"""The models and fields of the audit trail, which keeps who changed which row when, old → new.
 
-Ledger, roll-ups and deliveries are not in it: no person changes them.
+Ledger, roll-ups and deliveries are not among them: no person changes those.
 """
 
 AUDITED_MODELS = (

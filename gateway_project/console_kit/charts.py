@@ -1,4 +1,4 @@
-"""Charts as SVG drawn on the server: no script, no library, readable by a screen reader."""
+"""Charts drawn as SVG on the server: without scripts or a library, and readable by a screen reader."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -12,7 +12,7 @@ WIDTH, HEIGHT, FLOOR = 720, 200, 22  # user units; FLOOR is the strip below the 
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """One drawn bar: where it stands, and what it says on hover."""
+    """One bar: its position in user units, the text on hover (`label`) and the date below it (`tick`)."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One value of a chart over days; `shown` is how the value reads."""
+    """One day's value in a chart; `shown` is the value as text."""
 
     day: date
     value: Decimal
@@ -33,13 +33,13 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def bars_by_day(points: Sequence[Point], *, title: str, top: str) -> SafeString:
-    """A bar for each day; `top` is how the tallest bar's value reads."""
+    """A chart with a bar for each day; `top` is the tallest bar's value as text."""
     tallest = max((point.value for point in points), default=Decimal(0)) or Decimal(1)
     step = WIDTH / max(len(points), 1)
     room = HEIGHT - FLOOR - 8
     bars = []
     for position, point in enumerate(points):
-        # Positions on the screen, not money: floats are fine here.
+        # Floats are fine: these are positions on the screen, not money.
         height = max(float(point.value / tallest) * room, 1.5 if point.value else 0)
         bars.append(
             Bar(

@@ -1,4 +1,4 @@
-"""Cut the theme's fonts to what the console shows; see `static/unfold/README.md`. Run after a new icon or theme."""
+"""Subset the theme's fonts to what the console shows, after a new icon or theme; see `static/unfold/README.md`."""
 
 import re
 from collections.abc import Iterable
@@ -24,20 +24,20 @@ LATIN = [*range(0x20, 0x180), *map(ord, "–—‘’“”•…‰€←→≈
 
 
 def icons_named() -> set[str]:
-    """What our own code asks for by `icon=` or in the sidebar."""
+    """The icons that our own code names, by `icon=` or in the sidebar."""
     named = set()
     for path in (path for room in OURS for path in (HOME / room).rglob("*.py")):
         text = path.read_text()
         named |= set(
             re.findall(r'icon="(\w+)"|"(?:icon|SITE_SYMBOL)": "(\w+)"|_page\("[^"]+", "(\w+)"', text)
         )
-    return {name for found in named for name in found if name}
+    return {name for names in named for name in names if name}
 
 
 def icons_of_theme() -> set[str]:
-    """What the theme's pages, scripts and styles can show (`content: "…"` too), of the names its font knows.
+    """The icons that the theme's pages, scripts and styles can show.
 
-    Every quoted word counts that is one of them: too many, which costs little.
+    Every quoted word counts that is the name of an icon in its font. That is too many, which costs little.
     """
     return _words() & set(ligatures(THEME_FONT))
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 def _words() -> set[str]:
     words: set[str] = set()
-    scripts = (THEME / "static/unfold/js").glob("*.js")  # below them are libraries, which show no icons
+    scripts = (THEME / "static/unfold/js").glob("*.js")  # not the folders below: libraries without icons
     for path in (*scripts, *(each for kind in ("html", "py", "css") for each in THEME.rglob(f"*.{kind}"))):
         text = path.read_text()
         words |= set(QUOTED.findall(text))
@@ -69,17 +69,17 @@ def _words() -> set[str]:
 
 
 def ligatures(path: Path) -> dict[str, str]:
-    """The font's glyphs by the word that stands for each."""
+    """The font's ligatures: the glyph for each icon's name."""
     font = TTFont(path)
     letters = {glyph: chr(code) for code, glyph in font.getBestCmap().items()}
-    found = {}
+    glyphs = {}
     for lookup in font["GSUB"].table.LookupList.Lookup:
         for table in (getattr(each, "ExtSubTable", each) for each in lookup.SubTable):
             for first, each in getattr(table, "ligatures", {}).items():
                 for ligature in each:
                     word = "".join(letters.get(glyph, "?") for glyph in (first, *ligature.Component))
-                    found[word] = ligature.LigGlyph
-    return found
+                    glyphs[word] = ligature.LigGlyph
+    return glyphs
 
 
 def _save(

@@ -1,4 +1,4 @@
-"""How single values are shown: money, counts, shares of a budget, moments."""
+"""Single values as text or HTML: money, counts, shares of a budget, moments."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ NOTHING = "–"
 
 
 def usd(amount: Decimal | None) -> str:
-    """An amount in USD with as many places as say something: `$500.00`, `$0.00375`, `-$3.00`."""
+    """An amount in USD with no more places than it needs: `$500.00`, `$0.00375`, `-$3.00`."""
     if amount is None:
         return NOTHING
     sign, amount = ("-" if amount < 0 else ""), abs(amount)
@@ -22,7 +22,7 @@ def usd(amount: Decimal | None) -> str:
 
 
 def short_usd(amount: Decimal | None) -> str:
-    """An amount for a headline: cents only, and below a cent `<$0.01`."""
+    """An amount for a headline: in cents, or `<$0.01` below one cent."""
     if amount is None:
         return NOTHING
     if 0 < amount < Decimal("0.01"):
@@ -45,14 +45,14 @@ def short_count(number: int | None) -> str:
 
 
 def percent(spent: Decimal, budget: Decimal | None) -> int | None:
-    """`spent` as a share of `budget` in per cent, rounded down; `None` where there is no budget."""
+    """`spent` in percent of `budget`, rounded down; `None` without a budget."""
     if budget is None:
         return None
     return int(spent * 100 / budget) if budget else (100 if spent else 0)
 
 
 def bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
-    """The bar of a budget alone; nothing where nothing limits it."""
+    """The bar of a budget without numbers; empty without a budget."""
     share = percent(spent, budget)
     if share is None:
         return SafeString("")
@@ -66,7 +66,7 @@ def bar(*, spent: Decimal, budget: Decimal | None) -> SafeString:
 
 
 def budget_bar(*, spent: Decimal, budget: Decimal | None, forecast: Decimal | None = None) -> SafeString:
-    """Spend against a budget: a bar and both numbers, or the spend alone where nothing limits it."""
+    """Spend against a budget: a bar and both numbers, or the spend alone without a budget."""
     share = percent(spent, budget)
     if share is None:
         return format_html('<span class="c-muted">{} · no budget</span>', short_usd(spent))
@@ -97,12 +97,12 @@ def ago(moment: datetime | None) -> SafeString | str:
     words, seconds = ("in {}", -seconds) if seconds < 0 else ("{} ago", seconds)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            said = words.format(f"{seconds // size} {unit}")
+            text = words.format(f"{seconds // size} {unit}")
             break
     else:
-        said = "now"
+        text = "now"
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S %Z}", said
+        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S %Z}", text
     )
 
 
@@ -124,7 +124,7 @@ _REFUSALS = {
 
 
 def refusal(code: str) -> str:
-    """What a code of the API's error table means; of one that is not known, its words."""
+    """What a code of the API's error table means. An unknown code is returned as words."""
     return _REFUSALS.get(code) or code.replace("_", " ").capitalize()
 
 

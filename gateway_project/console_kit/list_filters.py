@@ -1,4 +1,4 @@
-"""Filters of the console's lists that say what they cannot read, and never answer it with all rows."""
+"""Filters of the console's lists. For a value they cannot read they show an error and no rows, never all rows."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NoReturn
@@ -12,14 +12,14 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter, RangeD
 _DAY_AFTER = timedelta(days=1)
 
 
-def refuse(request: HttpRequest, told: str) -> NoReturn:
-    """Show `told` above an empty list: `ConsolePage` lists nothing then."""
-    messages.error(request, told)
-    raise IncorrectLookupParameters(told)
+def refuse(request: HttpRequest, message: str) -> NoReturn:
+    """Show `message` above an empty list (see `ConsolePage`). Raises IncorrectLookupParameters."""
+    messages.error(request, message)
+    raise IncorrectLookupParameters(message)
 
 
 def chosen(request: HttpRequest, choice: DropdownFilter) -> Any:
-    """What was chosen of a filter's own offers, or None; what it does not offer is refused."""
+    """The choice made in a filter, or None. A value that it does not offer is refused."""
     value = choice.value()
     if value and value not in {str(offered) for offered, _ in choice.lookup_choices}:
         refuse(request, f"{value[:60]!r} is not one of the choices for “{choice.title}”.")
@@ -27,7 +27,7 @@ def chosen(request: HttpRequest, choice: DropdownFilter) -> Any:
 
 
 class Days(RangeDateFilter):
-    """From a day to a day, both included."""
+    """A range of days, both ends included."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for end, lookup in (("from", "gte"), ("to", "lte")):
@@ -38,21 +38,21 @@ class Days(RangeDateFilter):
 
 
 class Moments(RangeDateTimeFilter):
-    """From a moment to a moment, UTC. A day without a time means all of that day."""
+    """A range of moments in UTC. A day without a time means all of that day."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         name = self.parameter_name
-        since, at = self._asked("from")
+        since, at = self._date_and_time("from")
         if since or at:
             queryset = queryset.filter(**{f"{name}__gte": _moment(request, since, at or "00:00")})
-        until, at = self._asked("to")
+        until, at = self._date_and_time("to")
         if until and not at:
             queryset = queryset.filter(**{f"{name}__lt": _moment(request, until, "00:00") + _DAY_AFTER})
         elif until or at:
             queryset = queryset.filter(**{f"{name}__lte": _moment(request, until, at)})
         return queryset
 
-    def _asked(self, end: str) -> tuple[str, str]:
+    def _date_and_time(self, end: str) -> tuple[str, str]:
         names = (f"{self.parameter_name}_{end}_{part}" for part in (0, 1))
         day, at = map(self.used_parameters.get, names)
         return day or "", at or ""

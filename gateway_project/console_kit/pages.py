@@ -1,4 +1,4 @@
-"""Base classes of the admin: what every page has in common, and pages nobody may write to."""
+"""Base classes of the console's pages: what all have in common, and pages that are read-only."""
 
 from decimal import Decimal
 from typing import Any
@@ -26,22 +26,22 @@ FILTER_TITLES = {"created_at": "Date (UTC)", "crossed_at": "Date (UTC)", "period
 
 
 def staff_of(request: HttpRequest) -> User:
-    """Who is logged in; the admin lets nobody else this far."""
+    """The person who is logged in. Raises PermissionDenied for anyone else, whom the admin lets no further anyway."""
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
 
 
 class PlainDecimalField(forms.DecimalField):
-    """A decimal without the places that say nothing: 500, not 500.000000000."""
+    """A decimal without trailing zeros: 500, not 500.000000000."""
 
     def prepare_value(self, value: Any) -> Any:
         return f"{value.normalize():f}" if isinstance(value, Decimal) else value
 
 
 class ConsolePage(ModelAdmin):
-    """A page of ours: filters with a button, plain decimals, a warning before leaving a changed form, and no saving
-    over what others changed meanwhile.
+    """A page of the console: filters with a button, plain decimals, a warning before a changed form is left, and no
+    overwriting of what others changed meanwhile.
     """
 
     form: type[forms.ModelForm] = AsShownForm
@@ -50,11 +50,11 @@ class ConsolePage(ModelAdmin):
     list_per_page = 30  # unfold writes 6 kB a row
     show_facets = ShowFacets.NEVER  # a count for each choice of a filter reads the whole table
     warn_unsaved_form = True
-    empty_text = ""  # what would fill the list, where that is not plain
+    empty_text = ""  # says how the list gets filled, where that is not obvious
     formfield_overrides: Any = {models.DecimalField: {"form_class": PlainDecimalField}}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Under the name it has in the sidebar."""
+        """The list, titled as in the sidebar."""
         if ERROR_FLAG in request.GET:
             messages.error(
                 request, "A filter is not valid, so nothing is listed. Clear the filters to see everything."
@@ -65,7 +65,7 @@ class ConsolePage(ModelAdmin):
         )
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """After a filter that could not be read it is empty: all rows would look like the answer."""
+        """The list, empty if a filter could not be read: all rows would look like its result."""
         listed = super().get_changelist_instance(request)
         for spec in listed.filter_specs:
             spec.title = FILTER_TITLES.get(getattr(spec, "field_path", ""), capfirst(spec.title))
@@ -75,18 +75,20 @@ class ConsolePage(ModelAdmin):
         return listed
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Locked while its form is saved, and read again then: saving writes every column, and what others changed
-        meanwhile in those that are not in the form (a key revoked, a top-up booked) must stay.
+        """The row, locked and read again when its form is saved.
+
+        Saving writes every column. What others changed meanwhile in columns that are not in the form (a key revoked, a
+        top-up booked) must stay.
         """
-        found = super().get_object(request, object_id, from_field)
-        if found is None or request.method != "POST" or not connection.in_atomic_block:
-            return found
-        list(self.model._default_manager.select_for_update(no_key=True, of=("self",)).filter(pk=found.pk))
+        row = super().get_object(request, object_id, from_field)
+        if row is None or request.method != "POST" or not connection.in_atomic_block:
+            return row
+        list(self.model._default_manager.select_for_update(no_key=True, of=("self",)).filter(pk=row.pk))
         return super().get_object(request, object_id, from_field)
 
 
 class ReadOnlyPage(ConsolePage):
-    """A page that shows. Whoever holds whatever permission, nothing is added, changed or removed here."""
+    """A page on which nothing can be added, changed or removed, whatever permissions one has."""
 
     warn_unsaved_form = False
 
@@ -101,7 +103,7 @@ class ReadOnlyPage(ConsolePage):
 
 
 class InsertOnlyPage(ConsolePage):
-    """A page where rows are added and then stay as they are."""
+    """A page on which rows can be added, and never changed or removed."""
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -111,7 +113,7 @@ class InsertOnlyPage(ConsolePage):
 
 
 class IndexedOrder(ChangeList):
-    """A list that sorts by the columns of `sortable_by` only, whatever the address says."""
+    """A list that sorts only by the columns of `sortable_by`, whatever the URL says."""
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
         wanted = {column.removeprefix("-") for column in self.params.get(ORDER_VAR, "").split(".")}
@@ -122,7 +124,7 @@ class IndexedOrder(ChangeList):
 
 
 class CountlessPage(ReadOnlyPage):
-    """A page of a table of millions: previous and next without a COUNT(*), sorted by what has an index."""
+    """A page for a table of millions of rows: pages without a COUNT(*), sorted only by an indexed column."""
 
     paginator = InfinitePaginator
     show_full_result_count = False
@@ -133,7 +135,7 @@ class CountlessPage(ReadOnlyPage):
 
 
 class ReadOnlyInline(TabularInline):
-    """Rows of another table, shown in place."""
+    """Rows of another table, shown read-only within the page."""
 
     extra = 0
     can_delete = False

@@ -1,4 +1,4 @@
-"""The console's frame: its name, colours and the way around it."""
+"""The console's frame: its name, colours and navigation."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from django.urls import reverse_lazy
 
 
 def _page(title: str, icon: str, name: str) -> dict[str, Any]:
-    """A link to a changelist, for those who may view it. `name` is `app_model`."""
+    """A sidebar link to a changelist, for people who may view it. `name` is `app_model`."""
     app, model = name.split("_", 1)
     return {
         "title": title,
@@ -25,7 +25,7 @@ def _group(title: str, *items: dict[str, Any], collapsible: bool = False) -> dic
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar, without the pages this person may not see and without groups that are empty then."""
+    """The sidebar, without pages this person may not see and without groups left empty by that."""
     groups = _groups()
     for group in groups:
         group["items"] = [item for item in group["items"] if item.get("permission", _anyone)(request)]
@@ -34,7 +34,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 @cache
 def page_names() -> dict[str, str]:
-    """What the sidebar calls each page, by its address: the page itself says the same."""
+    """The sidebar's title for each page, by URL. The page uses it as its own title."""
     return {str(item["link"]): item["title"] for group in _groups() for item in group["items"]}
 
 
@@ -103,7 +103,7 @@ def _anyone(request: HttpRequest) -> bool:
 
 
 def environment(request: HttpRequest) -> list[str] | None:
-    """The badge in the header: loud while calls go to the sandbox."""
+    """The badge in the header: a warning while calls go to the sandbox, else none."""
     return ["Sandbox upstream", "warning"] if settings.SANDBOX else None
 
 

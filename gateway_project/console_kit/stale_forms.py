@@ -1,7 +1,7 @@
-"""Forms that save onto what their page showed, and onto nothing else.
+"""Forms that refuse to save if the row has changed since their page was loaded.
 
-A page that was left open would write over what others changed meanwhile. So it carries a fingerprint of the values
-it was filled with, and saving compares that with the row as it is by then, which `ConsolePage` has locked.
+A page left open would overwrite what others changed meanwhile. So it carries a fingerprint of the values it was filled
+with. Saving compares that with the row as it is then, which `ConsolePage` has locked.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ FIELD = "as_shown"
 
 
 class AsShown(forms.BaseForm):
-    """Mixed into a form that changes what is there. Its page sends `as_shown` back as it got it."""
+    """Mixin for a form that changes existing values. Its page sends `as_shown` back unchanged."""
 
     def shown(self) -> dict[str, Any]:
-        """The values that saving would write over."""
+        """The current values that saving would overwrite."""
         values = {
             name: field.prepare_value(self.get_initial_for_field(field, name))
             for name, field in self.fields.items()
@@ -34,7 +34,7 @@ class AsShown(forms.BaseForm):
 
     @property
     def as_shown(self) -> str:
-        """When the page was filled and the fingerprint of what with."""
+        """When the page was loaded, and the fingerprint of its values, signed. Of a submitted form, what was sent."""
         if self.is_bound:
             sent: str = self.data.get(FIELD, "")
             return sent
@@ -53,22 +53,22 @@ class AsShown(forms.BaseForm):
             since, fingerprint = "", ""
         if fingerprint != self._fingerprint():
             raise ValidationError(
-                f"Nothing was saved: {self._who(since)} changed this while the page was open. "
+                f"Nothing was saved: {self._last_editor(since)} changed this while the page was open. "
                 "Reload the page to see the current values, then make your change again."
             )
 
     def _fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.shown(), sort_keys=True, default=str).encode()).hexdigest()
 
-    def _who(self, since: str) -> str:
-        """By the audit trail. What only belongs to the row (its models, its routes) has entries of its own there."""
+    def _last_editor(self, since: str) -> str:
+        """Who changed the row since then, by the audit trail; "somebody" if only related rows changed."""
         entries = LogEntry.objects.get_for_object(getattr(self, "instance", None))
         entry = entries.filter(timestamp__gte=datetime.fromisoformat(since)).first() if since else None
         return f"{entry.actor} ({entry.timestamp:%H:%M} UTC)" if entry and entry.actor else "somebody"
 
 
 class AsShownForm(AsShown, forms.ModelForm):
-    """The same for a row of a table; a new one has nothing to compare with."""
+    """The same for a model's row. A new row has nothing to compare with."""
 
     @property
     def as_shown(self) -> str:

@@ -1,4 +1,4 @@
-"""The cells as template filters, in every template: `{{ row.cost_usd|usd }}`; and the pages' names."""
+"""The formatters as filters in every template (`{{ row.cost_usd|usd }}`), and the pages' sidebar names."""
 
 from typing import Any
 
@@ -19,5 +19,5 @@ register.filter("ago", formatters.ago)
 
 @register.filter
 def as_in_sidebar(crumb: dict[str, Any]) -> Any:
-    """The title of one of unfold's crumbs, or what the sidebar calls the page it leads to."""
+    """The title of one of unfold's breadcrumbs: the sidebar's name for its page, if it has one."""
     return page_names().get(str(crumb.get("link")), crumb["title"])

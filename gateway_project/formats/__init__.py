@@ -1,1 +1,1 @@
-"""How dates are written in the console and the portal: the same everywhere, and sortable."""
+"""Date formats of console and portal: the same everywhere, and sortable."""

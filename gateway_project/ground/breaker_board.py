@@ -1,4 +1,4 @@
-"""Where the data plane's processes write which of their circuit breakers are not closed."""
+"""The board on which the data plane's processes write which of their circuit breakers are not closed."""
 
 import json
 
@@ -8,7 +8,10 @@ from gateway_project.ground.redis_keys import BREAKER_BOARD
 
 
 def breaker_states() -> dict[str, str]:
-    """What is not closed, by upstream and model: worth knowing, and no reason to take no traffic."""
+    """The state of each breaker that is not closed, by `<upstream> <model>`; empty while Redis is away.
+
+    For information only: an open breaker does not make the process unready.
+    """
     try:
         board = store().hgetall(BREAKER_BOARD)
     except STORE_ERRORS:

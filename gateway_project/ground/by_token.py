@@ -1,8 +1,8 @@
-"""What is read from PostgreSQL for every tenant alike, kept under the token it was read under.
+"""A cache of what is read from PostgreSQL for all tenants alike, keyed by the policy token it was read under.
 
-Each shard of the meter has a token of its own for "all policies", so twice as many copies are kept as there are shards:
-those in force, and those that callers still ask by until they are told that theirs is out of date. With one alone,
-tenants of two shards that call by turns would have it read again for each call.
+Each shard of the meter has its own token for "all policies". The cache keeps two copies for each shard: the one in
+force, and the one before it, which callers still ask for until they learn that it is out of date. With a single copy,
+tenants of two shards who call by turns would cause a read for each call.
 """
 
 import threading
@@ -18,7 +18,7 @@ _all: "weakref.WeakSet[ByToken[Any]]" = weakref.WeakSet()
 
 
 class ByToken(Generic[T]):
-    """`read` is called once for a token, in whichever thread asks first. One for each module that keeps something."""
+    """Calls `read` once for each token, in the thread that asks first. Each module that caches something has one."""
 
     def __init__(self, read: Callable[[str], T]) -> None:
         self._read = read
@@ -27,26 +27,26 @@ class ByToken(Generic[T]):
         _all.add(self)
 
     def known(self, token: str) -> T | None:
-        """What is in memory under `token`: the hot path asks this first."""
+        """The value in memory under `token`, or `None`. Takes no lock, so the hot path asks this first."""
         return self._known.get(token)
 
     def get(self, token: str) -> T:
-        """What is known under `token`, read now if need be. Raises what `read` raises."""
+        """The value under `token`, read now if it is not in memory. Raises what `read` raises."""
         with self._lock:
-            found = self._known.get(token)
-            if found is None:
-                found = self._known[token] = self._read(token)
+            value = self._known.get(token)
+            if value is None:
+                value = self._known[token] = self._read(token)
                 while len(self._known) > 2 * SHARDS:
                     self._known.popitem(last=False)
-            return found
+            return value
 
     def forget(self) -> None:
-        """Read it again at the next question."""
+        """Drop every value, so that the next `get` reads again."""
         with self._lock:
             self._known.clear()
 
 
 def forget_all() -> None:
-    """Read everything again: a Redis that has lost its last second may say an old token again."""
+    """Empty every cache. A Redis that lost its last second may hand out an old token again."""
     for each in list(_all):
         each.forget()

@@ -7,9 +7,9 @@ from gateway_project.ground.logs import redacted
 
 
 def report_to(dsn: str, *, transport: Any = None) -> None:
-    """Report from this process on. Raises MissingExtra.
+    """Report this process's crashes from now on. Raises MissingExtra.
 
-    Neither bodies, headers and local variables (they hold keys and prompts) nor people are sent.
+    Bodies, headers and local variables are not sent, since they hold keys and prompts; nor is anything about people.
     """
     require("sentry", because="SENTRY_DSN")
     import sentry_sdk
@@ -26,7 +26,7 @@ def report_to(dsn: str, *, transport: Any = None) -> None:
 
 
 def without_secrets(event: Any, _hint: Any = None) -> Any:
-    """`event` with every text in it redacted, and without what came with the request."""
+    """`event` with every string in it redacted, and without the request's headers, cookies, body and query."""
     if isinstance(event, str):
         return redacted(event)
     if isinstance(event, dict):

@@ -1,4 +1,4 @@
-"""The data plane's few reads of PostgreSQL, in threads of their own: none of them is on a paid call's way."""
+"""The data plane's few reads of PostgreSQL, in threads of their own. No billed call waits for one."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ReportsUnavailable(TenantryError):
-    """PostgreSQL is away or takes too long; calls are served on."""
+    """PostgreSQL is away or too slow to report; calls are still served."""
 
     code = "reports_unavailable"
     status = 503
@@ -30,20 +30,20 @@ class ReportsUnavailable(TenantryError):
 
 
 class Reader:
-    """Reads in threads of its own, `threads` at once; `name` is theirs."""
+    """Runs reads in a pool of `threads` threads, which are called `name`."""
 
     def __init__(self, *, name: str, threads: int) -> None:
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
 
     async def read(self, select: Callable[[], T]) -> T:
-        """What `select` answers. Raises ReportsUnavailable."""
+        """What `select` returns, called in one of the threads. Raises ReportsUnavailable."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _within_thread, select)
         except DatabaseError as error:
             raise ReportsUnavailable(error) from error
 
     def close(self) -> None:
-        """Begin no more reads."""
+        """Start no more reads."""
         self._threads.shutdown(wait=False)
 
 

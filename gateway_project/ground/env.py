@@ -1,4 +1,7 @@
-"""The one reader of the environment: typed, with a message that names the variable."""
+"""The one reader of the environment. Each function reads one type.
+
+All raise ImproperlyConfigured, with the variable's name, for a value that is not of that type.
+"""
 
 import ipaddress
 import os
@@ -9,7 +12,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# What is written by hand: `int` would take other scripts' digits and `1_000` as well.
+# Stricter than `int`, which also takes the digits of other scripts and `1_000`.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})")
 _MOST_SHOWN = 60
@@ -41,12 +44,12 @@ def _range(least: int | None, most: int | None) -> str:
 
 
 def number(name: str, default: str, *, least: int = 0, most: int | None = None) -> Decimal:
-    """A decimal number, `least` or more."""
+    """A decimal number from `least` to `most`."""
     value = os.environ.get(name, "").strip() or default
-    found = Decimal(value) if _DECIMAL.fullmatch(value) else None
-    if found is None or found < least or (most is not None and found > most):
+    parsed = Decimal(value) if _DECIMAL.fullmatch(value) else None
+    if parsed is None or parsed < least or (most is not None and parsed > most):
         raise ImproperlyConfigured(f"{name} must be a number{_range(least, most)}, not {_shown(value)}.")
-    return found
+    return parsed
 
 
 def _shown(value: str) -> str:
@@ -54,7 +57,7 @@ def _shown(value: str) -> str:
 
 
 def choice(name: str, default: str, *others: str) -> str:
-    """One of these words."""
+    """`default` or one of `others`."""
     value = os.environ.get(name, "").strip() or default
     if value not in (default, *others):
         allowed = " or ".join((default, *others))
@@ -80,22 +83,22 @@ def words(name: str, default: str = "") -> list[str]:
 
 def pairs(name: str) -> list[tuple[str, str]]:
     """A comma-separated list of `name=value`."""
-    found = [word.partition("=") for word in words(name)]
-    for left, equals, right in found:
+    parts = [word.partition("=") for word in words(name)]
+    for left, equals, right in parts:
         if not (left and equals and right):
             raise ImproperlyConfigured(
                 f"{name} must look like one=this,two=that, but contains {_shown(left + equals + right)}."
             )
-    return [(left.strip(), right.strip()) for left, _, right in found]
+    return [(left.strip(), right.strip()) for left, _, right in parts]
 
 
 def shutdown_grace() -> int:
-    """Seconds that calls under way have to end when a process is asked to stop (SHUTDOWN_GRACE_SECONDS)."""
+    """Seconds that open calls have to finish after a process is asked to stop (SHUTDOWN_GRACE_SECONDS)."""
     return integer("SHUTDOWN_GRACE_SECONDS", 120, least=0, most=3600)
 
 
 def folder(name: str, default: Path) -> Path:
-    """Raises ImproperlyConfigured where the path leads nowhere: `~nobody`, links in a circle."""
+    """An absolute path. Raises ImproperlyConfigured for one that cannot be resolved: `~nobody`, a loop of links."""
     value = text(name, str(default))
     try:
         return Path(value).expanduser().resolve()
@@ -104,7 +107,7 @@ def folder(name: str, default: Path) -> Path:
 
 
 def origin(name: str, default: str) -> str:
-    """An address without a path: scheme, host and, where it is unusual, a port."""
+    """An http or https address without a path: scheme, host and, if it is not the usual one, a port."""
     value = text(name, default).rstrip("/")
     try:
         parts = urlsplit(value)
@@ -130,7 +133,7 @@ def web_address(name: str, default: str) -> str:
 
 
 def is_public(host: str) -> bool:
-    """Whether `host` may be reached from elsewhere: not a name without a dot, nor an address of a closed net."""
+    """Whether `host` looks reachable from the internet: a public IP address, or a name with a dot in it."""
     name = host.strip("[]").lstrip(".")
     try:
         address = ipaddress.ip_address(name)

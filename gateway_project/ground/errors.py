@@ -1,10 +1,10 @@
-"""The one error hierarchy: a service raises, the caller's dialect renders code, status, type and details."""
+"""The root of the error hierarchy: services raise, and the caller's dialect renders code, status, type and details."""
 
 from typing import Any
 
 
 class TenantryError(Exception):
-    """Base of every error a caller may see. `headers` go onto the answer, `details` into `error`."""
+    """Base of every error a caller may see. `headers` are added to the response, `details` to its `error` object."""
 
     code = "internal_error"
     status = 500

@@ -1,4 +1,4 @@
-"""Optional packages: what is there, and the one sentence that says how to get what is not."""
+"""Optional packages: which are installed, and the message that says how to install a missing one."""
 
 from importlib.util import find_spec
 
@@ -29,11 +29,11 @@ def needs(extra: str, *, because: str) -> str:
 
 
 def installed(extra: str) -> bool:
-    return all(_found(module) for module in EXTRAS[extra])
+    return all(_is_importable(module) for module in EXTRAS[extra])
 
 
-def _found(module: str) -> bool:
+def _is_importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package it stands in
+    except ModuleNotFoundError:  # its parent package is missing
         return False

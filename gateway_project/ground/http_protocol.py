@@ -1,5 +1,7 @@
-"""uvicorn's HTTP/1.1 with two bounds it does not have: how large a request's head may be, and how slow; with two
-short ways for what nearly every call of the data plane does; and with an end that loses no call.
+"""uvicorn's HTTP/1.1 protocol, with three additions.
+
+It bounds the size of a request's head and the time it may take to arrive. It gives the data plane two shortcuts past
+ASGI's messages: send a whole response, and be called at a disconnect. It shuts down without losing a call.
 """
 
 import asyncio
@@ -15,33 +17,34 @@ Headers = list[tuple[bytes, bytes]]
 # Two ASGI extensions of this server, both functions in `scope["extensions"]`: see `_Cycle`.
 SEND_WHOLE = "tenantry.http.send_whole"
 ON_DISCONNECT = "tenantry.http.on_disconnect"
-# What is told of a call's early end: whether it is the server that stops, and not the caller who left.
-Told = Callable[[bool], None]
+# Called when a request ends early; the argument is true if the server stops, false if the caller left.
+DisconnectCallback = Callable[[bool], None]
 _STOPPING = b'{"error":{"type":"api_error","code":"gateway_stopping","message":"The gateway is stopping. Try again."}}'
 
 
 class _Cycle(RequestResponseCycle):
-    """What ASGI has no messages for."""
+    """One request, with the two extensions that ASGI has no messages for."""
 
-    _told: Told | None = None
+    _callback: DisconnectCallback | None = None
 
-    def on_disconnect(self, told: Told) -> None:
-        """Have `told` called when the caller leaves, or the server stops, before the answer is complete. To wait for
-        it by `receive` takes a coroutine, an event and a future: 7 µs.
+    def on_disconnect(self, callback: DisconnectCallback) -> None:
+        """Call `callback` if the caller leaves, or the server stops, before the response is complete.
+
+        Waiting for `http.disconnect` with `receive` takes a coroutine, an event and a future instead: 7 µs.
         """
-        self._told = told
-        self.flow.resume_reading()  # else nobody would see the end
+        self._callback = callback
+        self.flow.resume_reading()  # a disconnect is only seen while the transport reads
 
-    def left(self) -> None:
-        if self._told is not None and not self.response_complete:
-            self._told(False)
+    def caller_left(self) -> None:
+        if self._callback is not None and not self.response_complete:
+            self._callback(False)
 
     def cut(self) -> None:
-        """End this call now: whoever serves it says so in the caller's own words, if it asked to be told."""
+        """End this request now. The application words the last bytes if it registered a callback; else it is a 503."""
         self.keep_alive = False
-        self.flow.resume_writing()  # what is said last does not wait for a caller who reads slowly
-        if self._told is not None:
-            self._told(True)
+        self.flow.resume_writing()  # the last bytes must not wait for a caller who reads slowly
+        if self._callback is not None:
+            self._callback(True)
             return
         if not self.response_started:
             self.transport.write(
@@ -59,9 +62,10 @@ class _Cycle(RequestResponseCycle):
         self.transport.close()
 
     def send_whole(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Send all of an answer at once; false where it takes ASGI's messages. `headers`: lower-case names, their
-        content-length among them and none of `connection`. Saves 9 µs, most of it a look at each header by two
-        regular expressions.
+        """Send a whole response at once. False, with nothing sent, if it has to go through ASGI's messages.
+
+        `headers` have lower-case names, with `content-length` and without `connection`. Saves 9 µs, most of it
+        uvicorn's two regular expressions for each header.
         """
         if self.flow.write_paused or not self.keep_alive or self.scope["method"] == "HEAD":
             return False
@@ -71,14 +75,14 @@ class _Cycle(RequestResponseCycle):
             self.transport.write(head + body)
             self.message_event.set()
             self.on_response()
-        # Nothing is to be told any more; left there, each request would be a circle for the garbage collector.
-        self._told = None
+        # Break the reference cycle, or each request would be work for the garbage collector.
+        self._callback = None
         self.scope.pop("extensions", None)
         return True
 
 
 def _head(status: int, headers: Headers) -> bytes:
-    """Raises RuntimeError, as uvicorn does, for a header that would add a line."""
+    """Status line and headers. Raises RuntimeError, as uvicorn does, for a header with a line break."""
     block = b"".join([b"%b: %b\r\n" % field for field in headers])
     if not (block.count(b"\r") == block.count(b"\n") == len(headers)) or b"\0" in block:
         raise RuntimeError("Invalid HTTP header value.")
@@ -86,9 +90,10 @@ def _head(status: int, headers: Headers) -> bytes:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A head that does not end is answered 431 or closed; without this it would be gathered for ever.
+    """Answers a head that is too large with 431, and closes the connection of one that does not end in time.
 
-    A head that comes in one piece, as nearly all do, costs two attribute writes.
+    uvicorn alone would buffer it without limit. A head that arrives in one piece, as nearly all do, costs two attribute
+    writes.
     """
 
     _in_head = True
@@ -99,7 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        # Accepted before the server stopped, and made after.
+        # The kernel may have accepted the connection before the server stopped.
         self._stopping = getattr(self.server_state, "stopping", False)
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
@@ -108,10 +113,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         running = self._running
         if running is not None and not running.response_complete:
-            # uvicorn tells the last one that came, which may be another one that waits for its turn.
+            # uvicorn notifies the request that came last, which may still wait in the pipeline.
             running.disconnected = True
             running.message_event.set()
-            running.left()
+            running.caller_left()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -137,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = _Cycle  # uvicorn names its class inside of a function of forty lines
+        cycle.__class__ = _Cycle  # uvicorn has no hook to choose the class
         assert isinstance(cycle, _Cycle)
         self._running = cycle
         if self._stopping and not self.pipeline:
@@ -151,18 +156,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def stop(self) -> None:
-        """Serve what is under way and what is being sent now, and close after that."""
+        """Finish the requests that have begun to arrive, then close."""
         self._stopping = True
         if self.is_serving:
             self.cycle.keep_alive = False
 
     def close_if_idle(self) -> None:
-        """Close a connection on which nothing is asked; one whose next request already came stays for it."""
+        """Close the connection unless a request is being served or has begun to arrive."""
         if not (self.is_serving or self._head_bytes or self.transport.is_closing() or self._has_unread()):
             self.transport.close()
 
     def cut(self) -> None:
-        """End what is being served now, and the connection with it."""
+        """End the request being served now, and the connection with it."""
         self.pipeline.clear()
         if self._running is not None and self.is_serving:
             self._running.cut()
@@ -170,7 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _has_unread(self) -> bool:
-        """Whether bytes came that the event loop has not read yet."""
+        """Whether the socket holds bytes that the event loop has not read yet."""
         descriptor = self.transport.get_extra_info("socket").fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)

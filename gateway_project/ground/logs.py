@@ -1,4 +1,4 @@
-"""Text or JSON lines (LOG_FORMAT) without a secret in them, from a process's first line to its last."""
+"""Log lines as text or JSON (LOG_FORMAT), with secrets redacted, from a process's first line to its last."""
 
 import logging
 import logging.config
@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-# Keys of ours, of operators and upstreams, webhook secrets, tokens, links that let somebody in; what headers, addresses
-# and settings are given as passwords.
+# Keys of tenants, operators and upstreams, webhook secrets, tokens, and links that let somebody in; and the values of
+# headers and settings that are passwords.
 _SECRETS = re.compile(
     r"""(?P<start>
         tn_ | tnop_ | whsec_ | /portal/(?:join|email)/ | /portal/password/[^/\s]+/ | sk-(?:ant-)?
@@ -31,9 +31,9 @@ logger = logging.getLogger("tenantry.process")
 
 
 def redacted(text: str) -> str:
-    """`text` with what looks like a secret cut after its first characters."""
+    """`text` with everything that looks like a secret replaced by `[redacted]` after its prefix."""
     for pattern in (_IN_ADDRESS, _SECRETS):
-        text = pattern.sub(lambda found: f"{found['start']}[redacted]", text)
+        text = pattern.sub(lambda match: f"{match['start']}[redacted]", text)
     return text
 
 
@@ -43,7 +43,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, what `extra` brought, and the exception."""
+    """One JSON object a line: time, level, logger, message, the fields of `extra`, and the exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -57,7 +57,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        # Before it is written as JSON: in there a quote is a backslash and a quote, and a cut could take one of them.
+        # Redacted before it is encoded: in JSON a quote is escaped, and a redaction could take one half of that.
         return msgspec.json.encode(_redacted(line), enc_hook=lambda value: redacted(str(value))).decode()
 
 
@@ -81,42 +81,42 @@ def is_json() -> bool:
 
 
 def begin() -> None:
-    """Log as LOG_FORMAT says before settings are read; what ends this process is a line of the log, too."""
+    """Log as LOG_FORMAT says, before Django's settings are read. Uncaught exceptions are logged, too."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if is_json() else TextFormatter(_TEXT))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    _take_the_rest()
+    _install_hooks()
 
 
 def configure(config: dict[str, Any]) -> None:
-    """Django's LOGGING_CONFIG: `config`, and everything that would go past it."""
+    """Django's LOGGING_CONFIG: apply `config`, and log warnings and uncaught exceptions as well."""
     logging.config.dictConfig(config)
-    _take_the_rest()
+    _install_hooks()
 
 
 def line_of(name: str, text: str, *, level: str = "INFO") -> str:
-    """`text`, which no logger wrote, as a line: as it is, or as the object that JSON logs have."""
+    """`text`, which no logger wrote, as a line of the log in LOG_FORMAT."""
     if not is_json():
         return redacted(text)
-    found = {"time": time.time(), "level": level, "logger": name, "message": redacted(text)}
-    return msgspec.json.encode(found).decode()
+    fields = {"time": time.time(), "level": level, "logger": name, "message": redacted(text)}
+    return msgspec.json.encode(fields).decode()
 
 
 def relayed(name: str, line: str, *, label: str) -> str:
-    """A line of the child `name`: after its label, or, in JSON logs, as an object that says who wrote it."""
+    """A line that the child process `name` wrote: behind `label`, or in JSON logs as an object with `process`."""
     if not is_json():
         return f"{label} {redacted(line)}"
     try:
-        found = msgspec.json.decode(line)
+        fields = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
+        fields = None
+    if not isinstance(fields, dict):
         return line_of(name, line)
-    return msgspec.json.encode({**found, "process": name}).decode()
+    return msgspec.json.encode({**fields, "process": name}).decode()
 
 
-def _take_the_rest() -> None:
-    """Hooks that somebody else has set stay: a crash reporter's call the one they found."""
+def _install_hooks() -> None:
+    """Log warnings and uncaught exceptions. A crash reporter's hooks stay: they call the ones they replaced."""
     logging.captureWarnings(True)
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _uncaught
@@ -133,17 +133,17 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     logger.critical("%s: %s", kind.__name__, error, exc_info=(kind, error, trace))
 
 
-def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value is not None and not issubclass(told.exc_type, SystemExit):
-        name = told.thread.name if told.thread else "?"
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+        name = args.thread.name if args.thread else "?"
         logger.error(
             "Thread %s: %s",
             name,
-            told.exc_value,
-            exc_info=(told.exc_type, told.exc_value, told.exc_traceback),
+            args.exc_value,
+            exc_info=(args.exc_type, args.exc_value, args.exc_traceback),
         )
 
 
-def _unraisable(told: Any) -> None:
-    text = told.err_msg or "Exception ignored in"
-    logger.error("%s %r", text, told.object, exc_info=(told.exc_type, told.exc_value, told.exc_traceback))
+def _unraisable(args: Any) -> None:
+    text = args.err_msg or "Exception ignored in"
+    logger.error("%s %r", text, args.object, exc_info=(args.exc_type, args.exc_value, args.exc_traceback))

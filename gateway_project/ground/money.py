@@ -1,8 +1,8 @@
 """Money: integer nano-USD where it is counted, `Decimal` USD where it is shown or stored.
 
-Both are exact to the nano-dollar, and only here one becomes the other. There is one rounding: up. It meets what has
-more than nine places (a price list or a bill from elsewhere), never a column of ours; a price is then not charged too
-low, and a reservation not made too small.
+Both are exact to the nano-dollar, and only this module converts between them. The one rounding is up. It applies to
+values with more than nine places, such as those of an imported price list or bill, and never to our own columns. So no
+price is charged too low and no reservation is too small.
 """
 
 from decimal import ROUND_CEILING, Decimal
@@ -12,7 +12,7 @@ NanoUSD = NewType("NanoUSD", int)
 
 NANO = 1_000_000_000
 # Lua numbers are doubles: integers are exact up to 2**53 nano-USD, about nine million dollars.
-# Budgets are held below this by a database constraint.
+# A database constraint keeps budgets below this.
 LARGEST_BUDGET_USD = Decimal("9000000")
 
 
@@ -27,7 +27,7 @@ def nine_places(usd: Decimal) -> Decimal:
 
 
 def spend_at(percent: int, budget: int, counted: int | None = None) -> int:
-    """The spend at which `percent` of `budget` is used; the percentages may count a part of it only."""
+    """The spend (nano-USD) at which `percent` of `budget` is used. With `counted`, percent of that last part of it."""
     return budget - (budget if counted is None else counted) * (100 - percent) // 100
 
 

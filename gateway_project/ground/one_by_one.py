@@ -1,4 +1,4 @@
-"""Work on many rows, each apart: one that fails is logged and counted, and the others are done all the same."""
+"""Work on many rows, each on its own: a row that fails is logged and counted, and the rest are still done."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -21,10 +21,10 @@ class SomeFailed(Exception):
 
 
 def one_by_one(items: Iterable[T], work: Callable[[T], int], *, what: str) -> int:
-    """`work` on each of `items`; the sum of what it returns. `what` names the work in the log.
+    """Call `work` on each of `items` and return the sum of its results. `what` names the work in the log.
 
-    Raises SomeFailed once all were tried. A store that is away concerns all of them: its error ends the round
-    at once, so that thousands of rows do not wait for the same timeout.
+    Raises SomeFailed once all were tried. If PostgreSQL or Redis is away, its error is raised at once, so that
+    thousands of rows do not wait for the same timeout.
     """
     done, tried = 0, 0
     failed: list[str] = []
@@ -35,7 +35,7 @@ def one_by_one(items: Iterable[T], work: Callable[[T], int], *, what: str) -> in
         except Exception as error:
             if concerns_all(error):
                 raise
-            # The first with its traceback; a fault that all share needs it once.
+            # Only the first with its traceback: rows often fail for the same reason.
             logger.error("%s: %s failed: %r", what, item, error, exc_info=not failed)
             failed.append(str(item))
     if failed:
@@ -45,7 +45,7 @@ def one_by_one(items: Iterable[T], work: Callable[[T], int], *, what: str) -> in
 
 
 def each_of(*steps: Callable[[], int]) -> int:
-    """Run every step although one before it fails; the sum of what they return. Raises the first one's error."""
+    """Run every step, even after one has failed, and return the sum of their results. Raises the first error."""
     done = 0
     first: Exception | None = None
     for step in steps:
@@ -61,10 +61,10 @@ def each_of(*steps: Callable[[], int]) -> int:
 
 
 def concerns_all(error: Exception) -> bool:
-    """Whether a store is away or full, rather than one row at fault."""
+    """Whether PostgreSQL or Redis is away or full, rather than one row at fault."""
     if isinstance(error, OperationalError):
         state = getattr(error.__cause__, "sqlstate", None)
         return state is None or state.startswith(_AWAY)
-    if isinstance(error, redis.ResponseError):  # an answer, if a bad one: of one key
+    if isinstance(error, redis.ResponseError):  # Redis answered: the error is about one key
         return False
     return isinstance(error, (InterfaceError, *STORE_ERRORS))

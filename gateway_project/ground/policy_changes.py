@@ -21,7 +21,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 def changed(tenant_ids: set[int] | None) -> None:
-    """Tell Redis, once this transaction commits: of these tenants, or (`None`) of everyone."""
+    """Put new policy tokens for these tenants, or for all (`None`), once this transaction commits."""
     transaction.on_commit(lambda: _announce(tenant_ids))
 
 
@@ -34,7 +34,7 @@ def _announce(tenant_ids: set[int] | None) -> None:
 
 
 def put_tokens(tenant_ids: set[int] | None) -> None:
-    """New tokens: random, so that no flush or restart can ever bring an old one back."""
+    """Put new tokens into Redis. They are random, so that no flush or restart can bring an old one back."""
     with store().pipeline(transaction=False) as pipeline:
         if tenant_ids is None:
             for shard in every_shard():
@@ -46,7 +46,7 @@ def put_tokens(tenant_ids: set[int] | None) -> None:
 
 
 def replay_policy_changes(*, limit: int = 1000) -> int:
-    """Announce what the outbox holds and nobody has marked applied; how many rows that were."""
+    """Put tokens for up to `limit` outbox rows that are not applied yet, and mark those. Returns how many."""
     outbox = apps.get_model("tenants", "PolicyChange")._default_manager
     with transaction.atomic():
         rows = list(
@@ -67,7 +67,7 @@ def replay_policy_changes(*, limit: int = 1000) -> int:
 
 
 class PolicyQuerySet(models.QuerySet[Row]):
-    """Writes that pass by `save()` count as changes for everyone: whose rows they met costs a query."""
+    """Bulk writes, which bypass `save()`, count as a change for everyone: finding whose rows they met costs a query."""
 
     def update(self, **values: Any) -> int:
         with transaction.atomic(using=self.db):
@@ -94,7 +94,7 @@ class PolicyQuerySet(models.QuerySet[Row]):
 
 
 class PolicyModel(models.Model):
-    """A row the policy snapshot is made of. `concerns` says whose: tenants' ids, or `None` for everyone."""
+    """A row that policy snapshots are made of. `concerns` returns whose: tenant ids, or `None` for everyone."""
 
     objects = PolicyQuerySet.as_manager()
 

@@ -1,4 +1,4 @@
-"""Which processes of the installation run: each says so in Redis every few seconds, in one sorted set.
+"""Which processes of the installation run. Each refreshes its entry in one Redis sorted set every few seconds.
 
 The time is Redis' own, so the clocks of several machines need not agree.
 """
@@ -18,17 +18,17 @@ from gateway_project.ground.redis_keys import PROCESSES as PROCESSES
 
 KINDS = ("web", "ledger", "worker", "beat")
 EVERY_SECONDS = 5.0
-# A process that has been silent for so long is missing.
+# A process that has been silent for longer than this is missing.
 SILENT_SECONDS = 15
 _KEPT_SECONDS = 7 * 86_400
 
-# KEYS: the set. ARGV: the member. Allowed when Redis is full: what says that a process lives must not fall silent.
+# KEYS: the set. ARGV: the member. Allowed when Redis is full, or running processes would look dead.
 _BEAT = f"""#!lua flags=allow-oom
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - {_KEPT_SECONDS})
 """
-# KEYS: the set. Answers Redis' time and the members with theirs.
+# KEYS: the set. Returns Redis' time, and the members with the times of their last beat.
 _LOOK = """#!lua flags=no-writes
 return {redis.call('TIME')[1], redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')}
 """
@@ -36,19 +36,19 @@ return {redis.call('TIME')[1], redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'
 
 @lru_cache(maxsize=1)
 def _store() -> Any:
-    """Not the policies' client: beat has no Django behind it, and needs none."""
+    """A client of its own, since `redis_client` needs Django's settings and beat runs without Django."""
     return connect(settings.REDIS_URL)
 
 
 class Presence:
-    """One process's: `beat` whenever it has done a turn of its work, `leave` when it ends orderly."""
+    """The entry of one process. It calls `beat` after each turn of its work, and `leave` at an orderly end."""
 
     def __init__(self, kind: str) -> None:
         self._member = f"{kind} {socket.gethostname()} {os.getpid()} {time.time_ns()} {_run()}"
         self._due = 0.0
 
     def beat(self) -> None:
-        """Say that it runs, unless that was said a moment ago. While Redis is away nobody hears it."""
+        """Refresh the entry, at most every `EVERY_SECONDS`. Does nothing while Redis is away."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -62,7 +62,7 @@ class Presence:
 
 
 class BeatingThread:
-    """Beats for a process whose own loop must not wait for Redis."""
+    """Beats from a thread, for a process whose own loop must not wait for Redis."""
 
     def __init__(self, kind: str) -> None:
         self._presence = Presence(kind)
@@ -85,12 +85,12 @@ class BeatingThread:
 
 
 def _run() -> str:
-    """Which run of `make up` this is part of; elsewhere all are of one. What a killed run left does not count."""
+    """The run of `make up` this process belongs to, so that entries of a killed run do not count. `-` elsewhere."""
     return os.environ.get("UP_RUN", "-")
 
 
 def silence() -> dict[str, list[float]]:
-    """For each kind, how many seconds ago each of its processes was last heard of. Raises what the store raises."""
+    """For each kind, the seconds since the last beat of each of its processes. Raises Redis' errors."""
     now, pairs = _store().eval(_LOOK, 1, PROCESSES)
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for member, score in zip(pairs[::2], pairs[1::2], strict=True):
@@ -101,7 +101,9 @@ def silence() -> dict[str, list[float]]:
 
 
 def process_states() -> dict[str, str]:
-    """For each kind `ok` or `missing`; of web, WEB_WORKERS processes are wanted. `unknown` while Redis is away."""
+    """For each kind `ok` or `missing`, or `unknown` while Redis is away. One process of each must run, and WEB_WORKERS
+    of web.
+    """
     try:
         heard: dict[str, Any] = silence()
     except STORE_ERRORS:

@@ -1,4 +1,4 @@
-"""Where the meter's Redis is: one server, or the cluster behind `redis+cluster://host:port,host:port`."""
+"""The address of the meter's Redis: one server, or a cluster as `redis+cluster://host:port,host:port`."""
 
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -10,14 +10,14 @@ from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
-# A cluster's client tells that nobody can be reached by an exception of its own line.
+# The cluster client's "no node can be reached" is no RedisError.
 STORE_ERRORS = (redis.RedisError, RedisClusterException)
 _SCHEMES = {"redis+cluster": False, "rediss+cluster": True}
 Store = redis.Redis | redis.RedisCluster
 
 
 class ClusterAddress(NamedTuple):
-    """Nodes to ask for the others; `secure` is TLS (`rediss+cluster://`)."""
+    """The nodes (host and port) from which the others are discovered. `secure` is TLS (`rediss+cluster://`)."""
 
     nodes: tuple[tuple[str, int], ...]
     username: str | None
@@ -26,18 +26,18 @@ class ClusterAddress(NamedTuple):
 
 
 def cluster_address(url: str) -> ClusterAddress | None:
-    """The cluster behind `url`; `None` if that is one server. Raises ImproperlyConfigured."""
+    """The cluster that `url` names; `None` if it names one server. Raises ImproperlyConfigured."""
     scheme, _, rest = url.partition("://")
     if scheme not in _SCHEMES:
         return None
-    login, at, places = rest.rpartition("@")
+    login, at, targets = rest.rpartition("@")
     username, _, password = login.partition(":")
     nodes = []
-    for place in places.partition("/")[0].split(","):
-        parts = urlsplit(f"//{place}")
+    for target in targets.partition("/")[0].split(","):
+        parts = urlsplit(f"//{target}")
         if not parts.hostname:
             raise ImproperlyConfigured(
-                f"REDIS_URL: {place!r} is no host:port; a cluster is redis+cluster://host:port,host:port"
+                f"REDIS_URL: {target!r} is no host:port; a cluster is redis+cluster://host:port,host:port"
             )
         nodes.append((parts.hostname, parts.port or 6379))
     return ClusterAddress(
@@ -49,7 +49,7 @@ def cluster_address(url: str) -> ClusterAddress | None:
 
 
 def connect(url: str, *, cluster: type[redis.RedisCluster] = redis.RedisCluster) -> Store:
-    """A synchronous client of it; of a cluster, one of class `cluster`."""
+    """A synchronous client for `url`. For a cluster it is of class `cluster`."""
     address = cluster_address(url)
     if address is None:
         return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)

@@ -1,4 +1,4 @@
-"""The synchronous side's client of the meter's Redis."""
+"""The client of the meter's Redis for synchronous code."""
 
 from functools import lru_cache
 from typing import Any
@@ -10,5 +10,5 @@ from gateway_project.ground.redis_address import connect
 
 @lru_cache(maxsize=1)
 def store() -> Any:
-    """One client a process (redis-py types its answers for both sides, hence `Any`)."""
+    """The process's client. `Any`, since redis-py types replies as synchronous or awaitable."""
     return connect(settings.REDIS_URL)

@@ -1,19 +1,19 @@
-"""Every Redis key of the product, spelled once: running installations have data under these names.
+"""Every Redis key of the product, spelled once. Running installations have data under these names.
 
-All keys of one tenant, and all keys of its shard, carry the shard's hash tag, so that every script touches one slot
-of a cluster. What a counter or window is called below its tenant's key is its *name*: it stands in leases, too.
+All keys of a tenant and of its shard carry the shard's hash tag, so that every script touches one slot of a cluster.
+The part of a counter's or window's key after its tenant's key is its *name*. Leases contain such names.
 """
 
 from collections.abc import Iterable
 
 from django.conf import settings
 
-# Read once: a look at Django's settings costs 0.4 µs, and this one six of them a request.
+# Read once: Django's settings take 0.4 µs for each access, and a request needs this six times.
 SHARDS: int = settings.METER_SHARDS
 
-# Hash: the circuit breakers that are not closed, of all processes.
+# Hash: the circuit breakers of all processes that are not closed.
 BREAKER_BOARD = "tenantry:breakers"
-# Which processes run, and which periodic tasks failed last.
+# Sorted set: the processes that run. Hash: the periodic tasks whose last run failed.
 PROCESSES = "tenantry:processes"
 TASK_BOARD = "tenantry:failing-tasks"
 
@@ -64,12 +64,12 @@ def poison_stream(shard: int) -> str:
 
 
 def tombstone_key(shard: int, request_id: str) -> str:
-    """String: how the lease of `request_id` ended, for a while."""
+    """String that expires: the state in which the lease of `request_id` ended."""
     return f"{{s{shard}}}:done:{request_id}"  # `tag` spelled out: one function less a call
 
 
 def overruns_key(shard: int) -> str:
-    """Hash: calls that passed their reservations, by day."""
+    """Hash: number and excess of calls that cost more than was reserved for them, by day."""
     return f"{tag(shard)}:overruns"
 
 
@@ -92,33 +92,33 @@ def named_key(tenant_id: int, name: str) -> str:
 
 
 def named_keys(key_prefix: str, names: Iterable[str]) -> list[str]:
-    """The keys of `names` below a tenant's key; where there is no such thing (no name), that key itself."""
+    """The keys of `names` below a tenant's key. An empty name, for what does not exist, gives the prefix itself."""
     return [f"{key_prefix}:{name}" if name else key_prefix for name in names]
 
 
 def idempotency_key(tenant_id: int, digest: str = "") -> str:
-    """String: the answer kept under a caller's key. Without `digest`, the prefix of all of the tenant's."""
+    """String: the answer kept for a caller's idempotency key. Without `digest`, the prefix of all the tenant's."""
     return f"{tenant_key(tenant_id)}:idem:{digest}"
 
 
 def idempotency_index(tenant_id: int) -> str:
-    """Sorted set: the answers kept, by the millisecond they were."""
+    """Sorted set: the answers kept, by the millisecond in which each was stored."""
     return f"{tenant_key(tenant_id)}:idem"
 
 
 def idempotency_bytes(tenant_id: int) -> str:
-    """String: how many bytes they take."""
+    """String: how many bytes the tenant's kept answers take."""
     return f"{tenant_key(tenant_id)}:idem-bytes"
 
 
 def counter_patterns(tenant_id: int) -> tuple[str, ...]:
-    """What the keys of all of a tenant's counters look like."""
+    """The glob patterns that match all of a tenant's counters."""
     key = tenant_key(tenant_id)
     return f"{key}:b:*", f"{key}:d:*", f"{key}:[kur]:*:b:*"
 
 
 # Names below a tenant's key: counters (hash: `spent` or `tokens`, `held`) and windows (sorted set: requests by µs).
-# `user`, `run` and `conversation` are digests of what callers call them.
+# `user`, `run` and `conversation` are digests of the names that callers give them.
 
 LEASES = "leases"
 PREPAID_COUNTER = "b:prepaid"
@@ -157,5 +157,5 @@ def user_window(user: str) -> str:
 
 
 def conversation_name(conversation: str) -> str:
-    """String: the candidate that serves it."""
+    """String: the index of the candidate that serves the conversation."""
     return f"c:{conversation}"

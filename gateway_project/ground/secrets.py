@@ -1,7 +1,7 @@
-"""Secrets at rest: encrypted with a key from the environment, so that a copy of the database has none.
+"""Secrets at rest, encrypted with a key from the environment, so that a copy of the database reveals none.
 
-`SECRETS_KEYS` lists passphrases, the newest first: it encrypts, all decrypt. Rotating is to put a new one in
-front, save everything again (`manage.py rotate_secrets`), and take the old one away.
+`SECRETS_KEYS` lists passphrases, the newest first. The first one encrypts; all of them decrypt. To rotate, put a new
+one in front, run `manage.py rotate_secrets` to encrypt everything again, and remove the old one.
 """
 
 import base64
@@ -14,7 +14,7 @@ MARK = "enc:"
 
 
 class UnreadableSecret(Exception):
-    """None of `SECRETS_KEYS` fits: the one it was encrypted with has been taken away."""
+    """None of `SECRETS_KEYS` decrypts it: the one it was encrypted with was removed."""
 
 
 def encrypt(text: str) -> str:
@@ -22,7 +22,10 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(stored: str) -> str:
-    """The secret behind `stored`; what was stored before there was encryption is returned as it is."""
+    """The secret behind `stored`; a value from before there was encryption is returned as it is.
+
+    Raises UnreadableSecret.
+    """
     if not stored.startswith(MARK):
         return stored
     try:
@@ -36,5 +39,5 @@ def _box() -> MultiFernet:
 
 
 def _key(passphrase: str) -> bytes:
-    # The passphrases are long and random (start-up sees to that), so one round is enough.
+    # One round is enough: start-up checks that the passphrases are long and random.
     return base64.urlsafe_b64encode(hashlib.sha256(b"tenantry secrets\0" + passphrase.encode()).digest())

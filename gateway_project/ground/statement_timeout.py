@@ -1,7 +1,7 @@
-"""No statement of a page or an API request keeps PostgreSQL busy for long, whoever waits for it or has left.
+"""A time limit on every SQL statement of a page or an API request, whether or not anyone still waits for it.
 
-The limit is a session's (`SET statement_timeout`), so it costs a round trip only where a connection comes out of the
-pool with another one than is wanted: that is looked at whenever one is taken, so none brings its last user's limit.
+The limit is set on the session (`SET statement_timeout`). It is checked whenever a connection leaves the pool, so that
+none brings the limit of its last user, and costs a round trip only if it has to change.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,31 +17,33 @@ from django.shortcuts import render
 from psycopg.errors import QueryCanceled
 
 _PATHS = ("/admin/", "/portal/", "/api/", "/account/")
-_KEPT = "tenantry_statement_seconds"  # on the driver's connection: what its session has
+_KEPT = "tenantry_statement_seconds"  # attribute of the driver's connection: its session's limit
 _wanted: ContextVar[int] = ContextVar("statement_seconds", default=0)
 
 
 @contextmanager
 def statements_within(seconds: int) -> Iterator[None]:
-    """Every statement in this block ends after `seconds`, by an OperationalError that `was_too_slow`; 0: never."""
+    """Cancel every statement in this block after `seconds` (0: never), with an OperationalError for which
+    `was_too_slow` is true.
+    """
     before = _wanted.get()
     _wanted.set(seconds)
-    _hold_to_it(connection)
+    _apply_limit(connection)
     try:
         yield
     finally:
         _wanted.set(before)
-    if before:  # within another block, which goes on; else the connection goes back to the pool as it is
-        _hold_to_it(connection)
+    if before:  # an outer block goes on; else the connection may return to the pool with this limit
+        _apply_limit(connection)
 
 
 def was_too_slow(error: BaseException | None) -> bool:
-    """Whether `error` is the database's word that a statement took too long."""
+    """Whether `error` means that a statement took too long."""
     return isinstance(error, OperationalError) and isinstance(error.__cause__, QueryCanceled)
 
 
 def too_slow_text() -> str:
-    """What to tell the person who asked."""
+    """The message for the person who asked."""
     return (
         f"This took longer than {settings.CONSOLE_STATEMENT_TIMEOUT_SECONDS} s. "
         "Ask for less: a shorter time, one tenant, or fewer filters."
@@ -49,7 +51,7 @@ def too_slow_text() -> str:
 
 
 class StatementTimeout:
-    """Middleware: the limit for console, portal and API, and a page that says so in plain words."""
+    """Middleware: sets the limit for console, portal, accounts and API, and shows a page when it is reached."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -67,8 +69,8 @@ class StatementTimeout:
         return render(request, "too_slow.html", context, status=503)
 
 
-def _hold_to_it(wrapper: Any) -> None:
-    """Give the open session the limit that is wanted here."""
+def _apply_limit(wrapper: Any) -> None:
+    """Give the open session, if there is one, the limit of the current block."""
     session, seconds = wrapper.connection, _wanted.get()
     if session is None or wrapper.needs_rollback:
         return
@@ -80,7 +82,7 @@ def _hold_to_it(wrapper: Any) -> None:
 
 
 def _taken_from_the_pool(*, connection: Any, **_: Any) -> None:
-    _hold_to_it(connection)
+    _apply_limit(connection)
 
 
 connection_created.connect(_taken_from_the_pool, dispatch_uid=__name__)

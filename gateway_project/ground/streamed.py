@@ -1,7 +1,7 @@
-"""Long files to a browser or a script, piece by piece.
+"""Stream long files to a browser or a script, piece by piece.
 
-Under ASGI Django reads a plain iterator to its end before the first byte goes out, so there it is drawn in a
-thread of its own; elsewhere as it is.
+Under ASGI, Django reads a plain iterator to its end before it sends the first byte. So there the iterator runs in a
+thread of its own.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from gateway_project.ground.statement_timeout import statements_within
 def streamed(
     request: HttpRequest, pieces: Callable[[], Iterator[bytes]], *, content_type: str, filename: str
 ) -> StreamingHttpResponse:
-    """An attachment made of `pieces()`, which may read the database while it is drawn: longer than a page may."""
+    """A response with `pieces()` as an attachment. They may read the database for longer than a page may."""
 
     def drawn() -> Iterator[bytes]:
         with statements_within(settings.EXPORT_STATEMENT_TIMEOUT_SECONDS):
@@ -41,7 +41,7 @@ async def _in_a_thread(pieces: Callable[[], Iterator[bytes]]) -> AsyncIterator[b
             while (piece := await loop.run_in_executor(thread, next, drawn, None)) is not None:
                 yield piece
         finally:
-            # Of a caller who left, too: what the iterator has to tidy up is done before its connection goes.
+            # Also if the caller left: the iterator cleans up before its database connection is closed.
             await asyncio.shield(loop.run_in_executor(thread, _end, drawn))
 
 

@@ -1,4 +1,4 @@
-"""Which periodic tasks fail: each stands here from its failure to its next success, for metrics and the console."""
+"""The board of failing periodic tasks: each is listed from a failure to its next success, for metrics and console."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def succeeded(task: str) -> None:
 
 
 def failing_tasks() -> dict[str, str]:
-    """Task -> why its last run failed."""
+    """Each failing task's short name, and why its last run failed. Raises Redis' errors."""
     return {task.decode(): error.decode() for task, error in store().hgetall(TASK_BOARD).items()}
 
 
@@ -30,7 +30,7 @@ def _short(task: str) -> str:
 
 
 def _write(write: Callable[[], Any]) -> None:
-    """The board tells of tasks; it must not be what makes one fail."""
+    """Write to the board; while Redis is away, log that instead, so that the board never makes a task fail."""
     try:
         write()
     except STORE_ERRORS as error:

@@ -1,1 +1,1 @@
-"""What a tenant's own people see: their usage, keys, webhooks and statements, and nobody else's."""
+"""The portal: a tenant's own people see its usage, keys, webhooks and statements."""

@@ -1,4 +1,4 @@
-"""Who may enter a tenant's portal: every view goes through `member`, and sees the tenant it answers alone."""
+"""Who may enter a tenant's portal. Every view goes through `member`, and gets only that tenant."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +14,7 @@ from django.utils import timezone
 from tenants.models import Membership, Role
 from tenants.policy import BudgetMode
 
-# The way around: a page's template, its name there, and the least role that gets it.
+# The menu: each page's route, its title, and the lowest role that may see it.
 PAGES = (
     ("overview", "Overview", Role.VIEWER),
     ("usage", "Usage", Role.VIEWER),
@@ -32,7 +32,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def member(role: Role = Role.VIEWER) -> Callable[[View], View]:
-    """For members of the tenant in the address who have at least this role; another's tenant is not found."""
+    """A decorator for views: only members of the tenant in the URL with at least this role; a 404 for others."""
 
     def wrap(view: View) -> View:
         @wraps(view)
@@ -48,12 +48,12 @@ def member(role: Role = Role.VIEWER) -> Callable[[View], View]:
                 raise Http404
             if not may(membership, role):
                 raise PermissionDenied
-            with timezone.override(membership.tenant.timezone):  # every time is shown in the tenant's own
+            with timezone.override(membership.tenant.timezone):  # times are shown in the tenant's zone
                 response = view(request, membership, *args, **kwargs)
             response["Cache-Control"] = "no-store"
             return response
 
-        checked.needs_role = role  # type: ignore[attr-defined]  # read by the tests that walk the addresses
+        checked.needs_role = role  # type: ignore[attr-defined]  # read by tests
         return checked
 
     return wrap
@@ -72,7 +72,7 @@ def page(
     under: str = "",
     **context: Any,
 ) -> HttpResponse:
-    """A page of the portal with its frame. `under` names the page of the menu that one without an entry is below."""
+    """A page of the portal within its frame. `under` is the menu entry to highlight for a page that has none."""
     tenant, here = membership.tenant, under or template
     return render(
         request,

@@ -1,4 +1,4 @@
-"""The page behind the link by which an address confirms that it wants a tenant's events."""
+"""The page of the link by which an address confirms that it wants a tenant's events."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -11,7 +11,7 @@ from billing.webhooks.confirmation import address_of, confirm, endpoint_of
 @never_cache
 @require_http_methods(["GET", "POST"])
 def confirm_address(request: HttpRequest, token: str) -> HttpResponse:
-    """Opening it confirms nothing: mail scanners open every link. The button does."""
+    """Show a button that confirms. Opening the page does not, since mail scanners open every link."""
     endpoint = endpoint_of(token)
     if endpoint is None:
         return _page(

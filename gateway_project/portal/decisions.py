@@ -1,4 +1,4 @@
-"""What a tenant sees of the gateway's decisions: when cheaper models serve, what that saved, why it was refused."""
+"""The gateway's decisions as a tenant sees them: when cheaper models serve, what that saved, what was refused."""
 
 from datetime import date, timedelta
 from typing import Any

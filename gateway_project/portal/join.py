@@ -1,4 +1,4 @@
-"""Joining a tenant by the link of an invitation."""
+"""Join a tenant by an invitation's link."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class JoinForm(forms.Form):
 @never_cache
 @require_http_methods(["GET", "POST"])
 def join(request: HttpRequest, token: str) -> HttpResponse:
-    """A new account for the invited address; the account it has already has to log in."""
+    """Make an account for the invited address; an existing account has to log in instead."""
     invitation = open_invitation(token)
     if invitation is None:
         return _dead_link(request)
@@ -60,7 +60,7 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _join_as(request: HttpRequest, token: str, invitation: Invitation, user: User) -> HttpResponse:
-    """With the account that is logged in, if it is the invited one."""
+    """Join with the account that is logged in, if it is the invited one."""
     if not is_for(invitation, user):
         return _page(request, invitation, somebody_else=True, link=request.path)
     if request.method != "POST":

@@ -1,4 +1,4 @@
-"""A tenant's keys: seen by its developers and owners; a new one is shown once."""
+"""A tenant's keys, for its developers and owners. A new one is shown once."""
 
 from datetime import timedelta
 
@@ -38,7 +38,7 @@ def keys(request: HttpRequest, membership: Membership) -> HttpResponse:
 @require_POST
 @member(Role.DEVELOPER)
 def rotate(request: HttpRequest, membership: Membership, key_id: int) -> HttpResponse:
-    """A new key; the old one works on for a day."""
+    """Make a new key; the old one still works for a day."""
     key = get_object_or_404(ApiKey, pk=key_id, tenant=membership.tenant)
     try:
         issued = rotate_key(api_key=key, overlap=OVERLAP, created_by=_user(request))

@@ -1,4 +1,4 @@
-"""Each limit, where it comes from, how much of it is used now and how close the tenant came to it."""
+"""The limits page: each limit, its source, how much of it is used now, and the recent peak."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -30,7 +30,7 @@ DAYS = 30
 
 
 class LimitLine(msgspec.Struct, frozen=True):
-    """A limit as it is shown; `share` is what is used now in per cent of it."""
+    """One limit as shown. `share` is how many percent of it are used now."""
 
     name: str
     value: str
@@ -70,7 +70,7 @@ def _line(tenant: Tenant, field: str, name: str, used: int | None, peak: str) ->
 
 
 def _now(tenant: Tenant) -> dict[str, int]:
-    """What the next call would meet; empty while the meter is away."""
+    """What is used of each limit now; empty while the meter is away."""
     found = activity([tenant]).get(tenant.pk)
     if found is None:
         return {}
@@ -82,7 +82,7 @@ def _now(tenant: Tenant) -> dict[str, int]:
 
 
 def _peaks(tenant: Tenant) -> dict[str, str]:
-    """The busiest minute of 24 hours, from the ledger's index; the largest day of 30, from the roll-up."""
+    """The busiest minute of the last 24 hours, by the ledger, and the largest day of the last 30, by the roll-up."""
     rows = UsageRecord.objects.filter(tenant=tenant, created_at__gte=timezone.now() - LOOKED_BACK)
     minutes: Any = rows.annotate(minute=TruncMinute("created_at")).values("minute").order_by()
     busiest = minutes.annotate(calls=Count("request_id")).order_by("-calls").first()

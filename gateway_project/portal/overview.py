@@ -1,4 +1,4 @@
-"""The first page: spend against the budget, its pace, and what it went to."""
+"""The portal's first page: spend against the budget, its pace, and what it was for."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -58,7 +58,7 @@ def overview(request: HttpRequest, membership: Membership) -> HttpResponse:
 def pace(
     tenant: Tenant, *, spent: Decimal, budget: Decimal | None, expected: Decimal | None, period: date
 ) -> str:
-    """Where this period ends at its pace so far, in words."""
+    """Where the spend of this period is heading, in words."""
     if tenant.budget_mode == "prepaid":
         return "Your prepaid balance does not reset."
     if budget is not None and spent >= budget:
@@ -97,7 +97,7 @@ def _burn_up(
     budget: Decimal | None,
     expected: Decimal | None,
 ) -> dict[str, Any]:
-    """Spend added up over the period, on to its end at the pace so far, under the budget: for portal.js."""
+    """Data for portal.js: the cumulative spend, its extrapolation to the period's end, and the budget."""
     every = [period + timedelta(days=n) for n in range((ends - period).days)]
     today = timezone.localdate()
     total, spent = Decimal(0), []

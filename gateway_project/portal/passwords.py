@@ -1,4 +1,4 @@
-"""Changing a password, and choosing a new one by a link that is mailed."""
+"""Change a password, or choose a new one by a mailed link."""
 
 import logging
 from typing import Any
@@ -34,7 +34,7 @@ class PasswordChange(auth.PasswordChangeView):
 
 
 class Forgotten(FormView):
-    """Says and does the same whether the address is known or not: accounts are looked up by a worker."""
+    """Behaves the same whether or not the address is known: a worker looks up the accounts."""
 
     template_name = TEMPLATE
     form_class = PasswordResetForm
@@ -74,7 +74,7 @@ def sent(request: HttpRequest) -> HttpResponse:
 
 
 class Choose(auth.PasswordResetConfirmView):
-    """The link of an account that was deactivated meanwhile is as dead as one that was used."""
+    """Choose a new password by a link, which does not work for an account that was deactivated meanwhile."""
 
     template_name = TEMPLATE
     success_url = reverse_lazy("portal:login")
@@ -87,7 +87,7 @@ class Choose(auth.PasswordResetConfirmView):
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Your password has been changed.")
         answer = super().form_valid(form)
-        mark_verified(form.user, form.user.email)  # the link came by email to this address
+        mark_verified(form.user, form.user.email)  # the link was mailed to this address
         return answer
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who may enter a tenant's portal: its members, and those who are invited."""
+"""The people of a tenant's portal: its members, and those invited."""
 
 from django import forms
 from django.contrib import messages
@@ -25,7 +25,7 @@ class InviteForm(forms.Form):
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """The only tenant one belongs to, or a choice."""
+    """Go to one's only tenant, or show a choice."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path(), reverse("portal:login"))
     memberships = list(
@@ -84,7 +84,7 @@ def remove(request: HttpRequest, membership: Membership, membership_id: int) -> 
 @require_POST
 @member(Role.OWNER)
 def resend(request: HttpRequest, membership: Membership, invitation_id: int) -> HttpResponse:
-    """A new link by email; the one before is dead."""
+    """Mail a new link, which replaces the old one."""
     invitation = _invitation(membership, invitation_id)
     try:
         token = renew(invitation)
@@ -118,7 +118,7 @@ def _invitation(membership: Membership, invitation_id: int) -> Invitation:
 
 
 def _send(request: HttpRequest, invitation: Invitation, token: str) -> None:
-    """The link goes to its address alone. Where that cannot be, the operator hands it over, and not a customer."""
+    """Mail the link to its address. If that is not possible, the operator has to hand it over, not a customer."""
     if not can_send():
         messages.warning(
             request,

@@ -1,4 +1,4 @@
-"""How to begin: snippets with this installation's address and one of the tenant's models."""
+"""The quickstart: snippets with this installation's address and one of the tenant's models."""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse

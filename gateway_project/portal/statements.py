@@ -1,4 +1,4 @@
-"""Closed months, and the movements of the balance."""
+"""Statements, and the movements of a prepaid balance."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -46,7 +46,7 @@ def statement_file(
     statement = get_object_or_404(
         Statement.objects.select_related("tenant"), pk=statement_id, tenant=membership.tenant
     )
-    from billing.statements.pdf import statement_pdf  # 20 MB: for who asks for one
+    from billing.statements.pdf import statement_pdf  # imported late: it takes 20 MB
 
     content: str | bytes = statement_csv(statement) if kind == "csv" else statement_pdf(statement)
     response = HttpResponse(content, content_type="application/pdf" if kind == "pdf" else "text/csv")

@@ -1,4 +1,4 @@
-"""The portal's addresses. What follows a tenant's slug is for its members alone."""
+"""The portal's URLs. Those below a tenant's slug are only for its members."""
 
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_required

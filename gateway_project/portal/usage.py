@@ -21,13 +21,13 @@ from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at
 from gateway_project.ground.streamed import streamed
 from gateway_project.portal.access import member, page
-from gateway_project.portal.asked import PageQuestion
+from gateway_project.portal.page_query import PageQuery
 from tenants.models import Membership, Tenant
 
 LISTED = 50
 DAYS = 30
 MOST_DAYS = 366
-DRAWN = 5  # models with a colour of their own
+DRAWN = 5  # models with their own colour in the chart
 MEASURES = {"cost": "Cost", "calls": "Requests", "tokens": "Tokens"}
 # A tenant sees what it is charged, never what its provider pays.
 COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_cost_usd")
@@ -35,21 +35,21 @@ COLUMNS = tuple(name for name in exports.DEFAULT_COLUMNS if name != "upstream_co
 
 @member()
 def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
-    tenant, asked = membership.tenant, PageQuestion(request.GET)
-    since, until = span(asked, tenant)
+    tenant, query = membership.tenant, PageQuery(request.GET)
+    since, until = span(query, tenant)
     if since < (earliest := until - timedelta(days=MOST_DAYS - 1)):
-        asked.faults.append(f"At most {MOST_DAYS} days can be shown at once. Choose a shorter range.")
+        query.faults.append(f"At most {MOST_DAYS} days can be shown at once. Choose a shorter range.")
         since = earliest
     rows = UsageRecord.objects.filter(tenant=tenant, day__gte=since, day__lte=until)
-    tag = asked.tag("tag")
+    tag = query.tag("tag")
     name, equals, value = tag.partition("=")
     days, tokens = _days(tenant, since=since, until=until), cast("Any", TOTAL_TOKENS)
-    if equals:  # the calls with this tag alone
+    if equals:  # only calls with this tag
         days, tokens = tag_usage.rows_of(tenant.pk, since=since, until=until), F("tokens")
         days = days.filter(name=name, value=value)
         rows = tag_usage.tagged(rows, tag)
-    measure = asked.choice("show", MEASURES, default="cost", called="chart of")
-    if asked.faults:
+    measure = query.choice("show", MEASURES, default="cost", called="chart of")
+    if query.faults:
         days, rows = days.none(), rows.none()
     tables = [
         ("Model", _grouped(days, "model", tokens)),
@@ -59,15 +59,15 @@ def usage(request: HttpRequest, membership: Membership) -> HttpResponse:
     ]
     if name and not equals:
         values = tag_usage.rows_of(tenant.pk, since=since, until=until).filter(name=name)
-        if not asked.faults and not values.exists():
-            asked.faults.append(f"No request in this range has the tag {name!r}.")
+        if not query.faults and not values.exists():
+            query.faults.append(f"No request in this range has the tag {name!r}.")
         tables.insert(0, (f"Tag {name}", _grouped(values, "value", F("tokens"))))
     return page(
         request,
         membership,
         "usage",
         "Usage",
-        faults=asked.faults,
+        faults=query.faults,
         tables=tables,
         since=since,
         until=until,
@@ -87,7 +87,7 @@ def _days(tenant: Tenant, *, since: date, until: date) -> QuerySet[Any]:
 
 
 def _by_model(days: QuerySet[Any], tokens: Any, *, measure: str, since: date, until: date) -> dict[str, Any]:
-    """Bars of each day, the dearest models on each other and the others in one: for portal.js."""
+    """Data for portal.js: stacked bars for each day, with the other models summed below the most expensive ones."""
     every = [since + timedelta(days=n) for n in range((until - since).days + 1)]
     totals: Any = days.values("day", "model").order_by()
     totals = totals.annotate(cost=Sum("cost_usd"), calls=Sum("requests"), tokens=Sum(tokens))
@@ -108,11 +108,11 @@ def _series(name: str, sums: Iterable[dict[date, Any]], every: list[date]) -> di
 
 @member()
 def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
-    tenant, asked = membership.tenant, PageQuestion(request.GET)
-    since, until = span(asked, tenant)
-    tag = asked.tag("tag")
-    if asked.faults:
-        for fault in asked.faults:
+    tenant, query = membership.tenant, PageQuery(request.GET)
+    since, until = span(query, tenant)
+    tag = query.tag("tag")
+    if query.faults:
+        for fault in query.faults:
             messages.error(request, fault)
         return redirect("portal:usage", tenant.slug)
     zone = ZoneInfo(tenant.timezone)
@@ -137,25 +137,25 @@ def usage_csv(request: HttpRequest, membership: Membership) -> HttpResponseBase:
 
 @member()
 def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
-    """The newest first, page by page without a count; a whole request id finds its own row."""
-    tenant, asked = membership.tenant, PageQuestion(request.GET)
-    if request_id := asked.request_id("id"):
+    """The newest requests first, in pages without a count. A full request id finds its row."""
+    tenant, query = membership.tenant, PageQuery(request.GET)
+    if request_id := query.request_id("id"):
         if _request(tenant, request_id):
             return redirect("portal:receipt", tenant.slug, request_id)
-        asked.faults.append(
+        query.faults.append(
             f"You have no request with the ID {request_id}. New requests appear within a second. "
             "Refused requests are not listed."
         )
     rows = UsageRecord.objects.filter(tenant=tenant).select_related("api_key")
     filters = {
-        "status": asked.choice("status", UsageStatus.values),
-        "model": asked.text("model"),
-        "end_user": asked.text("end_user"),
-        "api_key": asked.number("key"),
-        "created_at__lt": asked.moment("before"),
+        "status": query.choice("status", UsageStatus.values),
+        "model": query.text("model"),
+        "end_user": query.text("end_user"),
+        "api_key": query.number("key"),
+        "created_at__lt": query.moment("before"),
     }
     rows = rows.filter(**{name: value for name, value in filters.items() if value not in (None, "")})
-    listed = list(rows.order_by("-created_at")[: LISTED + 1]) if not asked.faults else []
+    listed = list(rows.order_by("-created_at")[: LISTED + 1]) if not query.faults else []
     older = request.GET.copy()
     older["before"] = listed[LISTED - 1].created_at.isoformat() if len(listed) > LISTED else ""
     return page(
@@ -164,7 +164,7 @@ def requests(request: HttpRequest, membership: Membership) -> HttpResponse:
         "requests",
         "Requests",
         rows=listed[:LISTED],
-        faults=asked.faults,
+        faults=query.faults,
         older=older.urlencode() if older["before"] else "",
         asked=request.GET,
         statuses=UsageStatus.choices,
@@ -182,15 +182,15 @@ def receipt(request: HttpRequest, membership: Membership, request_id: UUID) -> H
 
 
 def _request(tenant: Tenant, request_id: UUID) -> UsageRecord | None:
-    """By its time, which the id carries, too: one partition's index lookup."""
+    """The row of a request id. The time in the id narrows it to an index lookup in one partition."""
     rows = UsageRecord.objects.filter(request_id=request_id, created_at=created_at(str(request_id)))
     return rows.filter(tenant=tenant).select_related("api_key").first()
 
 
-def span(asked: PageQuestion, tenant: Tenant) -> tuple[date, date]:
-    """The days asked for, both included; the last thirty where they are missing."""
+def span(query: PageQuery, tenant: Tenant) -> tuple[date, date]:
+    """The first and last day in the query, both included; by default the last thirty days."""
     today = timezone.now().astimezone(ZoneInfo(tenant.timezone)).date()
-    since, until = asked.day("since"), asked.day("until")
+    since, until = query.day("since"), query.day("until")
     until = until or today
     since = since or until - timedelta(days=DAYS - 1)
     return (since, until) if since <= until else (until, since)

@@ -1,4 +1,4 @@
-"""A tenant's webhooks: its owners add and remove them; everyone sees what was sent."""
+"""A tenant's webhooks: owners add and remove them; all members see what was sent."""
 
 import json
 
@@ -20,7 +20,7 @@ from gateway_project.portal.access import member, page
 from tenants.models import Membership, Role
 from tenants.people.email_limits import EmailLimit, TooManyEmails, count
 
-MOST_BY_HAND = 60  # tests and repetitions an hour, of all endpoints of a tenant
+MOST_BY_HAND = 60  # tests and redeliveries an hour, over all endpoints of a tenant
 
 
 class NewEndpointForm(forms.Form):
@@ -113,7 +113,7 @@ def again(request: HttpRequest, membership: Membership, delivery_id: int) -> Htt
 @require_POST
 @member(Role.OWNER)
 def confirmation(request: HttpRequest, membership: Membership, endpoint_id: int) -> HttpResponse:
-    """Mail the link to confirm by once more."""
+    """Mail the confirmation link again."""
     endpoint = _endpoint(membership, endpoint_id)
     if awaits_confirmation(endpoint):
         _ask(request, endpoint)
@@ -152,7 +152,7 @@ def _ask(request: HttpRequest, endpoint: WebhookEndpoint) -> None:
 
 
 def _counted(request: HttpRequest, membership: Membership) -> bool:
-    """Whether one more event may be sent by hand in this hour."""
+    """Whether another event may be sent by hand this hour; counts it."""
     name = f"event by hand:{membership.tenant_id}"
     try:
         count([EmailLimit("test events and resends from one organisation", name, MOST_BY_HAND)])

@@ -1,4 +1,4 @@
-"""Django's entry to the app: the back-up's commands, and the checks of an installation's own settings."""
+"""Django's entry to the app: the back-up commands, and the checks of an installation's settings."""
 
 from django.apps import AppConfig
 

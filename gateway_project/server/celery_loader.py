@@ -1,10 +1,10 @@
-"""For CELERY_LOADER: how beat finds its settings and nothing else. It is imported before there are settings."""
+"""The CELERY_LOADER of beat, which loads its settings and nothing else. It is imported before settings exist."""
 
 from celery.loaders.app import AppLoader
 
 
 class BareLoader(AppLoader):  # type: ignore[misc]  # Celery carries no types
-    """Beat sends tasks by name, so it needs neither them nor Django (60 MB, two seconds)."""
+    """Loads no tasks and no Django (60 MB, two seconds), since beat sends tasks by name."""
 
     def import_default_modules(self) -> None:
         return None

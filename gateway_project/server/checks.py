@@ -1,4 +1,4 @@
-"""What `manage.py check --deploy` says about this installation's own settings."""
+"""Checks of this installation's settings for `manage.py check --deploy`."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ from gateway_project.ground.env import is_public
 
 @register(deploy=True)
 def public_url(app_configs: Any, **options: Any) -> list[CheckMessage]:
-    """Links in emails lead to PUBLIC_URL; it must be an address that is served, and by TLS where there is TLS."""
+    """Check PUBLIC_URL, to which links in emails lead: it must be a served host, and https if there is TLS."""
     if not any(is_public(host) for host in settings.ALLOWED_HOSTS):
         return []
     if not os.environ.get("PUBLIC_URL"):

@@ -1,4 +1,4 @@
-"""The embedded Redis: a real server out of a wheel, on its folder below DATA_DIR, for one machine."""
+"""The embedded Redis for one machine: a real server from a wheel, with its files below DATA_DIR."""
 
 import ctypes
 import fcntl
@@ -27,13 +27,14 @@ class EmbeddedServiceError(Exception):
 
 
 def dying_with_parent(number: int) -> Callable[[], None] | None:
-    """For a child before it runs its program. Linux: when the thread that started it ends, `number` ends it.
+    """A function to call in a child before it runs its program: on Linux, signal `number` ends the child when the
+    thread that started it ends.
 
-    A `make up` that is killed so takes its processes with it. Start them from the main thread.
+    So a killed `make up` takes its processes with it. Start them from the main thread.
     """
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: after a fork only what is ready may be used
+    prctl = ctypes.CDLL(None).prctl  # looked up here: it is not safe after a fork
 
     def arrange() -> None:
         pr_set_pdeathsig = 1
@@ -43,9 +44,9 @@ def dying_with_parent(number: int) -> Callable[[], None] | None:
 
 
 class EmbeddedRedis:
-    """Every write is on disk before it is answered. `launch` from the main thread, then `wait_until_ready`.
+    """Redis that syncs every write before it replies. `launch` it from the main thread, then `wait_until_ready`.
 
-    The server itself holds the lock of its folder, so no second one can ever write the same files.
+    The server process itself holds a lock on its folder, so that no second one can write the same files.
     """
 
     def __init__(self, data: Path) -> None:
@@ -53,7 +54,7 @@ class EmbeddedRedis:
         self.log = data / "logs" / "redis.log"
         self._lock_file = data / "redis.lock"
         self._address = data / "redis.url"
-        self._socket = data / "redis.sock"  # or elsewhere, where this is too long
+        self._socket = data / "redis.sock"  # or elsewhere, if this path is too long
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,7 +62,7 @@ class EmbeddedRedis:
         return self._process is not None and self._process.poll() is None
 
     def launch(self) -> None:
-        """Start it. Raises EmbeddedServiceError."""
+        """Start the server. Raises EmbeddedServiceError."""
         self._socket = socket_below(self._address.parent, "redis.sock")
         command = redis_command(self.folder, self._socket)
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
@@ -80,7 +81,7 @@ class EmbeddedRedis:
             lock.write(str(self._process.pid))
 
     def wait_until_ready(self) -> str:
-        """Its URL once it has read its files and answers. Raises EmbeddedServiceError."""
+        """Wait until the server has read its files and responds. Returns its URL. Raises EmbeddedServiceError."""
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if not self.running or time.monotonic() > deadline:
@@ -113,7 +114,7 @@ class EmbeddedRedis:
             return False
 
     def _take_lock(self) -> IO[str]:
-        """The lock of the folder. A Redis that outlived its `make up` is ended first; it names itself there."""
+        """Lock the folder. A Redis that outlived its `make up`, named in the lock's file, is ended first."""
         file = self._lock_file.open("a+")
         deadline = time.monotonic() + STOP_SECONDS
         asked = False
@@ -143,11 +144,11 @@ def _end_redis(pid: str) -> None:
         if "redis" in process.name():
             process.terminate()
     except (ValueError, psutil.Error):
-        pass  # it has just ended, or it wrote no name: the lock itself is waited for
+        pass  # it has just ended, or wrote no pid: waiting for the lock is enough
 
 
 def redis_command(folder: Path, socket: Path) -> list[str]:
-    """How to run Redis on `folder`, made if need be, listening on `socket`."""
+    """The command that runs Redis on `folder`, which is made if needed, listening on `socket`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
         str(_redis_binary()),
@@ -172,7 +173,7 @@ def _redis_binary() -> Path:
 
 
 def last_line(log: Path) -> str:
-    """What a server said last, as the end of a sentence."""
+    """The last line of a server's log, as the end of a sentence."""
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:
@@ -181,7 +182,7 @@ def last_line(log: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace what `file` holds; for its owner alone, and never half written."""
+    """Replace the content of `file` atomically, readable only by its owner."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

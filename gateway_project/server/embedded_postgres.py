@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL 18: a real server out of a wheel, for one machine.
+"""The embedded PostgreSQL 18 for one machine: a real server from a wheel.
 
-The wheel's own way to start it is not used: it makes every parent folder readable by everybody, trusts whoever
-reaches its socket, and keeps a lock in /tmp that belongs to the first user of the machine.
+The wheel's own start-up is not used: it makes every parent folder readable by everybody, trusts everyone who reaches
+its socket, and keeps a lock in /tmp that belongs to the machine's first user.
 """
 
 import glob
@@ -29,7 +29,7 @@ from gateway_project.server.server_account import postgres_folder, postgres_prog
 from gateway_project.server.sockets import fits, private_folder
 
 VERSION = "18"
-START_SECONDS = 300.0  # after a crash it replays its log first
+START_SECONDS = 300.0  # after a crash it first replays its log
 _SOCKET = ".s.PGSQL.5432"
 _HBA = """\
 # Written by `make up` at each start. There is no network, and no user of this machine is trusted without the password.
@@ -39,7 +39,7 @@ local replication all scram-sha-256
 
 
 class EmbeddedPostgres:
-    """`launch` from the main thread, then `wait_until_ready`."""
+    """PostgreSQL on its folder below DATA_DIR. `launch` it from the main thread, then `wait_until_ready`."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -56,7 +56,7 @@ class EmbeddedPostgres:
         return self._process.pid if self._process is not None and self.running else None
 
     def launch(self) -> None:
-        """Start it, on a database made now if there is none. Raises EmbeddedServiceError."""
+        """Start the server, and make its database if there is none. Raises EmbeddedServiceError."""
         self._account = server_account()
         self._programs = postgres_programs(self._account)
         self.folder = postgres_folder(self._account, self._data).resolve()
@@ -71,7 +71,7 @@ class EmbeddedPostgres:
                     str(self._programs / "postgres"),
                     *("-D", str(self.folder), "-k", _as_one(self._socket_folder)),
                     *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
-                    *("-c", "io_method=sync"),  # its workers are processes that nothing here keeps busy
+                    *("-c", "io_method=sync"),  # I/O workers would be idle processes here
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -83,7 +83,7 @@ class EmbeddedPostgres:
             )
 
     def wait_until_ready(self) -> str:
-        """Its URL once it takes connections. Raises EmbeddedServiceError."""
+        """Wait until the server takes connections. Returns its URL. Raises EmbeddedServiceError."""
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if not self.running or time.monotonic() > deadline:
@@ -92,14 +92,16 @@ class EmbeddedPostgres:
         return self._address.read_text()
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End it and wait. SIGINT is its fast shutdown."""
+        """Stop the server and wait for its end. SIGINT is its fast shutdown."""
         if self._process is None or not self.running:
             return
         self._process.send_signal(number)
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGQUIT)  # without a checkpoint: the next start replays its log
+            self._process.send_signal(
+                signal.SIGQUIT
+            )  # immediate, without a checkpoint: the next start replays the log
             self._process.wait()
 
     def _as_server(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class EmbeddedPostgres:
         return f"{fatal[-1]}." if fatal else last_line(self.log)
 
     def _run(self, *command: str, given: str = "") -> None:
-        """A command as the server's user, with `given` to read."""
+        """Run a command as the server's user, with `given` as its input. Raises EmbeddedServiceError."""
         done = subprocess.run(  # noqa: S603 - our own commands
             command,
             input=given,
@@ -133,7 +135,7 @@ class EmbeddedPostgres:
             raise self._failure(f"{Path(command[0]).name}: {said[-1] if said else done.returncode}")
 
     def _end_what_is_left(self) -> None:
-        """Wait for a server that outlived its `make up`, and for the children of one that was killed."""
+        """Stop a server that outlived its `make up`, and wait for the children of one that was killed."""
         file = self.folder / "postmaster.pid"
         if not file.exists():
             return
@@ -150,7 +152,7 @@ class EmbeddedPostgres:
                     f"Stop it, for example with `kill -INT {first.pid}`, then start again."
                 )
             time.sleep(0.05)
-        # Nobody works there. The number in it may be another process's by now, which PostgreSQL would wait for.
+        # No server runs there. The pid in the file may be another process's by now, for which PostgreSQL would wait.
         file.unlink(missing_ok=True)
 
     def _make_database(self) -> None:
@@ -170,7 +172,7 @@ class EmbeddedPostgres:
             )
 
     def _finish_or_nothing(self, locale: list[str]) -> None:
-        """Made beside its place and moved there: one that was killed half way is no database, and looks like one."""
+        """Make the database beside its folder and move it there: a half-made one would look like a database."""
         name = f"{self.folder.name}.unfinished-"
         for left in self.folder.parent.glob(f"{glob.escape(name)}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -179,7 +181,7 @@ class EmbeddedPostgres:
         if self._account is not None:
             os.chown(unfinished, self._account.uid, self._account.gid)
         initdb = [str(self._programs / "initdb"), "-D", str(unfinished), "-U", "postgres"]
-        # Nobody may come in before `_lock_the_door` has set a password.
+        # No login before `_lock_the_door` has set a password.
         self._run(*initdb, "--auth=reject", "--no-instructions", *locale)
         try:
             unfinished.replace(self.folder)
@@ -189,13 +191,13 @@ class EmbeddedPostgres:
             ) from error
 
     def _short_folder(self) -> Path:
-        """Of its socket: its own folder, or one as private."""
+        """The folder of its socket: its own, or a short one that is as private."""
         if fits(self.folder, _SOCKET):
             return self.folder
         return private_folder(self.folder, owner=self._account.uid if self._account else None)
 
     def _lock_the_door(self) -> None:
-        """A password for the superuser, and no way in without it. An older installation trusted everybody."""
+        """Require a password for the superuser. Older installations trusted everybody."""
         hba = self.folder / "pg_hba.conf"
         password = self._password()
         if password and hba.read_text() == _HBA:
@@ -223,12 +225,12 @@ class EmbeddedPostgres:
         return mine and len(lines) > 7 and lines[7].strip() == "ready"
 
 
-# Not ours: a locale of the caller that is not installed here keeps initdb from working.
+# Not the caller's environment: a locale that is not installed would make initdb fail.
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _as_one(folder: Path) -> str:
-    """One element of a list in PostgreSQL's configuration, whatever characters it has."""
+    """`folder` quoted as one element of a list in PostgreSQL's configuration."""
     return '"' + str(folder).replace('"', '""') + '"'
 
 
@@ -240,7 +242,7 @@ def _first_number(file: Path) -> int:
 
 
 def _servers_on(folder: Path) -> list[psutil.Process]:
-    """PostgreSQL's processes that work in `folder`: each has it as its current one."""
+    """PostgreSQL's processes that work in `folder`, which is their current directory."""
     found = []
     for process in psutil.process_iter(["name"]):
         try:

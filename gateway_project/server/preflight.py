@@ -1,6 +1,6 @@
-"""What `make up` looks at before it starts anything: values, folder, port, and stores that are somebody else's.
+"""What `make up` checks before it starts anything: settings, data folder, port, secret key.
 
-Each thing that is wrong is one sentence that says what to do.
+Each problem is one sentence that says what to do.
 """
 
 import ast
@@ -24,7 +24,7 @@ SETTINGS = Path(__file__).parents[1] / "settings.py"
 _LEAST_FREE = 256 * 1024 * 1024
 _PORT_SECONDS = 3.0
 _CHECKED = ("integer", "number", "flag", "choice", "pairs", "origin", "web_address")
-# What stands in DATA_DIR and is ours.
+# Our own files in DATA_DIR.
 _OURS = (
     "secret_key", "demo.json", "up.lock", "postgres.url", "redis.url", "redis.lock", "prepared.json", "settings.seen",
     "beat", "beat.db", "beat.dat", "beat.bak", "beat.dir", "redis", "metrics", "logs",
@@ -32,13 +32,13 @@ _OURS = (
 
 
 class UpError(Exception):
-    """Why it can't come up, and what to do."""
+    """`make up` cannot start; the message says why and what to do."""
 
 
 def check_values() -> None:
-    """Every number, switch and choice that the settings read, as they will read it. Raises ImproperlyConfigured."""
+    """Read every number, flag and choice as the settings will. Raises ImproperlyConfigured."""
     for reader, arguments, bounds in _variables(SETTINGS.read_text()):
-        # A default that is put together is not known here, and not needed: there is a value.
+        # A computed default is not known here, and not needed, since the variable is set.
         if reader in _CHECKED and os.environ.get(str(arguments[0])):
             getattr(env, reader)(*arguments, **bounds)
     env.flag("DEMO")
@@ -46,9 +46,9 @@ def check_values() -> None:
 
 
 def _variables(source: str) -> Iterator[tuple[str, list[Any], dict[str, Any]]]:
-    """The calls of `env.integer` and its like in the settings, with what is written there: name, default, bounds.
+    """The settings' calls of `env.integer` and its siblings, with their arguments.
 
-    Read and not imported: to import them is half a second, and is done later by each process.
+    The source is parsed, since importing it takes half a second.
     """
     for call in ast.walk(ast.parse(source)):
         match call:
@@ -62,16 +62,16 @@ def _variables(source: str) -> Iterator[tuple[str, list[Any], dict[str, Any]]]:
 
 
 def variable_names() -> list[str]:
-    """Every variable that the settings read."""
+    """The names of all variables that the settings read."""
     return sorted({str(arguments[0]) for _, arguments, _ in _variables(SETTINGS.read_text())})
 
 
 def open_data_folder(data: Path) -> IO[str]:
-    """Make the folder or take it as it is, ours alone; its lock, held as long as the file is open."""
+    """Make the folder if needed, and make it private. Returns its lock, which is held while the file is open."""
     try:
         if not data.is_dir():
             data.parent.mkdir(parents=True, exist_ok=True)
-            data.mkdir(mode=0o700, exist_ok=True)  # another start may have just made it
+            data.mkdir(mode=0o700, exist_ok=True)  # another start may just have made it
             if not os.environ.get("DATABASE_URL"):
                 share_with(server_account(), data)
         elif data == SETTINGS.parent.parent / ".data" and data.stat().st_uid == os.geteuid():
@@ -94,7 +94,7 @@ def open_data_folder(data: Path) -> IO[str]:
 
 
 def _take_back(data: Path) -> None:
-    """An older version left the folder in the clone open to everybody."""
+    """Make the folder ours again, where an older version left it open to everybody."""
     if data.stat().st_mode & 0o007:
         data.chmod(0o700)
         if not os.environ.get("DATABASE_URL"):
@@ -159,7 +159,7 @@ def listen(port: int) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise UpError(f"Port {port} cannot be used: {error.strerror}.") from error
-            # Processes of a `make up` that was killed may hold it a moment longer.
+            # Processes of a killed `make up` may still hold it for a moment.
             if time.monotonic() > deadline:
                 raise UpError(
                     f"Port {port} is taken{_by_whom(port)}. "
@@ -183,7 +183,7 @@ def _by_whom(port: int) -> str:
 
 
 def secret_key(data: Path) -> str:
-    """The installation's own, made at the first start."""
+    """The installation's secret key, made at the first start."""
     import secrets
 
     file = data / "secret_key"

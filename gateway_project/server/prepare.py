@@ -1,6 +1,6 @@
-"""`python -m gateway_project.server.prepare`: migrates the schema and makes the first rows. `make up` runs it once.
+"""`python -m gateway_project.server.prepare`: migrate the schema and make the first rows. `make up` runs it.
 
-A process of its own: Django would stay in the memory of `make up` for as long as it runs.
+It is a process of its own, since Django would stay in the memory of `make up`.
 """
 
 import json
@@ -39,7 +39,7 @@ def _migrate() -> None:
 
 
 def _open_meter() -> None:
-    """Where nothing was ever booked nothing can have been lost: no worker has to be waited for."""
+    """Open the meter without a quarantine if nothing was ever booked, so that nothing can be lost."""
     from billing.models import UsageRecord
     from gateway_project.ground.redis_client import store
     from gateway_project.ground.redis_keys import every_shard, shard_key
@@ -63,7 +63,7 @@ def _seed_demo(demo: dict[str, Any]) -> None:
 
 
 def _seed_basics(demo: dict[str, Any]) -> None:
-    """A catalogue to begin with and nobody in it; the dashboard says what to do next."""
+    """Seed a catalogue without tenants; the dashboard says what to do next."""
     from billing.demo.tenants import seed_basics
 
     seed_basics()

@@ -1,4 +1,4 @@
-"""Whether the last start already did everything there is to prepare: then Django need not be loaded to find out."""
+"""Remember what the last start has prepared, so that the next one need not load Django to find out."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _LIVE = "SELECT count(*) FROM tenants_apikey WHERE revoked_at IS NULL AND digest
 
 
 def is_prepared(data: Path, database_url: str) -> bool:
-    """The same code, the same migrations in this very database, and demo keys that still work."""
+    """Whether code and migrations are the same in this very database, and the demo's keys still work."""
     try:
         noted = json.loads((data / "prepared.json").read_text())
         demo = json.loads((data / "demo.json").read_text())
@@ -39,7 +39,7 @@ def _facts(database_url: str) -> dict[str, Any]:
 
 
 def _code() -> str:
-    """What decides which migrations and first rows there are: ours, and the versions of everybody else's."""
+    """A digest of what decides about migrations and first rows: our code, and the versions of libraries."""
     files = [BASE_DIR / "requirements" / "base.txt", *BASE_DIR.glob("billing/demo/*.py")]
     files += BASE_DIR.glob("*/migrations/*.py")
     digest = hashlib.sha256()
@@ -56,14 +56,14 @@ def _keys_work(keys: dict[str, str], database_url: str) -> bool:
 
 
 def seen_settings(names: list[str]) -> str:
-    """What the settings are made of: the variables they read, as they are given, and they themselves. A digest."""
+    """A digest of the settings' source and of the variables that they read."""
     values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in names)
     source = (BASE_DIR / "gateway_project" / "settings.py").read_bytes()
     return hashlib.sha256(values.encode() + source).hexdigest()
 
 
 def settings_changed(data: Path, seen: str) -> bool:
-    """Whether they were other ones at the last good start."""
+    """Whether the settings differ from those of the last good start."""
     try:
         return (data / "settings.seen").read_text() != seen
     except OSError:

@@ -1,9 +1,9 @@
-"""What a process of `make up` says: whole in a bounded file, and on the terminal without its tracebacks."""
+"""The output of `make up`'s processes: complete in a bounded file, and on the terminal without tracebacks."""
 
 import re
 from pathlib import Path
 
-LARGEST = 5_000_000  # bytes; the file before it is kept beside it
+LARGEST = 5_000_000  # bytes; one previous file is kept beside it
 _TRACEBACK = re.compile(r"^\s*(\+ )?(Exception Group )?Traceback \(most recent call last\):")
 # The line that ends a traceback: `package.module.SomeError: why`.
 _EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
@@ -24,7 +24,7 @@ _ADVICE = (
 
 
 class ProcessLog:
-    """The file of one process."""
+    """The log file of one process."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -43,7 +43,7 @@ class ProcessLog:
 
 
 def bound(file: Path) -> None:
-    """Cut a file that a server itself appends to, once it is too large; what it held is kept beside it."""
+    """Rotate a file that a server itself appends to, once it is too large. One previous file is kept."""
     if file.exists() and file.stat().st_size > LARGEST:
         file.with_suffix(".log.1").write_bytes(file.read_bytes()[-LARGEST:])
         with file.open("r+b") as out:
@@ -51,11 +51,11 @@ def bound(file: Path) -> None:
 
 
 class Fold:
-    """Takes a process's lines and gives back those to show: of a traceback its last line alone."""
+    """Takes a process's lines and returns those to show: of a traceback only the last line."""
 
     def __init__(self) -> None:
         self._inside = False
-        self.last = ""  # the last line worth a person's time: why it ended, if it has
+        self.last = ""  # the last line that matters: if the process ended, it says why
         self._of_traceback = False
 
     def shown(self, line: str) -> str | None:
@@ -78,7 +78,7 @@ class Fold:
 
 
 def reason(last: str, code: int | None) -> str:
-    """Why a process ended and what to do, in one line."""
+    """Why a process ended, and what to do, in one line."""
     if not last:
         ended = (
             f"it was stopped by signal {-code}" if code is not None and code < 0 else f"it exited with {code}"

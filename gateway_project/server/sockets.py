@@ -1,4 +1,4 @@
-"""Unix sockets: below DATA_DIR, or, where that path is too long for the kernel, in a short private folder."""
+"""Unix sockets: below DATA_DIR, or in a short private folder if that path is too long for the kernel."""
 
 import hashlib
 import os
@@ -6,19 +6,19 @@ import stat
 import tempfile
 from pathlib import Path
 
-LONGEST = 100  # bytes; Linux takes 107, macOS 103
+LONGEST = 100  # bytes; Linux allows 107, macOS 103
 _PRIVATE = 0o700
 
 
 def socket_below(folder: Path, name: str) -> Path:
-    """Where the socket `name` of `folder` is. The folder that holds it is nobody else's to enter."""
+    """Where the socket `name` of `folder` is, in a folder that nobody else may enter."""
     return folder / name if fits(folder, name) else private_folder(folder) / name
 
 
 def private_folder(folder: Path, *, owner: int | None = None) -> Path:
-    """A short folder that stands for `folder`, made if need be: for `owner`, or else this user, alone.
+    """A short folder that stands for `folder`, made if needed, private to `owner` or else to this user.
 
-    Always the same one, unless somebody else has put something of that name there.
+    It is always the same one, unless somebody else has made something of that name.
     """
     user = os.getuid() if owner is None else owner
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
@@ -36,13 +36,15 @@ def private_folder(folder: Path, *, owner: int | None = None) -> Path:
 
 
 def fits(folder: Path, name: str) -> bool:
-    """Whether the kernel takes this address, and PostgreSQL's clients do."""
+    """Whether the kernel and PostgreSQL's clients accept this socket's path."""
     # A comma separates hosts in PostgreSQL's addresses.
     return len(os.fsencode(folder / name)) <= LONGEST and "," not in str(folder)
 
 
 def _runtime_folder(*, shared: bool) -> Path:
-    """One that nobody else may write to; `shared`, which all may enter. /tmp keeps others from removing ours."""
+    """A folder that nobody else may write to; with `shared`, one that everybody may enter, such as /tmp, where others
+    cannot remove ours.
+    """
     given = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
     for candidate in (given, Path("/run")):
         try:

@@ -1,4 +1,4 @@
-"""Whether a PostgreSQL and a Redis of one's own are what the product needs."""
+"""Check whether a given PostgreSQL and Redis are what the product needs."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ LEAST_REDIS = 7
 
 
 class StoreError(Exception):
-    """What is wrong with a store, and what to do."""
+    """A store cannot be used; the message says why and what to do."""
 
 
 def check_postgres(url: str) -> None:
-    """Raises StoreError."""
+    """Check the version of PostgreSQL. Raises StoreError."""
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             version = connection.info.server_version // 10_000
@@ -33,7 +33,7 @@ def check_postgres(url: str) -> None:
 
 
 def check_redis(url: str) -> str | None:
-    """A warning, if there is one. Raises StoreError."""
+    """Check version and settings of Redis. Returns a warning, if there is one. Raises StoreError."""
     try:
         client: Any = connect(url)
         version = _first(client.info("server"))["redis_version"]
@@ -49,7 +49,7 @@ def check_redis(url: str) -> str | None:
     try:
         policy = _first(client.config_get("maxmemory-policy"), of="maxmemory-policy")
     except RedisError:
-        return None  # many who run it for others do not let it be asked
+        return None  # many managed services do not allow the question
     if policy != "noeviction":
         return (
             f"Redis evicts keys when it is full (maxmemory-policy {policy}), so open reservations can be lost. "
@@ -63,6 +63,6 @@ def _sentence(error: Exception) -> str:
 
 
 def _first(answer: Any, of: str = "redis_version") -> Any:
-    """A cluster answers for each node."""
+    """The value in a reply of INFO, which for a cluster has one for each node."""
     found = answer if of in answer else next(iter(answer.values()))
     return found[of] if of == "maxmemory-policy" else found

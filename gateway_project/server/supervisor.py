@@ -1,6 +1,6 @@
-"""Runs an installation's processes, starts again what dies, replaces what is renewed, and ends them all together.
+"""Run an installation's processes: restart those that die, replace them on request, and stop them all together.
 
-Ours, because the kept alternatives do not restart (honcho) or are daemons with a language of their own.
+We have our own, since maintained alternatives do not restart processes (honcho) or are daemons with their own language.
 """
 
 import asyncio
@@ -23,24 +23,25 @@ from gateway_project.server.process_output import Fold, ProcessLog, reason
 HOME = Path(__file__).resolve().parents[2]
 STEADY_SECONDS = 10.0
 LONGEST_WAIT = 10.0
-# Beyond SHUTDOWN_GRACE_SECONDS: what is cut then says so and is settled.
+# Added to SHUTDOWN_GRACE_SECONDS, for cut calls to tell their callers and be settled.
 AFTER_GRACE_SECONDS = 20.0
-# For processes that serve nobody.
+# For processes that serve no calls.
 OTHERS_SECONDS = 35.0
-# For a process that was told twice to stop.
+# For a process that was asked twice to stop.
 HURRY_SECONDS = 15.0
-# For a new process to say that it serves, before the one it replaces is ended.
+# For a new process to say that it serves, before the one it replaces is stopped.
 READY_SECONDS = 60.0
-# The environment's name for the descriptor it says so on.
+# The environment variable with the descriptor on which it says so.
 READY_FD = "READY_FD"
-# So often a process may fail before everything was ready once; then it cannot start.
+# If a process fails this often before everything was ready once, it cannot start.
 MOST_FAILURES = 3
 COLOURS = (36, 32, 33, 35, 34, 96, 92, 93)
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process: argv, what it adds to the environment, and file descriptors it inherits. `rolls`: it says on
-    READY_FD that it serves, and can be replaced without a gap.
+    """One process: its command, what it adds to the environment, and file descriptors it inherits.
+
+    `rolls`: it says on READY_FD when it serves, so it can be replaced without a gap.
     """
 
     name: str
@@ -51,10 +52,10 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Supervisor:
-    """Start with `run`, end with `stop`. `say` prints a line of a process.
+    """Runs processes from `run` until `stop`. `say` prints a line of a process.
 
-    With a folder `logs`, everything a process says goes there, and nothing of it is shown until `settled` says that
-    everything was ready once. A process that fails three times before that ends it all: `failure`.
+    With a folder `logs`, all output goes there, and none is shown until `settled` is called because everything was
+    ready once. A process that fails three times before that ends everything, and sets `failure`.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class Supervisor:
         self._logs = {each.name: ProcessLog(logs / f"{each.name}.log") for each in processes} if logs else {}
         self._settled = logs is None
         self._stopping, self._hurrying = asyncio.Event(), asyncio.Event()
-        self._served = asyncio.Event()  # what rolls has ended
+        self._served = asyncio.Event()  # set once the processes that roll have ended
         self._width = max(len(process.name) for process in processes)
         self._arrange = dying_with_parent(signal.SIGTERM)
         self.running: dict[str, asyncio.subprocess.Process] = {}
         self.failure: str | None = None
-        # What reads a child's output and says the last line of it that matters, by its process id.
+        # By process id: the task that reads a child's output and returns its last line that matters.
         self._readers: dict[int, asyncio.Task[str]] = {}
         self._successors: dict[str, asyncio.subprocess.Process] = {}
         self._replaced: dict[str, asyncio.Event] = {}
@@ -83,14 +84,14 @@ class Supervisor:
         self._on_stop: Callable[[], None] = lambda: None
 
     def take_signals(self) -> None:
-        """SIGTERM and Ctrl-C stop, a second one hurries; SIGUSR2 replaces what rolls."""
+        """Handle signals: SIGTERM and Ctrl-C stop, a second one hurries; SIGUSR2 replaces processes that roll."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGUSR2, self.roll)
 
     def stop(self) -> None:
-        """End every process; called once more, without waiting for what is under way."""
+        """Stop every process; if called again, without waiting for open calls."""
         if self._stopping.is_set():
             self._hurrying.set()
         else:
@@ -98,20 +99,21 @@ class Supervisor:
         self._stopping.set()
 
     def on_stop(self, act: Callable[[], None]) -> None:
-        """Have `act` called once, before the processes are asked to end."""
+        """Call `act` once, before the processes are asked to stop."""
         self._on_stop = act
 
     def settled(self) -> None:
         self._settled = True
 
     def roll(self) -> None:
-        """Replace each process that rolls: a new one is started, and once it serves, the old one is asked to stop."""
+        """Replace each process that rolls: start a new one and, once it serves, stop the old one."""
         if self._rolling is None or self._rolling.done():
             self._rolling = asyncio.create_task(self._roll())
 
     async def run(self) -> None:
-        """Keep every process alive until `stop`, or until one cannot start. What serves ends first: the calls under way
-        need the others.
+        """Keep every process alive until `stop`, or until one cannot start.
+
+        Processes that serve are stopped first, since their open calls need the others.
         """
         numbered = list(enumerate(self._processes))
         others = [self._keep(number, each) for number, each in numbered if not each.rolls]
@@ -159,7 +161,7 @@ class Supervisor:
                 self.stop()
                 return
             wait = 0.5 if time.monotonic() - began > STEADY_SECONDS else min(LONGEST_WAIT, wait * 2)
-            if failures < 2:  # the next ones before it ever ran would only repeat it
+            if failures < 2:  # further failures before it ever ran would only repeat this line
                 again = f"exited with {child.returncode}; restarting in {wait:.1f} s"
                 self._tell(label, process.name, again + (f": {why}" if failures else ""))
             with contextlib.suppress(TimeoutError):
@@ -171,11 +173,11 @@ class Supervisor:
                 await self._replace(process, self._label(number, process.name))
 
     async def _replace(self, process: Process, label: str) -> None:
-        """Start the successor; where it does not come to serve, the old process stays."""
-        ready, told = os.pipe()
+        """Start the successor. If it does not get to serve, the old process stays."""
+        ready, signal_end = os.pipe()
         try:
-            child = await self._start(process, label, told)
-            os.close(told)
+            child = await self._start(process, label, signal_end)
+            os.close(signal_end)
             served = await _read_one(ready, self._stopping)
         finally:
             os.close(ready)
@@ -197,7 +199,7 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=(*process.descriptors, *((ready,) if ready else ())),
-            # A group of its own: Ctrl-C reaches only the supervisor, which then ends the others in peace.
+            # A group of its own, so that Ctrl-C reaches only the supervisor, which then stops the others in order.
             start_new_session=True,
             preexec_fn=self._arrange,
             cwd=HOME,
@@ -206,7 +208,7 @@ class Supervisor:
         return child
 
     async def _end(self, child: asyncio.subprocess.Process, seconds: float) -> None:
-        """Ask it to end, and see to it that it does within `seconds`."""
+        """Ask `child` to stop, and kill it if it has not within `seconds`."""
         ended = asyncio.create_task(child.wait())
         _terminate(child)
         await _first(ended, self._hurrying.wait(), seconds=seconds)
@@ -220,25 +222,25 @@ class Supervisor:
         await self._read_out(child)
 
     async def _read_out(self, child: asyncio.subprocess.Process) -> str:
-        """Pass on what an ended child still had to say; its last line that matters."""
+        """Pass on the remaining output of an ended child. Returns its last line that matters."""
         return await self._readers.pop(child.pid)
 
     async def _pass_on(self, child: asyncio.subprocess.Process, name: str, label: str) -> str:
-        """Its lines into its file and, without tracebacks, onto the terminal; the last line that matters."""
+        """Write the child's lines to its file and, without tracebacks, the terminal. Returns the last that matters."""
         assert child.stdout is not None
         fold, log = Fold(), self._logs.get(name)
         while True:
             try:
                 read = await child.stdout.readline()
             except ValueError:
-                continue  # a line beyond the reader's limit; what follows it is read on
+                continue  # a line longer than the reader's limit; go on with the next
             if not read:
                 return fold.last
             line = read.decode(errors="replace").rstrip()
             if log is not None:
                 log.write(line)
             shown = fold.shown(line)
-            # Without a file of its own, a traceback has no other place than here.
+            # Without a file, a traceback is shown here.
             if log is None:
                 shown = line or None
             if shown is not None and self._settled:
@@ -260,7 +262,7 @@ def _patience(process: Process) -> float:
 
 
 async def _first(*awaited: Any, seconds: float | None = None) -> None:
-    """Return when the first of these is over, or after `seconds`. Coroutines among them are ended then."""
+    """Return when the first of these is done, or after `seconds`. Coroutines among them are cancelled then."""
     tasks = {asyncio.ensure_future(each): each for each in awaited}
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task, each in tasks.items():
@@ -269,7 +271,10 @@ async def _first(*awaited: Any, seconds: float | None = None) -> None:
 
 
 async def _read_one(descriptor: int, stopping: asyncio.Event) -> bool:
-    """Whether a byte comes on `descriptor` within READY_SECONDS: its writer serves. It has ended where none does."""
+    """Whether a byte comes on `descriptor` within READY_SECONDS, which means that its writer serves.
+
+    False if the writer ended, or if `stopping` is set.
+    """
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[None] = loop.create_future()
     loop.add_reader(descriptor, readable.cancel)

@@ -1,4 +1,4 @@
-"""The wire formats, and which of them a caller speaks. A further one is a file beside these and a line here."""
+"""The wire formats, and which of them a caller speaks. To add one, add a file beside these and a line here."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,9 @@ _BY_PATH = {dialect.upstream_path: dialect for dialect in DIALECTS}
 
 
 def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
-    """The dialect a request to `path` is answered in; elsewhere, path and headers tell.
+    """The dialect in which to answer a request to `path`: the path's own, else guessed from path and headers.
 
-    Anthropic's SDKs send `anthropic-version` with everything; OpenAI's send a Bearer token only.
+    Anthropic's SDKs send `anthropic-version` with every request; OpenAI's only send a bearer token.
     """
     if (own := _BY_PATH.get(path)) is not None:
         return own

@@ -88,9 +88,9 @@ def _system_text(system: str | list[Any] | None) -> str:
 
 
 def _searches(tools: Sequence[_Tool]) -> int:
-    """How often the upstream may search at most."""
+    """How many searches the upstream may make at most."""
     return sum(
-        # A negative number would lower the hold below the call's own cost.
+        # A negative `max_uses` would lower the hold below the call's own cost.
         max(0, tool.max_uses) if tool.max_uses else 5
         for tool in tools
         if tool.type and tool.type.startswith("web_search")

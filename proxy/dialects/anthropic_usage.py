@@ -1,4 +1,4 @@
-"""What Anthropic's answers say they used, whole or as a stream."""
+"""Usage as Anthropic's answers report it, in JSON or in a stream."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What an answer says of its usage; the rest of it is passed over, not read."""
+    """The part of an answer that is read; the rest is skipped."""
 
     usage: _Usage
     model: str | None = None
@@ -44,12 +44,12 @@ def usage_of(body: bytes) -> UsageReading:
     try:
         answer = _decoder.decode(body)
     except UNREADABLE:
-        return _doubtful(body)
-    return _doubtful(body) if answer.usage.iterations else _usual(answer)
+        return _unusual(body)
+    return _unusual(body) if answer.usage.iterations else _usual(answer)
 
 
 def _usual(answer: _Answer) -> UsageReading:
-    """`_reading` of nearly every answer, at a third of its time."""
+    """The same as `_reading` for an answer without iterations, as nearly all are, in a third of the time."""
     usage, split, tools = answer.usage, answer.usage.cache_creation, answer.usage.server_tool_use
     written = usage.cache_creation_input_tokens or 0
     short = (split.ephemeral_5m_input_tokens or 0) if split else 0
@@ -65,8 +65,8 @@ def _usual(answer: _Answer) -> UsageReading:
     return UsageReading(counts, model=answer.model or "")
 
 
-def _doubtful(body: bytes) -> UsageReading:
-    """The usage in an answer that is not as usual, or why it cannot be read."""
+def _unusual(body: bytes) -> UsageReading:
+    """The usage in an answer that `_Answer` does not fit or that has iterations, or why it cannot be read."""
     try:
         answer = msgspec.json.decode(body)
     except UNREADABLE:
@@ -77,7 +77,7 @@ def _doubtful(body: bytes) -> UsageReading:
 
 
 def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
-    """The ledger's token kinds out of upstream's usage object, checked."""
+    """The ledger's token kinds from the upstream's usage object, checked."""
     if not isinstance(usage, dict):
         return UsageReading(Usage(), model=model, complete=complete, problem="the response reports no usage")
     try:
@@ -99,7 +99,7 @@ def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
     split = usage.get("cache_creation")
     split = split if isinstance(split, dict) else {}
     short, long = count(split.get("ephemeral_5m_input_tokens")), count(split.get("ephemeral_1h_input_tokens"))
-    # What the total has beyond the two is billed as 5-minute writes.
+    # Writes that the split does not mention are billed as 5-minute writes.
     short += max(0, written - short - long)
     return (
         count(usage.get("input_tokens")),
@@ -110,24 +110,24 @@ def _counts(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
     )
 
 
-# Bytes of a text delta's event that are not its text.
+# How many bytes of a usual text delta's event are not its text.
 _USUAL_FRAME = 83
 
 
 class AnthropicStream:
-    """Usage off a Messages stream: of each field the last value that was not null, never a sum."""
+    """Reads usage off a Messages stream: for each field the last value that was not null, never a sum."""
 
     def __init__(self) -> None:
         self._events = EventReader()
         self._usage: dict[str, Any] = {}
         self._model = ""
         self._text_bytes = self._dense_bytes = self._deltas = self._claimed = 0
-        # Bytes of text alone; those around it in a delta, 0 until one is seen.
+        # Bytes of text seen so far; and the bytes around it in each delta of this block, 0 until one was measured.
         self._written = self._frame = 0
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Read on; the bytes to pass on are the bytes that came."""
+        """Read a chunk. Returns the bytes to pass on, which are the chunk itself."""
         if (only := self._events.only(chunk)) is not None:
             self._read(only)
             return chunk
@@ -136,13 +136,13 @@ class AnthropicStream:
         return chunk
 
     def end(self) -> bytes:
-        """Read what came after the last whole event; nothing is held back."""
+        """Read what came after the last complete event. Returns no bytes, since none are held back."""
         for _, data in self._events.end():
             self._read(data)
         return b""
 
     def _read(self, data: bytes) -> None:
-        # Most events are text deltas; their size is all that counts, so they are not decoded.
+        # Most events are text deltas. Only their size counts, so they are not decoded.
         if b'"content_block_delta"' in data[:80]:
             self.first_token_seen = True
             self._deltas += 1
@@ -168,7 +168,7 @@ class AnthropicStream:
         elif kind == "message_delta":
             self._merge(event.get("usage"))
         elif kind == "content_block_start":
-            self._frame = 0  # that of another kind of delta
+            self._frame = 0  # the next block may have another kind of delta
         elif kind == "message_stop":
             self.finished = True
         elif kind == "error":
@@ -181,14 +181,16 @@ class AnthropicStream:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens generated, at least one for a delta and for three bytes of text seen."""
+        """An estimate of the output tokens so far: at least one for each delta, and for each three bytes of text."""
         return max(self._written // 3, self._deltas, self._claimed)
 
     @property
     def output_at_most(self) -> int:
-        """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
+        """The output tokens to hold for: half a token for each byte, which is more than Latin text and code count. An
+        event that is not ASCII counts one token for each byte, the most there can be.
+        """
         at_most = (self._text_bytes + self._dense_bytes) // 2
-        # `output_so_far` spelled out: one function less a delta.
+        # `output_so_far` inlined: saves a function call for each delta.
         return max(at_most, self._written // 3, self._deltas, self._claimed)
 
     def reading(self) -> UsageReading:
@@ -199,10 +201,10 @@ class AnthropicStream:
 
 
 def _frame_of(delta: bytes) -> int:
-    """How many bytes of this event are not its text."""
+    """How many bytes of this delta's event are not its text."""
     try:
-        found = msgspec.json.decode(delta)["delta"]
-        text = max((value for name, value in found.items() if name != "type"), key=len)
+        fields = msgspec.json.decode(delta)["delta"]
+        text = max((value for name, value in fields.items() if name != "type"), key=len)
         written = json.dumps(text, ensure_ascii=delta.isascii(), separators=(",", ":"))
         return max(1, len(delta) - len(written.encode()) + 2)
     except (*UNREADABLE, KeyError, TypeError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""What a wire format must tell the pipeline, and no more. A third dialect is one more file beside this."""
+"""What a wire format must do for the pipeline, and what dialects share. Each dialect is a file beside this one."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,12 @@ _CODING_AGENT = re.compile(r"user_([0-9a-zA-Z]+)_account_([0-9a-fA-F-]*)_session
 
 
 class ParsedRequest(msgspec.Struct, frozen=True):
-    """A body understood as far as needed.
+    """A request's body, as far as the pipeline needs it.
 
-    `caches`: it asks for prompt caching, whose writes cost more. `prompts`: how many there are, each as long
-    as the model's context at most. `embeds`: vectors are wanted, not text. `thinks_freely`: as much as the model
-    likes, billed whole and shown at most in summary.
+    `wants_usage`: the caller wants a stream's usage chunk. `caches`: it asks for prompt caching, whose writes cost
+    more. `extra_hold_searches`: searches the upstream may make, to be held for. `prompts`: how many there are, each at
+    most as long as the model's context. `embeds`: it asks for vectors, not text. `thinks_freely`: the model may think
+    as much as it likes, which is billed in full and shown at most in summary.
     """
 
     ask: Ask
@@ -42,7 +43,10 @@ class ParsedRequest(msgspec.Struct, frozen=True):
 
 
 class UsageReading(msgspec.Struct, frozen=True):
-    """What an answer says it used. `problem` names why the numbers can't be trusted; empty: they can."""
+    """The usage that an answer reports. `problem` says why it cannot be trusted; empty if it can.
+
+    `model` is the name in the answer. `complete` is false for a stream that has not ended.
+    """
 
     usage: Usage
     model: str = ""
@@ -51,7 +55,7 @@ class UsageReading(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """One limit as rate-limit headers report it: `reset` is when all of it is available again."""
+    """One limit as rate-limit headers report it. `reset` is when all of it is available again."""
 
     kind: Literal["requests", "tokens"]
     limit: int
@@ -64,7 +68,11 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class StreamMeter(Protocol):
-    """Reads usage off a stream while its bytes pass."""
+    """Reads usage off a stream while its bytes pass.
+
+    `feed` and `end` return the bytes to pass on. `output_so_far` estimates the output tokens for a charge,
+    `output_at_most` bounds them for the hold.
+    """
 
     finished: bool
     error_seen: bool
@@ -80,7 +88,7 @@ class StreamMeter(Protocol):
 
 
 class Dialect(Protocol):
-    """One wire format."""
+    """One wire format: parses and rewrites requests, reads usage, words errors and rate-limit headers."""
 
     name: str
     upstream_path: str
@@ -102,17 +110,17 @@ class Dialect(Protocol):
     def model_card(self, model: CatalogueModel) -> dict[str, Any]: ...
 
 
-# What msgspec raises for bytes that are no JSON; those that are no UTF-8 within a text are Python's own error.
+# What msgspec raises for bytes that are not JSON; for invalid UTF-8 within a string it is Python's own error.
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """The body by `decoder`. Raises InvalidRequest in words a caller can act on."""
+    """Decode `body` with `decoder`. Raises InvalidRequest, which names the field."""
     if not body:
         raise InvalidRequest("The request body is empty. Send a JSON object.")
     try:
         if not body.isascii():
-            body.decode()  # the decoder checks only the texts it keeps
+            body.decode()  # the decoder checks only the strings it keeps
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
@@ -125,9 +133,9 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 
 
 def person(user: str | None) -> tuple[str, str]:
-    """The end user and the session in what a client calls the user.
+    """The end user and the session in a client's user id.
 
-    Coding agents pack their session into it; taken whole, every session would be a person with a budget.
+    Coding agents pack their session into it. Taken as it is, every session would be an end user with its own budget.
     """
     text = (user or "")[:2000]
     if found := _CODING_AGENT.match(text):
@@ -144,7 +152,7 @@ def person(user: str | None) -> tuple[str, str]:
 
 
 def opening_of(system: str, first: str | list[Any] | None) -> str:
-    """How a conversation began: enough of system prompt and first message to know its later turns by."""
+    """How a conversation began: enough of the system prompt and the first message to recognize its later turns."""
     if not isinstance(first, str):
         blocks = (block for block in first or () if isinstance(block, dict))
         first = next((block["text"] for block in blocks if isinstance(block.get("text"), str)), "")
@@ -152,7 +160,7 @@ def opening_of(system: str, first: str | list[Any] | None) -> str:
 
 
 def tags_of(header: str, metadata: Mapping[str, str] | None = None) -> dict[str, str]:
-    """`x-tenantry-tags: feature=summarize,team=a`, over OpenAI's metadata. Raises InvalidRequest."""
+    """The tags of `x-tenantry-tags: feature=summarize,team=a`, which override `metadata`'s. Raises InvalidRequest."""
     if not header and not metadata:
         return {}
     in_header = _checked(_header_tags(header), TAGS_HEADER)
@@ -189,12 +197,12 @@ def _checked(tags: Mapping[str, str], field: str) -> Mapping[str, str]:
 
 
 MOST_COUNTED = 100_000_000
-# As `count` reads it.
+# A token count as `count` accepts it, for msgspec.
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_COUNTED)] | None
 
 
 def count(value: Any) -> int:
-    """A token count from upstream. Raises ValueError if it is not one."""
+    """A token count from the upstream; 0 for `None`. Raises ValueError if it is not one."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNTED:
@@ -203,7 +211,7 @@ def count(value: Any) -> int:
 
 
 def claimed(value: Any) -> int:
-    """A token count as a stream claims it so far; what is no count is 0, and reported by `reading()`."""
+    """A token count that a stream has reported so far; 0 if it is not one, for which `reading()` has a problem."""
     try:
         return count(value)
     except ValueError:
@@ -212,24 +220,24 @@ def claimed(value: Any) -> int:
 
 @lru_cache(maxsize=16)
 def iso(moment: datetime) -> bytes:
-    """Cached, since all answers of a second name the same two instants (5 µs each)."""
+    """`moment` in ISO 8601, UTC. Cached, since all answers of a second name the same two instants (5 µs each)."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
 
 
 def error_body(error: TenantryError) -> dict[str, Any]:
-    """`error` as both dialects nest it: type, message, our code, and the case's details."""
+    """The `error` object that all dialects share: type, message, our code, and details."""
     return {"type": error.type, "message": error.message, "code": error.code, **error.details}
 
 
 ALWAYS_JSON = ("content-type", "application/json")
-# A time-out, a conflict, a limit: the same request may pass later.
+# Timeout, conflict, rate limit: the same request may succeed later.
 _PASSING = {408, 409, 429}
 
 
 def error_headers(error: TenantryError, request_id: str, names: Sequence[bytes]) -> list[tuple[str, str]]:
-    """`names`: the headers in which the dialect's clients look for the request's id.
+    """The response headers of `error`. `names` are those in which the dialect's clients look for the request id.
 
-    A refusal that the same request meets again says so: a coding agent repeats even a 401 for minutes otherwise.
+    A refusal that is final says `x-should-retry: false`. Otherwise a coding agent repeats even a 401 for minutes.
     """
     headers = error.headers
     if 400 <= error.status < 500 and error.status not in _PASSING:

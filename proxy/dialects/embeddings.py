@@ -1,4 +1,4 @@
-"""OpenAI's Embeddings format: a prompt, or many, and no output."""
+"""OpenAI's Embeddings format: one prompt or many, and no output tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -72,5 +72,5 @@ class Embeddings(OpenAI):
 
 
 def _prompts(texts: str | list[Any]) -> int:
-    """How many: one text, one list of tokens, or a list of either."""
+    """How many prompts `texts` holds: it is one text, one list of tokens, or a list of either."""
     return 1 if isinstance(texts, str) or isinstance(texts[0], int) else len(texts)

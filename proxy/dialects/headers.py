@@ -1,14 +1,14 @@
-"""Which headers pass: an allow-list towards the upstream, a drop-list towards the caller.
+"""Which headers pass: an allow-list towards the upstream, a deny-list towards the caller.
 
-Names are lower case throughout; ASGI servers deliver them so.
+Names are lower case throughout, as ASGI servers deliver them.
 """
 
 from collections.abc import Iterable, Mapping
 
 RawHeaders = list[tuple[bytes, bytes]]
 
-# Everything else of the caller's stays here: its key, its cookies, its address, its idempotency keys
-# (which would collide between tenants under the one upstream key).
+# Nothing else of the caller's is sent: not its key, cookies and address, nor its idempotency keys, which would collide
+# between tenants under the one upstream key.
 _TO_UPSTREAM = (
     "accept",
     "anthropic-beta",
@@ -29,10 +29,10 @@ _HOP_BY_HOP = {
     b"upgrade",
 }
 _DROPPED = _HOP_BY_HOP | {
-    # Of the body as it came; what we send may be decoded or cut into other pieces.
+    # They describe the body as it came. What we send may be decoded or chunked otherwise.
     b"content-encoding",
     b"content-length",
-    # The company's account and its front door, not the tenant's business.
+    # About the company's account and its upstream's front door: none of the tenant's business.
     b"alt-svc",
     b"anthropic-organization-id",
     b"date",
@@ -45,11 +45,11 @@ _DROPPED = _HOP_BY_HOP | {
     b"strict-transport-security",
     b"via",
     b"www-authenticate",
-    # Answered under our own names and values.
+    # Sent with our own values.
     b"request-id",
     b"x-request-id",
 }
-# Upstream's rate limits describe the company's shared account; the rest would pass for a word of ours.
+# The upstream's rate limits describe the company's shared account. The rest could be mistaken for our own headers.
 _DROPPED_PREFIXES = (
     b"anthropic-ratelimit-",
     b"cf-",
@@ -61,9 +61,9 @@ _DROPPED_PREFIXES = (
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The request's headers by name; one that came twice is joined by a comma, as RFC 9110 reads it.
+    """The request's headers by name. One that came twice is joined by a comma, as in RFC 9110.
 
-    A name with an underscore is ignored: behind some proxies `x_api_key` and `x-api-key` are one header.
+    Names with an underscore are ignored, since some proxies treat `x_api_key` and `x-api-key` as the same header.
     """
     headers: dict[str, str] = {}
     for name, value in raw:
@@ -83,25 +83,25 @@ def to_upstream(
     tracking: Mapping[str, str],
     extra: tuple[str, ...] = (),
 ) -> dict[str, str]:
-    """What goes to the upstream: what the caller may set of `headers`, then ours, which win.
+    """The headers to send to the upstream: those the caller may set, then ours, which override them.
 
-    `extra` names further headers of the caller that this upstream understands (the sandbox's).
+    `extra` names further headers of the caller that this upstream may see (for the sandbox).
     """
     chosen = {}
     for name in (*_TO_UPSTREAM, *extra):
         value = headers.get(name)
-        # Beyond ASCII, the client library would write other bytes than it was given.
+        # Beyond ASCII, the client library would send other bytes than came in.
         if value is not None and value.isascii():
             chosen[name] = value
     chosen.update(tracking)
     chosen.update(credentials)
-    # Bytes out are bytes in: a compressed stream could neither be metered nor passed on as it is.
+    # A compressed stream could not be both metered and passed on byte by byte.
     chosen["accept-encoding"] = "identity"
     return chosen
 
 
 def to_caller(raw: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
-    """What of the upstream's answer headers reaches the caller, in their order."""
+    """Those of the upstream's response headers that the caller gets, in their order."""
     return [
         (name, value)
         for name, value in raw

@@ -1,4 +1,4 @@
-"""Changing one member of a client's JSON body and nothing else: its other bytes go upstream as they came."""
+"""Change one member of a client's JSON body; all its other bytes go upstream as they came."""
 
 import json
 import re
@@ -8,22 +8,22 @@ from proxy.errors import InvalidRequest
 _STRING = rb'"(?:[^"\\]|\\.)*"'
 _SCALAR = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*"|[^\s,}\]]+)', re.DOTALL)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
-# Members that decide what a call costs. One pass for all of them: a fifth to a tenth of counting each.
+# Members that decide what a call costs. One pass for all takes a fifth to a tenth of the time of counting each.
 _WATCHED = re.compile(rb'"(?:m(?:odel|ax_(?:completion_)?tokens)|stream(?:_options)?|n)"')
-# A name written with escapes, as `"m\u006fdel"` is; letters have no other ones than these.
+# A name written with escapes, such as `"m\u006fdel"`. Letters have no other escapes.
 _SPELLED = re.compile(rb'[{,]\s*"[^"\\]*\\u00')
 Span = tuple[int, int]
 
 
 def refuse_ambiguity(body: bytes) -> None:
-    """Refuse a body in which a member that decides cost stands twice: readers differ on which counts."""
-    found = _WATCHED.findall(body)
-    if len(found) != len(set(found)) or _is_spelled(body):
+    """Raises InvalidRequest if a member that decides the cost appears twice: parsers differ on which one counts."""
+    names = _WATCHED.findall(body)
+    if len(names) != len(set(names)) or _has_escaped_name(body):
         members(body)
 
 
-def _is_spelled(body: bytes) -> bool:
-    """Whether a name may be written with escapes. In texts they are usual, and no reason to read every token."""
+def _has_escaped_name(body: bytes) -> bool:
+    """Whether a member's name may be written with escapes. Those in values are common, and do not count."""
     return b"\\u00" in body and _SPELLED.search(body) is not None
 
 
@@ -52,7 +52,7 @@ def members(body: bytes) -> dict[str, Span]:
 
 
 def put(body: bytes, name: str, value: str | int | bool | dict[str, object]) -> bytes:
-    """`body` with its top-level member `name` set to `value`, added in front where it is missing."""
+    """`body` with its top-level member `name` set to `value`, added in front if it is missing."""
     span = _only_scalar(body, name) or members(body).get(name)
     text = json.dumps(value, separators=(",", ":")).encode()
     if span is not None:
@@ -63,7 +63,7 @@ def put(body: bytes, name: str, value: str | int | bool | dict[str, object]) -> 
 
 
 def put_inside(body: bytes, outer: str, name: str, value: str | int | bool) -> bytes:
-    """`body` with member `name` of its top-level object `outer` set; what else that object says stays."""
+    """`body` with member `name` of its top-level object `outer` set to `value`. The object's other members stay."""
     span = members(body).get(outer)
     inside = body[span[0] : span[1]] if span else b""
     if not inside.startswith(b"{"):
@@ -73,15 +73,15 @@ def put_inside(body: bytes, outer: str, name: str, value: str | int | bool) -> b
 
 
 def _only_scalar(body: bytes, name: str) -> Span | None:
-    """The span of a member whose quoted name occurs once in the whole body, right before a scalar.
+    """The span of a member's value if its quoted name occurs only once in the body, before a scalar; else `None`.
 
-    Saves reading all tokens of a body; where a name could also be nested the tokens are read after all.
+    Saves reading all tokens of the body. They have to be read if the name might be a nested one.
     """
     quoted = json.dumps(name).encode()
     at = body.find(quoted)
-    if at < 0 or body.find(quoted, at + 1) >= 0 or body.count(b"{", 0, at) != 1 or _is_spelled(body):
+    if at < 0 or body.find(quoted, at + 1) >= 0 or body.count(b"{", 0, at) != 1 or _has_escaped_name(body):
         return None
     if body[at - 1 : at] == b"\\":
         return None  # the end of a longer name, such as `"\"max_tokens"`, which no upstream reads as this one
-    found = _SCALAR.match(body, at + len(quoted))
-    return found.span(1) if found and found.group(1)[:1] not in b"{[" else None
+    scalar = _SCALAR.match(body, at + len(quoted))
+    return scalar.span(1) if scalar and scalar.group(1)[:1] not in b"{[" else None

@@ -31,9 +31,9 @@ from routing.choice import Ask, CatalogueModel
 
 UNSET_OUTPUT = -1
 MOST_OUTPUT = 10_000_000
-# Models that refuse a request with the older `max_tokens`.
+# Models that refuse the older `max_tokens`.
 _KNOW_NO_MAX_TOKENS = ("o1", "o3", "o4", "gpt-5")
-# OpenAI's own word for a case, beside ours, for clients that look for it.
+# OpenAI's own codes, sent beside ours for clients that look for them.
 _OPENAI_CODES = {"model_not_allowed": "model_not_found"}
 
 
@@ -69,7 +69,7 @@ def _text(content: str | list[Any] | None) -> str:
 
 
 class OpenAI:
-    """`/v1/chat/completions`. An absent `max_tokens` is `UNSET_OUTPUT`: the model's own limit."""
+    """`/v1/chat/completions`. Without `max_tokens` it is `UNSET_OUTPUT`, which stands for the model's own limit."""
 
     name = "openai"
     upstream_path = "/v1/chat/completions"
@@ -85,7 +85,7 @@ class OpenAI:
         if not read.messages:
             raise InvalidRequest("messages: at least one message is required.", field="messages")
         if read.max_tokens is not None and read.max_completion_tokens is not None:
-            # Upstreams differ on which counts, and only one of them would be held for.
+            # Upstreams differ on which one counts, and we would hold for only one of them.
             raise InvalidRequest(
                 "max_tokens: cannot be combined with max_completion_tokens.", field="max_tokens"
             )
@@ -185,7 +185,7 @@ class OpenAI:
 
 
 def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
-    """The ledger's token kinds: cached tokens, which OpenAI counts into the prompt, are taken out of it."""
+    """The ledger's token kinds. OpenAI counts cached tokens as part of the prompt; they are subtracted from it."""
     if not isinstance(usage, dict):
         return UsageReading(Usage(), model=model, complete=complete, problem="the response reports no usage")
     try:
@@ -194,7 +194,7 @@ def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
         prompt, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
         if cached > prompt:
             raise ValueError(f"{cached} cached tokens in a prompt of {prompt}")
-        # Some families count their reasoning into the total alone.
+        # Some families count reasoning only in the total.
         output = max(output, count(usage.get("total_tokens")) - prompt)
     except ValueError as error:
         return UsageReading(Usage(), model=model, complete=complete, problem=str(error))
@@ -203,7 +203,7 @@ def _reading(usage: Any, model: str, *, complete: bool) -> UsageReading:
 
 
 class OpenAIStream:
-    """Usage off a chunk stream; the chunk that carries only usage is kept back unless it was asked for."""
+    """Reads usage off a chunk stream. Drops the chunk that carries only usage unless the caller asked for it."""
 
     def __init__(self, *, pass_usage: bool) -> None:
         self._events = EventReader()
@@ -214,14 +214,14 @@ class OpenAIStream:
         self.finished = self.error_seen = self.first_token_seen = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Read on. Asked for usage, bytes pass as they came; else whole events do, less the usage chunk."""
+        """Read a chunk. Returns it as it came if usage was asked for, else complete events without the usage one."""
         if (only := self._events.only(chunk)) is not None:
             return chunk if self._read(only) or self._pass_usage else b""
         out = self._passed(self._events.feed(chunk))
         return chunk if self._pass_usage else out
 
     def end(self) -> bytes:
-        """What is still held back when the stream is over."""
+        """The bytes still held back at the end of the stream."""
         out = self._passed(self._events.end())
         return b"" if self._pass_usage else out
 
@@ -229,7 +229,7 @@ class OpenAIStream:
         return b"".join([raw for raw, data in events if self._read(data)])
 
     def _read(self, data: bytes) -> bool:
-        """Whether the event is the caller's business."""
+        """Read one event. Returns whether the caller gets it."""
         if data == b"[DONE]":
             self.finished = True
             return True
@@ -253,7 +253,7 @@ class OpenAIStream:
             try:
                 self._written += len(event["choices"][0]["delta"]["content"].encode())
             except (LookupError, TypeError, AttributeError, ValueError):
-                self._written += size  # of a tool's arguments, a summary of thoughts
+                self._written += size  # a tool's arguments, or a summary of thoughts
         if event.get("usage") is not None:
             self._usage = event["usage"]
             return bool(event.get("choices"))
@@ -261,13 +261,13 @@ class OpenAIStream:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens generated, at least one for a delta and for three bytes of text seen."""
-        told = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else 0
-        return max(self._written // 3, self._deltas, claimed(told))
+        """An estimate of the output tokens so far: at least one for each delta, and for each three bytes of text."""
+        reported = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else 0
+        return max(self._written // 3, self._deltas, claimed(reported))
 
     @property
     def output_at_most(self) -> int:
-        """What to hold for: half a token a byte is more than Latin text and code count, one the most there is."""
+        """The output tokens to hold for: half a token for each byte, or one in an event that is not ASCII."""
         return max((self._text_bytes + self._dense_bytes) // 2, self.output_so_far)
 
     def reading(self) -> UsageReading:

@@ -1,13 +1,13 @@
-"""How many input tokens a prompt can count at most.
+"""The most input tokens that a prompt can count.
 
-What it guarantees: no text counts more tokens than it has bytes, in any byte-level vocabulary, and none is held for
-more. Below that, every kind of character has a weight: the most that texts of that kind were seen to count, by family
-of models (docs/reliability.md has the table, made by `python -m tests.proxy.dialects.measure_prompt_bounds`). Prose
-in any language, code, JSON, identifiers, numbers, emoji and base64 stay below the bound; some 500 tokens come on top
-for what is odd. Long text made to count much (lower-case letters or Chinese characters at random) can pass it: such a
-call is charged what it cost, and shows as an overrun.
+One bound is certain: in a byte-level vocabulary no text counts more tokens than it has bytes, so none is held for more.
+Below that, each kind of character has a weight, by family of models: the most that texts of that kind were measured to
+count (docs/reliability.md has the table, made by `python -m tests.proxy.dialects.measure_prompt_bounds`). Some 500
+tokens are added for odd texts. Prose in any language, code, JSON, identifiers, numbers, emoji and base64 stay below
+this bound. Long text made to exceed it (random lower-case letters or Chinese characters) can do so: such a call is
+charged what it cost, and shows as an overrun.
 
-Pictures, documents and recordings are counted by kind, not by their encoded bytes: at the most their makers
+Images, documents and recordings are counted by kind and not by their encoded bytes, at the most that their providers
 document. Nothing counts more than the model's window.
 """
 
@@ -30,7 +30,7 @@ _WEIGHTS = {
     # Claude's published vocabulary, and a third more for what newer models are documented to count.
     "claude": (550, 250, 1000, 2000, 3000, 3000, 2600, 2000, 2500, 4000),
 }
-# Gemini's and Grok's are not published; they are larger than the one measured for Claude, so they count less.
+# Gemini's and Grok's vocabularies are not published. They are larger than Claude's published one, so they count less.
 _OTHERS = "claude"
 _LOWER, _SPACE, _ASCII = b"abcdefghijklmnopqrstuvwxyz", b" \t\r\n", bytes(range(128))
 _LEADS = [
@@ -48,25 +48,25 @@ _LEADS = [
 ODD_TOKENS = 512
 
 IMAGE_TOKENS = 4_800
-# A tile is counted 33-fold there: 2,833 + 8 × 5,667.
+# This model counts a tile 33-fold: 2,833 + 8 × 5,667.
 _IMAGE_TOKENS_OF = {"gpt-4o-mini": 48_200}
-# A page counts as text (up to 3,000) and as a picture; 100 of them are the most a request may have.
+# A page counts as text (up to 3,000 tokens) and as an image. A request may have at most 100 pages.
 PAGE_TOKENS = 4_600
 DOCUMENT_TOKENS = 100 * PAGE_TOKENS
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _LARGEST_READ = 4 * 1024 * 1024
-# Of recordings: 32 tokens a second of 8 kbit/s, in base64.
+# For recordings: 32 tokens a second, at 8 kbit/s in base64.
 BYTES_PER_AUDIO_TOKEN = 40
-# What comes with tools: instructions of the upstream's own, and more with each tool it has itself.
+# Instructions that the upstream adds for tools, and for each of its built-in tools.
 TOOLS_TOKENS, BUILT_IN_TOOL_TOKENS = 600, 1_000
 MESSAGE_TOKENS = 8
 SEARCH_TOKENS = 10_000
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """The most a prompt can count: by family, and `tokens` in any; of that, `media_tokens` are what is not text.
+    """The most tokens that a prompt can count: by family, and as `tokens` in the families not listed.
 
-    `text_bytes` are without encoded data.
+    Of these, `media_tokens` are not text. `text_bytes` is the body's size without encoded data.
     """
 
     tokens: int
@@ -77,7 +77,7 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class _Media(msgspec.Struct):
-    """What stands in a prompt's content beside text."""
+    """What a prompt contains besides text. `tokens` are those of documents and recordings."""
 
     images: int = 0
     tokens: int = 0
@@ -85,7 +85,7 @@ class _Media(msgspec.Struct):
 
 
 def bound_of(body: bytes, contents: Sequence[Any], *, fixed_tokens: int = 0) -> Bound:
-    """The bound of a whole body, with `contents` its messages'. `fixed_tokens`: what the format adds."""
+    """The bound of a whole body. `contents` are its messages' contents, `fixed_tokens` what the format adds."""
     media = _media_in(contents)
     for data in media.encoded:
         body = body.replace(data.encode(), b"", 1)
@@ -102,7 +102,7 @@ def bound_of(body: bytes, contents: Sequence[Any], *, fixed_tokens: int = 0) -> 
 
 
 def input_bound(ask: Ask, model: CatalogueModel, *, prompts: int = 1) -> int:
-    """The most `ask`'s prompt can count on `model`; so many `prompts` are each as long as its window at most."""
+    """The most tokens that `ask` can count on `model`. Each of `prompts` prompts is at most as long as its window."""
     tokens = ask.family_bounds.get(model.family, ask.input_bound_tokens)
     for name, each in _IMAGE_TOKENS_OF.items():
         if name in model.upstream_name:
@@ -111,19 +111,19 @@ def input_bound(ask: Ask, model: CatalogueModel, *, prompts: int = 1) -> int:
 
 
 def searching_bound(tokens: int, *, searches: int, window: int) -> int:
-    """A prompt of `tokens` when the upstream searches by itself: after each it reads everything once more."""
+    """The most tokens of a prompt if the upstream makes `searches`: after each of them it reads everything again."""
     if not searches:
         return tokens
     return tokens + sum(min(window, tokens + done * SEARCH_TOKENS) for done in range(1, searches + 1))
 
 
 def text_bound(text: bytes, family: str = "") -> int:
-    """Tokens of `text` at most."""
+    """The most tokens that `text` can count."""
     return _by_family(text)[family if family in _WEIGHTS else _OTHERS]
 
 
 def tool_tokens(kinds: Sequence[str | None]) -> int:
-    """What tools add beside their descriptions, by their types."""
+    """The tokens that tools of these types add besides their descriptions."""
     if not kinds:
         return 0
     built_in = sum(kind not in (None, "custom", "function") for kind in kinds)
@@ -131,7 +131,7 @@ def tool_tokens(kinds: Sequence[str | None]) -> int:
 
 
 def _kinds(text: bytes) -> list[int]:
-    """How many bytes or characters there are of each kind. `translate` passes over bytes at memory speed."""
+    """How many bytes or characters `text` has of each kind. `translate` reads bytes at the speed of memory."""
     rest = text.translate(None, _LOWER)
     dense = rest.translate(None, _SPACE)
     counts = [len(text) - len(rest), len(rest) - len(dense)]
@@ -143,7 +143,7 @@ def _kinds(text: bytes) -> list[int]:
 
 
 def _by_family(text: bytes) -> dict[str, int]:
-    """The most that `text` counts in each family's vocabulary."""
+    """The most tokens that `text` can count in each family's vocabulary."""
     size = len(text)
     if size <= ODD_TOKENS:
         return dict.fromkeys(_WEIGHTS, size)
@@ -155,7 +155,7 @@ def _by_family(text: bytes) -> dict[str, int]:
 
 
 def _media_in(content: Any) -> _Media:
-    """Pictures, documents and recordings anywhere in `content`."""
+    """The images, documents and recordings anywhere in `content`."""
     found = _Media()
     stack = [content]
     while stack:
@@ -171,14 +171,15 @@ def _media_in(content: Any) -> _Media:
             elif kind in ("document", "input_file") or (kind == "file" and "file" in each):
                 found.tokens += _document_tokens(each)
             found.encoded += _encoded_in(each)
-            # What a tool is called with is text, whatever it looks like.
+            # A tool's input is text, whatever it looks like.
             stack.extend(value for name, value in each.items() if name != "input")
     return found
 
 
 def _document_tokens(block: dict[str, Any]) -> int:
-    """Of one document: by its pages where they can be counted, else by its bytes, which text fills best at 1.2
-    compressed bytes a token. What is written out as text counts with the body's text.
+    """The most tokens of one document: by its pages if they can be counted, else by its bytes.
+
+    Compressed text has at least 1.2 bytes for each token. A document given as text counts with the body's text.
     """
     if any(isinstance(each, dict) and each.get("type") in ("text", "content") for each in block.values()):
         return 0
@@ -191,7 +192,7 @@ def _document_tokens(block: dict[str, Any]) -> int:
 
 
 def _pages(encoded: str) -> int:
-    """The pages a PDF names; 0 where it keeps them compressed."""
+    """How many pages a PDF lists; 0 if it keeps the list compressed."""
     try:
         return len(_PAGE.findall(binascii.a2b_base64(encoded.partition("base64,")[2] or encoded)))
     except ValueError:
@@ -204,7 +205,7 @@ def _encoded_within(block: dict[str, Any]) -> list[str]:
 
 
 def _encoded_in(block: dict[str, Any]) -> list[str]:
-    """The base64 that stands directly in this object."""
+    """The base64 data that is directly in this object."""
     candidates = [block.get("url"), block.get("file_data")]
     encoded = [value for value in candidates if isinstance(value, str) and value.startswith("data:")]
     data = block.get("data")

@@ -1,4 +1,4 @@
-"""A tenant's own slice: what it used, what is left, and the receipt of one call."""
+"""What a tenant can see of itself: what it used, what is left, and the receipt of one call."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -44,7 +44,7 @@ _TOTALS = _TAG_TOTALS | {"tokens": Coalesce(Sum(TOTAL_TOKENS), 0)}
 
 
 async def budget_of(meter: Meter, principal: Principal) -> dict[str, Any]:
-    """Spend, what is left, and every limit with how much of it is used now."""
+    """Spend, what is left, and every limit with how much of it is used now. Raises MeteringUnavailable."""
     policy = principal.policy
     now = await limit_status(meter, principal)
     tenant, *others = now.budgets
@@ -71,8 +71,10 @@ async def budget_of(meter: Meter, principal: Principal) -> dict[str, Any]:
 async def usage_of(
     reports: Reader, principal: Principal, query: Mapping[str, str], *, period: Span
 ) -> dict[str, Any]:
-    """Totals, by day, model and end user, between `since` and `until` (dates, both included; this `period`);
-    with `tag=name` by the values of that tag as well, with `tag=name=value` of calls that carry it alone.
+    """Totals, by day, model and end user, from `since` (default: the start of `period`) until `until`, both included.
+
+    With `tag=name` also by the values of that tag. With `tag=name=value` only of calls that carry it. Raises
+    InvalidRequest, ReportsUnavailable.
     """
     since = _date(query, "since") or date.fromisoformat(period.name)
     until = _date(query, "until")
@@ -122,14 +124,14 @@ def _by(rollups: QuerySet[Any], field: str, totals: Mapping[str, Any]) -> list[d
 
 
 def _by_user(rows: QuerySet[UsageRecord]) -> list[dict[str, Any]]:
-    """The end users that cost most. They are not rolled up: a tenant may have more of them than calls."""
+    """The end users that cost most, from the ledger: a roll-up by end user could be as large as that."""
     named = rows.exclude(end_user="").values("end_user").order_by()
     totals = named.annotate(requests=Count("request_id"), cost_usd=Sum("cost_usd"), tokens=Sum(TOTAL_TOKENS))
     return [dict(row) for row in totals.order_by("-cost_usd", F("end_user"))[:MOST_ROWS]]
 
 
 def _by_tag(values: list[TagSum], total: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The values of one tag that cost most; calls without it count under an empty value."""
+    """The values of one tag that cost most. Calls without the tag are summed under an empty value."""
     rest = {
         name: total[name] - sum(getattr(each, name) for each in values)
         for name in ("requests", "tokens", "cost_usd")
@@ -141,7 +143,7 @@ def _by_tag(values: list[TagSum], total: Mapping[str, Any]) -> list[dict[str, An
 async def receipt_of(
     reports: Reader, pipe: RedisPipe, principal: Principal, request_id: str
 ) -> dict[str, Any]:
-    """One call of the tenant's own, from the ledger or from what is not in it yet. Raises NotFound."""
+    """One call of the tenant's own, from the ledger or from the events not drained yet. Raises NotFound."""
     try:
         wanted = UUID(request_id)
     except ValueError:
@@ -160,7 +162,7 @@ async def receipt_of(
     raise NotFound(f"There is no request {wanted}, or it has not finished yet.")
 
 
-_SAID_ALIKE = (
+_SHARED_FIELDS = (
     "end_user", "session", "run_id", "wire", "model_requested", "model_preferred", "model", "route", "stream", "status",
     "http_status", "estimated", "latency_ms", "ttft_ms", "upstream_request_id", "tags",
 )  # fmt: skip
@@ -170,7 +172,7 @@ def _receipt_of_row(row: UsageRecord) -> dict[str, Any]:
     return {
         "request_id": str(row.request_id),
         "created_at": row.created_at,
-        **{name: getattr(row, name) for name in (*_SAID_ALIKE, *COUNTS)},
+        **{name: getattr(row, name) for name in (*_SHARED_FIELDS, *COUNTS)},
         "cost_usd": row.cost_usd,
         "saved_usd": row.saved_usd,
     }
@@ -180,7 +182,7 @@ def _receipt_of_event(event: UsageEvent) -> dict[str, Any]:
     return {
         "request_id": event.request_id,
         "created_at": created_at(event.request_id),
-        **{name: getattr(event, name) for name in _SAID_ALIKE},
+        **{name: getattr(event, name) for name in _SHARED_FIELDS},
         **msgspec.structs.asdict(event.usage),
         "cost_usd": to_usd(event.cost_nano),
         "saved_usd": to_usd(event.saved_nano),

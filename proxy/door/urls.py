@@ -1,4 +1,4 @@
-"""The data plane's routes. What is not here (batches, files) is a 404, or it would be unmetered spending."""
+"""The data plane's routes. Whatever is not here (batches, files) is a 404: it would be unmetered spending."""
 
 from django.urls import path
 

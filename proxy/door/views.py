@@ -1,4 +1,4 @@
-"""The data plane's doors: thin, async, in the caller's dialect."""
+"""The data plane's views: thin, async, and in the caller's dialect."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from proxy.pipeline.serve import count_tokens, current_principal, serve
 
 
 class OneAnswer(BaseContentNegotiation):
-    """Whatever is accepted, the answer is what it is: `Accept: text/event-stream` is no reason for a 406."""
+    """Ignores `Accept`: `text/event-stream` is no reason for a 406."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return parsers[0]
@@ -27,10 +27,10 @@ class OneAnswer(BaseContentNegotiation):
 
 
 class DataPlaneView(APIView):
-    """A DRF view with a dispatch of its own: keys, limits and errors are the pipeline's.
+    """A DRF view with its own dispatch: the pipeline handles keys, limits and errors.
 
-    The caller's bytes are read as they are, so DRF's request, with its parsers, is never built; that and
-    negotiation would cost a third of what the whole pipeline does. One view serves all requests of a path.
+    The caller's bytes are read as they are, so DRF's request is never built. It and content negotiation would cost a
+    third of what the whole pipeline does. One instance serves all requests of a path.
     """
 
     authentication_classes = ()

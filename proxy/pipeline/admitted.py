@@ -1,4 +1,4 @@
-"""A call with a lease, and what becomes known of it on its way."""
+"""A call with a lease, and what becomes known about it until it is answered."""
 
 import msgspec
 
@@ -9,15 +9,15 @@ from proxy.pipeline.plan import Plan
 
 
 class AdmittedCall(msgspec.Struct, eq=False):
-    """An admitted call until it is answered. `settled` turns true once; then `cost_nano` and `tokens` are known.
+    """An admitted call until it is answered. Once `settled` is true, `cost_nano` and `tokens` are final.
 
-    `asked`: an upstream may be at work for it. `sent_ms` and `ttft_ms` count from the request, in milliseconds.
+    `upstream_working`: an upstream may be working on it. `sent_ms` and `ttft_ms` are milliseconds since the request.
     """
 
     call: Call
     plan: Plan
     hold: Hold
-    asked: bool = False
+    upstream_working: bool = False
     sent_ms: float | None = None
     ttft_ms: int | None = None
     upstream_request_id: str = ""

@@ -1,4 +1,4 @@
-"""What goes back to the caller: the upstream's answer under our headers, and failures in its dialect."""
+"""What goes back to the caller: the upstream's answer with our headers, and errors in the caller's dialect."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -25,9 +25,9 @@ logger = logging.getLogger("tenantry.proxy")
 
 
 class Answer:
-    """Status, headers as they go onto the wire, and a body or its pieces; `close` is called at the end.
+    """Status, headers as they are sent, and a body or its pieces. `close` is called at the end.
 
-    Django's response would keep the headers as text under lower-case names, to be encoded again: 45 µs.
+    Django's response keeps headers as text and encodes them again, which takes 45 µs.
     """
 
     __slots__ = ("body", "close", "headers", "pieces", "status")
@@ -56,13 +56,13 @@ class InternalError(TenantryError):
 
 
 def json_answer(value: Any, *, request_id: str) -> Answer:
-    """An answer of the gateway's own; `Decimal` becomes text, so that no cent is lost in a float."""
+    """A JSON answer of the gateway's own. `Decimal` becomes text, so that nothing is lost in a float."""
     fields = [(b"content-type", b"application/json"), (b"request-id", request_id.encode())]
     return Answer(status=200, headers=fields, body=msgspec.json.encode(_written_out(value)))
 
 
 def _written_out(value: Any) -> Any:
-    """`value` with its amounts as 0.00000038 instead of 3.8E-7."""
+    """`value` with each `Decimal` as text: 0.00000038, not 3.8E-7."""
     match value:
         case Decimal():
             return f"{value:f}"
@@ -74,13 +74,13 @@ def _written_out(value: Any) -> Any:
 
 
 def usd_text(nano: int) -> bytes:
-    """An amount for a header: USD with six places, or up to nine where they are needed."""
+    """An amount for a header: USD with six places, or nine if they are needed."""
     text = b"%d.%09d" % divmod(nano, NANO)
     return text[:-3] if text.endswith(b"000") else text
 
 
 def passed_on(answer: UpstreamAnswer, admitted: AdmittedCall, *ours: tuple[bytes, bytes]) -> RawHeaders:
-    """What passes of the upstream's headers, then the gateway's; `ours` are further ones of these."""
+    """The headers for the caller: the upstream's as far as they pass, then the gateway's, then `ours`."""
     fields = header_lists.to_caller(answer.headers)
     fields += _ours(admitted)
     fields += ours
@@ -97,7 +97,7 @@ def _ours(admitted: AdmittedCall) -> RawHeaders:
     fields.append((b"x-tenantry-model", _header_value(admission.lease.offer.candidate.model.name)))
     fields.append((b"x-tenantry-route", _header_value(admission.route.text)))
     if admission.budget_remaining_nano is not None:
-        # Until a call is settled, what it may cost at most counts as spent.
+        # Until the call is settled, its hold counts as spent.
         spent = admitted.cost_nano if admitted.settled else admission.lease.hold_nano
         left = usd_text(max(0, admission.budget_remaining_nano - spent))
         fields.append((b"x-tenantry-budget-remaining-usd", left))
@@ -111,7 +111,7 @@ def _header_value(text: str) -> bytes:
 
 
 def _limits_after(admitted: AdmittedCall) -> list[Limit]:
-    """What the next call will meet; until this one is settled, the tokens held for it count as used."""
+    """The limits as the next call will find them. Until this one is settled, the tokens held for it count as used."""
     admission = admitted.hold.admission
     limits = []
     if admission.requests_limit is not None:
@@ -126,7 +126,7 @@ def _limits_after(admitted: AdmittedCall) -> list[Limit]:
 
 
 def _limits_met(error: TenantryError) -> list[Limit]:
-    """The limit that refused; the next call passes at its reset."""
+    """The limit that refused. At its reset the next call is allowed."""
     if isinstance(error, RateLimited | DailyTokensExceeded) and error.limit is not None:
         kind: Literal["requests", "tokens"] = "requests" if isinstance(error, RateLimited) else "tokens"
         return [Limit(kind, error.limit, error.limit, datetime.now(UTC) + timedelta(seconds=error.seconds))]
@@ -139,7 +139,7 @@ def _instant(seconds: int) -> datetime:
 
 
 def failure(error: Exception, request: Any) -> Answer:
-    """`error` in the dialect of the caller. What is not ours is logged, and answered as a fault of ours."""
+    """The answer for `error`, in the caller's dialect. An unexpected error is logged and answered as internal."""
     if isinstance(error, Resolver404):
         error = NotFound(f"There is no endpoint {request.path[:200]}.")
     if not isinstance(error, TenantryError):

@@ -1,6 +1,6 @@
-"""Forwarding with manners: one retry before the first byte, breakers, a second upstream, a fallback model.
+"""Forward a call: one retry before the first byte, circuit breakers, a second upstream, a fallback model.
 
-At most one answer is ever taken, so at most one upstream call is billed to the tenant.
+At most one answer is ever used, so at most one upstream call is billed to the tenant.
 """
 
 import asyncio
@@ -23,30 +23,30 @@ from routing.choice import Candidate, Change
 
 OVERLOADED = {503, 529}
 THROTTLED = {429, 529}
-# A caller waits for a second try no longer than this; beyond, the upstream's answer says when to come back.
+# The longest wait before a second try. If the upstream asks for more, its answer is passed on with its retry-after.
 LONGEST_PAUSE_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.2
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What came of one call to one upstream: an answer, or why there is none."""
+    """The result of one call to one upstream: an answer, or the error why there is none."""
 
     answer: UpstreamAnswer | None = None
     error: UpstreamUnavailable | None = None
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether nothing was done upstream: it was not reached, or said that it is overloaded."""
+        """Whether the upstream did nothing: it was not reached, or said that it is overloaded."""
         if self.answer is not None:
             return self.answer.status in OVERLOADED
         return self.error is not None and not self.error.reached
 
     def pause(self) -> float | None:
-        """Seconds until a second try, as the upstream asks; `None` when that is too long to wait."""
-        asked = self.answer.header(b"retry-after") if self.answer is not None else ""
-        if not asked:
+        """Seconds to wait before a second try, as the upstream asks; `None` if that is too long."""
+        retry_after = self.answer.header(b"retry-after") if self.answer is not None else ""
+        if not retry_after:
             return FIRST_PAUSE_SECONDS * random.uniform(0.5, 1.5)
-        seconds = float(asked) if asked.isdecimal() else LONGEST_PAUSE_SECONDS + 1
+        seconds = float(retry_after) if retry_after.isdecimal() else LONGEST_PAUSE_SECONDS + 1
         return seconds if seconds <= LONGEST_PAUSE_SECONDS else None
 
 
@@ -60,9 +60,9 @@ class BreakerOpen(UpstreamUnavailable):
 
 
 async def forward(admitted: AdmittedCall) -> UpstreamAnswer:
-    """The upstream's answer to the caller's own bytes, with only model and max_tokens as admitted.
+    """The upstream's answer to the caller's own bytes, in which only model and max_tokens are changed as admitted.
 
-    Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated; the call is then still to be settled.
+    Raises UpstreamUnavailable, UpstreamTimeout, UpstreamSaturated. The call must still be settled then.
     """
     call, policy = admitted.call, admitted.plan.principal.policy
     targets = await call.runtime.targets.that_speak(call.dialect.name, policy.version.everyone)
@@ -81,7 +81,7 @@ async def forward(admitted: AdmittedCall) -> UpstreamAnswer:
 async def _second_try(
     admitted: AdmittedCall, targets: list[UpstreamTarget], attempt: Attempt
 ) -> Attempt | None:
-    """One more attempt, at the next upstream where there is one; `None` when it would be no use."""
+    """One more attempt, at the next upstream if there is one; `None` if it would be of no use."""
     model = admitted.hold.lease.offer.candidate.model.name
     for target in targets[1:]:
         if admitted.call.runtime.breakers.of(target.name, model).state == "closed":
@@ -116,23 +116,22 @@ async def _try(admitted: AdmittedCall, target: UpstreamTarget) -> Attempt:
     except BaseException as error:
         limiter.leave(policy.tenant_id, turn)
         if isinstance(error, UpstreamUnavailable):
-            admitted.asked = error.reached
+            admitted.upstream_working = error.reached
             breaker.failed(time.monotonic())
             return Attempt(error=error)
         breaker.given_up()
         raise
     _judge(answer, breaker)
-    admitted.asked = answer.status < 400
+    admitted.upstream_working = answer.status < 400
     answer.when_over(lambda: limiter.leave(policy.tenant_id, turn, throttled=answer.status in THROTTLED))
     admitted.upstream_request_id = answer.header(b"request-id") or answer.header(b"x-request-id")
     return Attempt(answer=answer)
 
 
 def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
-    """5xx is a failure of the upstream's; what it refuses is an answer.
+    """Tell the breaker whether the upstream works: a 5xx is a failure, a refusal is an answer.
 
-    So is 529: one call too many is the fair share limiter's business. A breaker would refuse those within their share
-    as well.
+    So is 529: overload is for the fair share limiter. A breaker would also refuse tenants within their share.
     """
     if answer.status >= 500 and answer.status not in THROTTLED:
         breaker.failed(time.monotonic())
@@ -141,11 +140,11 @@ def _judge(answer: UpstreamAnswer, breaker: Breaker) -> None:
 
 
 def _send(admitted: AdmittedCall, target: UpstreamTarget) -> Awaitable[UpstreamAnswer]:
-    """The call to the upstream, to be awaited. Not a coroutine itself: each in the chain is passed at every wait."""
+    """Call the upstream. Not a coroutine itself, since every coroutine in a chain costs time at each wait."""
     call, lease = admitted.call, admitted.hold.lease
     if admitted.sent_ms is None:
         admitted.sent_ms = (time.perf_counter() - call.started) * 1000
-    admitted.asked = True
+    admitted.upstream_working = True
     body = call.dialect.rewrite(
         call.body,
         admitted.plan.parsed,
@@ -167,7 +166,7 @@ def _send(admitted: AdmittedCall, target: UpstreamTarget) -> Awaitable[UpstreamA
 
 
 async def _fall_back(admitted: AdmittedCall) -> bool:
-    """Move the lease to the model's fallback, where the tenant may use it and can pay for it."""
+    """Move the lease to the model's fallback. False if there is none that the tenant may use and can pay for."""
     policy, lease = admitted.plan.principal.policy, admitted.hold.lease
     model = policy.models.get(lease.offer.candidate.model.fallback_to or "")
     if model is None or not admitted.plan.billed:

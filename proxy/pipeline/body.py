@@ -1,6 +1,6 @@
-"""Reading a request's body: bounded in size and time while it arrives, not after.
+"""Read a request's body, with bounds on size and time that apply while it arrives.
 
-Django's ASGI handler spools the whole body to disk before any view runs, whatever its size.
+Django's ASGI handler spools a body of any size to disk before a view runs.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class RequestTooLarge(TenantryError):
 
 
 class BodyTooSlow(TenantryError):
-    """Not `invalid_request`, which is 400 and final: what arrived may be right, and SDKs repeat a 408."""
+    """The body took too long. Not `invalid_request`, which is final: the request may be fine, and SDKs repeat a 408."""
 
     code = "request_timeout"
     status = 408
@@ -30,9 +30,9 @@ class BodyTooSlow(TenantryError):
 
 
 async def read_body(receive: Receive, *, declared: int | None, limit: int, seconds: float) -> bytes:
-    """The whole body. `declared` is its content-length, `limit` is in bytes, all of it within `seconds`.
+    """The whole body: at most `limit` bytes, within `seconds`. `declared` is its content-length.
 
-    Raises `RequestTooLarge`, `BodyTooSlow`, or `RequestAborted` when the client left.
+    Raises RequestTooLarge, BodyTooSlow, or RequestAborted if the caller left.
     """
     if declared is not None and declared > 2 * limit:
         raise _too_large(limit, close=True)
@@ -40,7 +40,7 @@ async def read_body(receive: Receive, *, declared: int | None, limit: int, secon
     if message["type"] == "http.disconnect":
         raise RequestAborted
     if not message.get("more_body", False):
-        # The usual case: the body came with the headers, and no timer is armed.
+        # The usual case: the body came with the headers, and needs no timer.
         body: bytes = message.get("body", b"")
         if len(body) > limit:
             raise _too_large(limit, close=False)
@@ -55,8 +55,9 @@ async def read_body(receive: Receive, *, declared: int | None, limit: int, secon
 
 
 async def _read_rest(receive: Receive, *, first: bytes, limit: int) -> bytes:
-    """A body a little too large is read to its end and dropped: a client that is cut off in mid-upload
-    sees a reset connection instead of the 413."""
+    """Read what follows `first`. A body up to twice the limit is read to its end and dropped: a client that is cut off
+    while it uploads sees a reset connection instead of the 413.
+    """
     parts = [first]
     size = len(first)
     more = True

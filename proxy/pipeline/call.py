@@ -9,8 +9,10 @@ from proxy.runtime import Runtime
 
 
 class Call:
-    """What came in: its id, wire format, headers (lower-case names), bytes, and the path and query it has upstream;
-    and the `runtime` of the process that serves it.
+    """What came in, and the `runtime` of the process that serves it.
+
+    `headers` have lower-case names. `target` is the path and query, which are the same upstream. `address` is the
+    caller's.
     """
 
     __slots__ = (
@@ -48,5 +50,5 @@ class Call:
         self.started = time.perf_counter()
 
     def elapsed_ms(self) -> int:
-        """Milliseconds since the request was complete."""
+        """Milliseconds since the whole request had arrived."""
         return int((time.perf_counter() - self.started) * 1000)

@@ -11,7 +11,7 @@ OnDisconnect = Callable[[Callable[[bool], None]], None]
 
 
 class GatewayStopping(TenantryError):
-    """This process ends, and the call did not within the time it had left."""
+    """The process stops, and the call did not finish within the grace period."""
 
     code = "gateway_stopping"
     status = 503
@@ -25,10 +25,10 @@ class GatewayStopping(TenantryError):
 class CallerConnection:
     """Cancels the request's task when the caller leaves, and swallows that cancellation at the end.
 
-    It does the same when the server stops; then `was_cut` lets who serves say so to the caller.
+    It does the same when the server stops. Then `was_cut` lets the task go on, to tell the caller so.
 
-    The work stays in the server's own task. A server that reports a disconnect is given what to call, as ours does;
-    with others a task waits for it, nearly always only to be cancelled: 7 µs (two, as Django has them, 25 µs more).
+    The request is served in the server's own task. Our server calls back at a disconnect. With another one, a second
+    task waits for it, and is nearly always cancelled: 7 µs. Django's two tasks take 25 µs more.
     """
 
     def __init__(self, receive: Receive, on_disconnect: OnDisconnect | None = None) -> None:
@@ -57,14 +57,14 @@ class CallerConnection:
         if self._watch is not None:
             self._watch.cancel()
         if kind is asyncio.CancelledError and (self._cancelled or self.left):
-            # Ours to swallow, unless the server, too, has asked the task to stop; nobody waits where the caller left.
+            # Ours to swallow, unless the server cancelled the task as well. If the caller left, nobody waits for it.
             return self._work.uncancel() == 0 or self.left
         return False
 
     def uncut(self) -> "CallerConnection":
-        """A section that a leaving caller does not interrupt; the cancellation waits for its end.
+        """A context manager for a section that a leaving caller does not interrupt: the cancellation waits for its end.
 
-        For admission: a lease must not get lost between Redis and us.
+        For admission, since a lease must not get lost between Redis and us.
         """
         return self
 
@@ -77,12 +77,12 @@ class CallerConnection:
             self._cancel()
 
     def outstay(self) -> None:
-        """Serve on to the end whether the caller waits or not, for tenants that drain."""
+        """Serve to the end even if the caller leaves, for tenants with the disconnect policy `drain`."""
         self._outstays = True
 
     def was_cut(self) -> bool:
-        """Whether the cancellation at hand is the server's that stops. It is over with this: the task goes on, to say
-        so to the caller.
+        """Whether this cancellation came because the server stops. If so it is undone, so that the task can tell the
+        caller.
         """
         if not self.stopped or self.left:
             return False
@@ -92,7 +92,7 @@ class CallerConnection:
 
     @property
     def why_over(self) -> str:
-        """Why the call did not come to its end, for its ledger row."""
+        """Why the call ended early, for its ledger row."""
         return "the gateway stopped" if self.stopped and not self.left else "the caller disconnected"
 
     def _received(self, watch: "asyncio.Task[Message]") -> None:

@@ -1,6 +1,6 @@
-"""What a call is charged: the usage its upstream reports, as far as that can be true, at the served model's price.
+"""What a call is charged: the usage that its upstream reports, if plausible, at the price of the model that served.
 
-Pure functions: values in, values out. What comes of them is booked by `proxy.pipeline.settling`.
+These are pure functions; `proxy.pipeline.settling` books their results.
 """
 
 import msgspec
@@ -13,22 +13,22 @@ from gateway_project.ground.money import NanoUSD, to_usd
 from proxy.dialects.base import ParsedRequest, UsageReading
 from routing.choice import Change
 
-# What a model writes at most in a second: the estimate for a JSON call whose answer nobody waited for.
+# The most a model writes in a second: for the estimate of a JSON call whose caller left before its answer.
 FASTEST_TOKENS_PER_SECOND = 80
-# Bytes of prompt a token covers at least, for estimates. (Prose, code and JSON: 2.5 to 5.)
+# Bytes of a prompt for each token, for estimates. Prose, code and JSON have 2.5 to 5.
 BYTES_PER_TOKEN = 3
 LONGEST_NOTE = 500
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """The usage to charge for. `note` says why it is an estimate; empty: it is what the upstream reported."""
+    """The usage to charge for. `note` says why it is an estimate; empty if the upstream reported it."""
 
     usage: Usage
     note: str = ""
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """What a call costs, by the price of `model`. `overrun_nano`: by how much that passes what was held for it."""
+    """What a call costs at the price of `model`, in nano-USD. `overrun_nano`: by how much that exceeds its hold."""
 
     usage: Usage
     model: str
@@ -45,7 +45,7 @@ FREE = Judgement(Usage())
 
 
 def judged(reading: UsageReading, parsed: ParsedRequest, lease: Lease, *, written: int) -> Judgement:
-    """The usage of an answer that came to its end. `written`: tokens of output, where the answer reports none."""
+    """The usage of a complete answer. `written`: the output tokens to assume if its usage cannot be read."""
     usage = reading.usage
     if reading.problem:
         usage = Usage(
@@ -57,7 +57,7 @@ def judged(reading: UsageReading, parsed: ParsedRequest, lease: Lease, *, writte
     if not prompt:
         usage = msgspec.structs.replace(usage, input_tokens=prompt_tokens(parsed, lease))
         notes.append("no input usage reported")
-    # Each search the upstream makes by itself reads the whole conversation once more.
+    # After each search, the upstream reads the whole conversation again.
     window = lease.offer.candidate.model.context_window * (parsed.prompts + usage.web_searches)
     if prompt > window:
         usage = Usage(input_tokens=window, output_tokens=usage.output_tokens, web_searches=usage.web_searches)
@@ -72,17 +72,17 @@ def judged(reading: UsageReading, parsed: ParsedRequest, lease: Lease, *, writte
 def judged_broken_off(
     reading: UsageReading, parsed: ParsedRequest, lease: Lease, *, written: int, why: str
 ) -> Judgement:
-    """The usage of a stream that ended early, as far as it is known; always an estimate."""
+    """The usage of a stream that ended early, with at least `written` tokens of output; always an estimate."""
     judgement = judged(reading, parsed, lease, written=written)
-    usage, doubt = judgement.usage, judgement.note
+    usage, note = judgement.usage, judgement.note
     written = min(written, most_output(parsed, lease))
     if usage.output_tokens < written:
         usage = msgspec.structs.replace(usage, output_tokens=written)
-    return Judgement(usage, f"{why}; {doubt}" if doubt else why)
+    return Judgement(usage, f"{why}; {note}" if note else why)
 
 
 def judged_unanswered(parsed: ParsedRequest, lease: Lease, *, elapsed_ms: int, why: str) -> Judgement:
-    """The usage of a call that ended before anything came back: prompt, and output by the clock."""
+    """The estimated usage of a call that ended before anything came back: its prompt, and output by elapsed time."""
     written = int(elapsed_ms * FASTEST_TOKENS_PER_SECOND / 1000)
     usage = Usage(
         input_tokens=prompt_tokens(parsed, lease), output_tokens=min(written, most_output(parsed, lease))
@@ -93,12 +93,12 @@ def judged_unanswered(parsed: ParsedRequest, lease: Lease, *, elapsed_ms: int, w
 def charged(
     judgement: Judgement, lease: Lease, prices: PriceBook, *, margin_percent: str, answered_by: str = ""
 ) -> Charge:
-    """What the judged usage costs. `answered_by`: the model's name in the answer. Raises ModelNotPriced."""
+    """What the judged usage costs. `answered_by` is the model named in the answer. Raises ModelNotPriced."""
     usage, note = judgement.usage, judgement.note
     admitted = lease.offer.candidate.model
     served, unknown = admitted.name, ""
     if answered_by and answered_by not in (admitted.name, admitted.upstream_name):
-        # The model that served is priced where the price list knows it, else the one admitted.
+        # Charge the model that served if the price list has it, else the admitted one.
         if prices.knows(answered_by):
             served = answered_by
         else:
@@ -113,12 +113,12 @@ def charged(
     if overrun := lease.overrun_nano(cost_nano):
         note = f"{OVERRAN} by {to_usd(overrun).normalize():f} USD" + (f"; {note}" if note else "")
     if unknown:
-        # What the ledger would not know otherwise: an answer in the name of a model without a price.
+        # Nothing else in the ledger names an answering model that has no price.
         note = "; ".join(filter(None, (note, f"served by unknown model {unknown[:100]}")))
     saved_nano = NanoUSD(0)
     preferred = lease.event.model_preferred
     if preferred and Change.DOWNGRADED in lease.offer.candidate.route.changes:
-        # What the same tokens of the first choice would have cost more.
+        # How much more the same tokens of the preferred model would have cost.
         preferred_price = prices.price_of(preferred, context=context)
         saved_nano = NanoUSD(with_margin(cost(usage, preferred_price), margin_percent) - cost_nano)
     return Charge(
@@ -135,7 +135,7 @@ def charged(
 
 
 def charged_as_held(lease: Lease) -> Charge:
-    """What a call costs whose usage cannot be priced: what was held for it, as for a call whose process died."""
+    """The charge of a call that cannot be priced: what was held for it, as for a call whose process died."""
     return Charge(
         usage=Usage(output_tokens=lease.output_tokens),
         model=lease.offer.candidate.model.name,
@@ -150,12 +150,12 @@ def charged_as_held(lease: Lease) -> Charge:
 
 
 def prompt_tokens(parsed: ParsedRequest, lease: Lease) -> int:
-    """An estimate of the prompt, where nothing better is known."""
+    """An estimate of the prompt's tokens."""
     ask = parsed.ask
     estimate = -(-ask.text_bytes // BYTES_PER_TOKEN) + ask.media_tokens
     return max(1, min(estimate, lease.offer.candidate.model.context_window))
 
 
 def most_output(parsed: ParsedRequest, lease: Lease) -> int:
-    """Tokens of output that were asked for at most."""
+    """The most output tokens that all answers of the call may have."""
     return lease.max_tokens * parsed.ask.answers

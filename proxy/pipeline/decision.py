@@ -1,4 +1,4 @@
-"""`POST /v1/route`: what would become of a request. Nothing is called, reserved or charged."""
+"""`POST /v1/route`: what would happen to a request. Nothing is called, reserved or charged."""
 
 from typing import Any
 
@@ -23,7 +23,10 @@ from tenants.policy import Policy
 
 
 async def decide(call: Call) -> dict[str, Any]:
-    """The candidates with their cost, which of them would serve, and what would refuse."""
+    """The candidates with their costs, which of them would serve, and which limits would refuse.
+
+    Raises MeteringUnavailable, and the errors of parsing and routing.
+    """
     plan = await current_plan(call)
     return await decision_on(
         call.runtime.meter, plan, metadata=metadata_of(call, plan), run=run_of(call.headers)
@@ -33,7 +36,7 @@ async def decide(call: Call) -> dict[str, Any]:
 async def decision_on(
     meter: Meter, plan: Plan, *, metadata: RequestMetadata, run: Run | None = None
 ) -> dict[str, Any]:
-    """What would become of `plan` now. The meter itself is asked, by the script that admits."""
+    """What would happen to `plan` now. The meter decides, by the script that admits. Raises MeteringUnavailable."""
     ask, policy = plan.parsed.ask, plan.principal.policy
     now = await limit_status(meter, plan.principal, end_user=ask.end_user, run=run)
     refusals = _refusals(policy, plan.principal.key.requests_per_minute, now)
@@ -59,7 +62,7 @@ async def decision_on(
 
 
 def downgrade_of(policy: Policy, now: LimitStatus) -> dict[str, Any]:
-    """The downgrade policy as the tenant sees it: from where, until where, to what, and whether it is on."""
+    """The downgrade policy as the tenant sees it: thresholds, targets, and whether it is active."""
     return {
         "active": now.saving,
         "from_percent_of_budget": policy.downgrade_percent,
@@ -83,7 +86,7 @@ def _scope(refusal: TenantryError) -> dict[str, Any]:
 
 
 def _candidate(plan: Plan, offer: PricedCandidate) -> dict[str, Any]:
-    """Worst case is what would be held; the estimate is the prompt as it probably counts, and no output."""
+    """One candidate. `worst_case_usd` is at most what would be held; the estimate is of the prompt alone."""
     ask, policy = plan.parsed.ask, plan.principal.policy
     price = plan.prices.price_of(
         offer.candidate.model.name,
@@ -103,7 +106,7 @@ def _candidate(plan: Plan, offer: PricedCandidate) -> dict[str, Any]:
 
 
 def _refusals(policy: Policy, key_limit: int | None, now: LimitStatus) -> list[str]:
-    """The codes of the limits that are reached: the meter names the first only."""
+    """The codes of all limits that are reached. The meter names only the first one."""
     reached = (
         ("rate_limited", policy.requests_per_minute, now.requests_used),
         ("rate_limited", key_limit, now.key_requests_used),

@@ -1,4 +1,4 @@
-"""What is held for one call: enough for what it may cost, more as a stream grows, and by whom it is served."""
+"""What is held for one call. It grows with a stream, and moves to another model for a fallback."""
 
 import msgspec
 
@@ -6,21 +6,21 @@ from billing.meter.admission import Admission
 from billing.meter.lease import UNLIMITED, Lease, PricedCandidate
 from billing.meter.meter import Meter
 
-# A stream's hold is kept this many tokens ahead of what has passed, and grows by slices: what the upstream
-# wrote before it noticed that it was cut off is paid for by the former.
+# A stream's hold is kept this many tokens ahead of what has passed, to pay for what the upstream writes before it
+# notices that it was cut off. It grows by slices.
 AHEAD_TOKENS = 128
 SLICE_TOKENS = 2048
 
 
 class Hold(msgspec.Struct, eq=False):
-    """The lease of one call. `unseen`: tokens that may be thought and not shown, and are billed all the same."""
+    """The lease of one call. `unseen`: output tokens that a model may think without showing, which are billed, too."""
 
     admission: Admission
     lease: Lease
     unseen: int
 
     def serve_by(self, offer: PricedCandidate) -> None:
-        """Another model than the one admitted serves; the lease holds enough for it already."""
+        """Let another model serve than the admitted one. The lease must already hold enough for it."""
         lease, candidate = self.lease, offer.candidate
         lease.offer = offer
         lease.max_tokens = min(lease.max_tokens, offer.max_tokens)
@@ -34,14 +34,14 @@ class Hold(msgspec.Struct, eq=False):
         self.admission = msgspec.structs.replace(self.admission, route=candidate.route)
 
     def pays_for(self, tokens: int) -> bool:
-        """Whether the hold pays for `tokens` of output and some ahead. Asked at each piece of a stream."""
+        """Whether the hold covers `tokens` of output and `AHEAD_TOKENS` more. Called for each piece of a stream."""
         lease = self.lease
         return tokens + self.unseen + AHEAD_TOKENS <= lease.output_tokens or lease.budgets == UNLIMITED
 
     async def covers(self, meter: Meter, tokens: int) -> None:
-        """Make sure that the hold pays for `tokens` of output, for what may be thought unseen, and some ahead.
+        """Extend the hold until it covers `tokens` of output, the unseen ones, and `AHEAD_TOKENS` more.
 
-        Raises BudgetExceeded when no budget has room for that, MeteringUnavailable when nobody can say.
+        Raises BudgetExceeded if a budget has no room for that, MeteringUnavailable if Redis is away.
         """
         lease = self.lease
         tokens += self.unseen

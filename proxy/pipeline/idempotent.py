@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on calls that do not stream: the first result is replayed, and charged once."""
+"""`Idempotency-Key` for calls that do not stream: the first answer is replayed, and charged once."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ LONGEST_KEY = 255
 
 
 class IdempotencyConflict(TenantryError):
-    """The key belongs to another request, or its first one is not over yet."""
+    """The key was used for another request, its first request is still running, or its answer was not kept."""
 
     code = "idempotency_conflict"
     status = 409
@@ -27,7 +27,7 @@ class IdempotencyConflict(TenantryError):
 
 
 def idempotency_key(call: Call, parsed: ParsedRequest) -> str:
-    """The caller's key, empty where there is none or the answer is a stream. Raises InvalidRequest."""
+    """The caller's key; empty if there is none or the call streams. Raises InvalidRequest."""
     key = call.headers.get("idempotency-key", "")
     if not key or parsed.ask.stream:
         return ""
@@ -39,10 +39,13 @@ def idempotency_key(call: Call, parsed: ParsedRequest) -> str:
 
 
 async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What `make` answers, or answered to the same key and body before. Raises IdempotencyConflict."""
+    """The answer of `make`, or the one it gave before for the same key and body.
+
+    Raises IdempotencyConflict, MeteringUnavailable, and what `make` raises.
+    """
     digest = hashlib.sha256(call.target.encode() + b"\0" + call.body).digest()
     claim = Claim(call.runtime.meter.pipe, tenant_id, key, digest)
-    # A caller who leaves now must not leave the key claimed for a call that nobody makes.
+    # If the caller leaves now, the key must not stay claimed for a call that nobody makes.
     with call.client.uncut():
         known = await claim.take(call.request_id)
     if known is not None:
@@ -56,7 +59,7 @@ async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitabl
         try:
             await _finish(_outcome_of(claim, answer, call))
         except BaseException:
-            # The caller left just now: nobody will begin the stream, nor close it.
+            # The caller left just now, so nobody will start or close the stream.
             if answer is not None and answer.close is not None:
                 answer.close()
             raise
@@ -64,7 +67,7 @@ async def once(call: Call, tenant_id: int, key: str, make: Callable[[], Awaitabl
 
 
 def _outcome_of(claim: Claim, answer: Answer | None, call: Call) -> Awaitable[object]:
-    """What becomes of the claim: it is kept with its answer, or free for another try."""
+    """Keep a successful answer with its claim, or release the claim for another try."""
     if answer is None or answer.status >= 400 or answer.pieces is not None:
         return claim.give_up()
     return claim.keep(
@@ -80,7 +83,7 @@ def _outcome_of(claim: Claim, answer: Answer | None, call: Call) -> Awaitable[ob
 
 
 async def _finish(work: Awaitable[object]) -> None:
-    """The answer is there and paid for; that it cannot be kept is no reason to withhold it."""
+    """Wait for `work`. The answer is paid for, so failing to keep it is no reason to withhold it."""
     try:
         await asyncio.shield(work)
     except MeteringUnavailable as error:

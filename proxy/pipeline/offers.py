@@ -1,4 +1,4 @@
-"""Candidates with their price: what the meter is asked to reserve for."""
+"""Put a price on candidates: what the meter has to reserve for each."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -16,7 +16,7 @@ from routing.choice import REQUESTED, Candidate, CatalogueModel
 from tenants.policy import Policy
 
 LONGEST_RUN_ID = 200
-# Families that bill reasoning which their streams don't show: held for at their worst.
+# Models that bill reasoning which their streams do not show. They are held for at their worst from the start.
 _THINK_UNSEEN = ("o1", "o3", "o4", "gpt-5", "gemini-2.5", "gemini-3", "grok-")
 
 
@@ -29,10 +29,10 @@ def priced_candidates(
     sizes: OutputSizes,
     billed: bool,
 ) -> list[PricedCandidate]:
-    """The candidates at the sell price, and at the worst the request can cost with each.
+    """The candidates, with the most that the request can cost with each, at the sell price.
 
-    What is not `billed` holds nothing. Raises ModelNotPriced where the first has no price (a cheaper one without ends
-    the ladder), and InvalidRequest when the first model cannot write as much as was asked.
+    With `billed` false they hold nothing. A cheaper candidate without a price ends the ladder. Raises ModelNotPriced if
+    the first one has no price, InvalidRequest if the requested model does not fit the request or its `max_tokens`.
     """
     first = candidates[0]
     _refuse_misfit(parsed, first.model)
@@ -62,12 +62,12 @@ def priced_candidates(
 
 
 def usable(parsed: ParsedRequest, *, policy: Policy, prices: PriceBook) -> list[str]:
-    """The models that would serve such a request: the tenant's own, of this kind, with a price."""
+    """The models that could serve this kind of request: the tenant's own that have a price."""
     return prices.priced(name for name, model in policy.models.items() if model.embeds == parsed.embeds)
 
 
 def _never_passed_over(offer: PricedCandidate) -> PricedCandidate:
-    """As the last rung, below which there is none that could serve."""
+    """`offer` as the last rung of the ladder, below which no model could serve."""
     candidate = msgspec.structs.replace(offer.candidate, skip_from_percent=None)
     return msgspec.structs.replace(offer, candidate=candidate)
 
@@ -87,7 +87,7 @@ def priced_candidate(
     prices: PriceBook,
     sizes: OutputSizes,
 ) -> PricedCandidate:
-    """The candidate at the sell price and its worst. Raises ModelNotPriced."""
+    """The candidate with the most that the request can cost with it, at the sell price. Raises ModelNotPriced."""
     ask = parsed.ask
     bound = input_bound(ask, candidate.model, prompts=parsed.prompts)
     price = prices.price_of(candidate.model.name, context=bound)
@@ -112,7 +112,7 @@ def priced_candidate(
 
 
 def _shows_its_output(parsed: ParsedRequest, model: CatalogueModel) -> bool:
-    """Whether the hold can grow with the answer: a stream whose tokens can be counted while they pass."""
+    """Whether the hold can grow with the answer, which is a stream whose tokens can be counted as they pass."""
     ask = parsed.ask
     return (
         ask.stream
@@ -123,7 +123,7 @@ def _shows_its_output(parsed: ParsedRequest, model: CatalogueModel) -> bool:
 
 
 def run_of(headers: Mapping[str, str]) -> Run | None:
-    """The run the caller names, with the most it may spend. Raises InvalidRequest."""
+    """The run that the caller names, with its budget if it has one. Raises InvalidRequest."""
     run_id = headers.get("x-tenantry-run-id", "").strip()
     most = headers.get("x-tenantry-run-max-usd", "").strip()
     if len(run_id) > LONGEST_RUN_ID:

@@ -1,4 +1,4 @@
-"""What a call asks for and may be served by: before it is admitted, and for calls that never are."""
+"""What a call asks for and which models may serve it, before it is admitted, or without that."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ from tenants.policy import Principal
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A call before it is admitted: who asks, what for, and what it may be served by at which price."""
+    """A call before it is admitted: who asks, for what, and the models that may serve it with their prices."""
 
     principal: Principal
     parsed: ParsedRequest
@@ -27,7 +27,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def parse(call: Call, principal: Principal, *, counting: bool = False) -> ParsedRequest:
-    """The body in its dialect. Raises InvalidRequest."""
+    """Parse the body in its dialect. Raises InvalidRequest, which is counted as a refusal."""
     try:
         if counting:
             return ANTHROPIC.parse(call.body, call.headers, counting=True)
@@ -38,7 +38,7 @@ def parse(call: Call, principal: Principal, *, counting: bool = False) -> Parsed
 
 
 async def plan_of(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Plan:
-    """Candidates and their prices. Raises ModelNotAllowed, ModelNotPriced, InvalidRequest."""
+    """Find the candidates and their prices. Raises ModelNotAllowed, ModelNotPriced, InvalidRequest."""
     prices = await call.runtime.prices.of(principal.policy)
     may_downgrade = call.headers.get("x-tenantry-no-downgrade") != "1"
     sizes = call.runtime.output_sizes
@@ -54,7 +54,7 @@ def plan_by(
     may_downgrade: bool = True,
     billed: bool = True,
 ) -> Plan:
-    """`plan_of` a request that did not come over the wire."""
+    """`plan_of` with a price list at hand, also for requests that did not come over the wire."""
     policy = principal.policy
     try:
         candidates = candidates_for(
@@ -69,13 +69,13 @@ def plan_by(
         raise ModelNotAllowed(error.model, usable(parsed, policy=policy, prices=prices)) from None
     offers = priced_candidates(parsed, candidates, policy=policy, prices=prices, sizes=sizes, billed=billed)
     if not may_downgrade:
-        # Refused where others are served by a cheaper model: passed over there, with nothing below.
+        # With nothing below it, the first one is refused where a cheaper model would serve other callers.
         offers = offers[:1]
     return Plan(principal=principal, parsed=parsed, prices=prices, offers=offers, billed=billed)
 
 
 def metadata_of(call: Call, plan: Plan) -> RequestMetadata:
-    """What the ledger row needs and only the request knows."""
+    """What the ledger row needs that only the request knows."""
     parsed, policy = plan.parsed, plan.principal.policy
     ask = parsed.ask
     automatic = plan.offers[0].candidate.route.chosen in AUTOMATICALLY

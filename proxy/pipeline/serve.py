@@ -1,4 +1,4 @@
-"""The way of a request: authenticate, parse, route, admit, forward, settle, answer."""
+"""The path of a request: authenticate, parse, route, admit, forward, settle, answer."""
 
 from billing.meter.meter import StalePolicy
 from billing.prices.price_book import ModelNotPriced
@@ -21,12 +21,12 @@ from routing.candidates import ModelNotAllowed
 from tenants.authentication import KeyRefused, PolicyUnavailable
 from tenants.policy import Principal
 
-# Policies that change faster than they can be read would otherwise be reloaded for ever.
+# Otherwise a policy that changes faster than it can be read would be reloaded for ever.
 MOST_RELOADS = 4
 
 
 async def serve(call: Call) -> Answer:
-    """The answer to one call. Raises the errors of the contract's table; what was admitted is settled."""
+    """The answer to one call. Raises the errors of the contract's table. An admitted call is always settled."""
     principal = await authenticate(call)
     parsed = parse(call, principal)
     if key := idempotency_key(call, parsed):
@@ -39,8 +39,8 @@ async def serve(call: Call) -> Answer:
 
 
 async def _serve_once(call: Call, parsed: ParsedRequest, key: str) -> Answer:
-    """As `serve`, where the caller's `key` has no answer yet."""
-    # A replay passes no admission, so the policy in force is asked for here.
+    """`serve` for a call with an idempotency key: replays the answer if there is one."""
+    # A replay is not admitted, so the policy in force is checked here.
     principal = await current_principal(call)
     return await once(
         call, principal.policy.tenant_id, key, lambda: _served(call, parsed, principal, billed=True)
@@ -48,14 +48,14 @@ async def _serve_once(call: Call, parsed: ParsedRequest, key: str) -> Answer:
 
 
 async def count_tokens(call: Call) -> Answer:
-    """Anthropic's token count: under every limit on requests, and free."""
+    """Anthropic's token count: free, but subject to every limit on requests."""
     principal = await authenticate(call)
     parsed = parse(call, principal, counting=True)
     return await _served(call, parsed, principal, billed=False)
 
 
 async def _served(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool) -> Answer:
-    """The way from the route on, for the variants of `serve`."""
+    """The path from `route` on, for the variants of `serve`."""
     plan = await route(call, parsed, principal, billed=billed)
     admitted = await admit(call, plan)
     async with settled(admitted):
@@ -64,7 +64,7 @@ async def _served(call: Call, parsed: ParsedRequest, principal: Principal, *, bi
 
 
 async def authenticate(call: Call) -> Principal:
-    """Who calls. Raises the 401s and 403 of the error table; a refused key is counted for its tenant."""
+    """Who calls. Raises the 401s and the 403 of the error table. A refused key is counted for its tenant."""
     try:
         return await call.runtime.authenticator.authenticate(call.headers, address=call.address)
     except KeyRefused as error:
@@ -73,13 +73,13 @@ async def authenticate(call: Call) -> Principal:
 
 
 async def current_plan(call: Call) -> Plan:
-    """The plan for a call that is not to be made, under the policy in force now."""
+    """The plan of a call that will not be made, under the policy in force now."""
     principal = await current_principal(call)
     return await plan_of(call, call.dialect.parse(call.body, call.headers), principal, billed=True)
 
 
 async def current_principal(call: Call) -> Principal:
-    """Who calls, under the policy in force now: for what no admission confirms."""
+    """Who calls, under the policy in force now. For requests that no admission confirms."""
     principal = await call.runtime.authenticator.authenticate(call.headers, address=call.address)
     return (
         principal
@@ -89,16 +89,16 @@ async def current_principal(call: Call) -> Principal:
 
 
 async def route(call: Call, parsed: ParsedRequest, principal: Principal, *, billed: bool = True) -> Plan:
-    """What the call may be served by, best first.
+    """Find the models that may serve the call, best first.
 
-    Raises ModelNotAllowed, ModelNotPriced, InvalidRequest, which are counted.
+    Raises ModelNotAllowed, ModelNotPriced, InvalidRequest, PolicyUnavailable, which are counted as refusals.
     """
     try:
         for _ in range(MOST_RELOADS):
             try:
                 return await plan_of(call, parsed, principal, billed=billed)
             except (ModelNotAllowed, ModelNotPriced):
-                # A no that no admission has confirmed may be out of date.
+                # No admission has confirmed the policy, so this refusal may be out of date.
                 if await call.runtime.meter.is_current(principal):
                     raise
                 principal = await call.runtime.authenticator.refresh(principal, call.headers)
@@ -109,14 +109,14 @@ async def route(call: Call, parsed: ParsedRequest, principal: Principal, *, bill
 
 
 async def admit(call: Call, plan: Plan) -> AdmittedCall:
-    """The call with a lease, under the policy in force now; `plan` is made again where it is out of date.
+    """Give the call a lease, under the policy in force now. A `plan` that is out of date is made again.
 
     Raises the limits' refusals, which are counted.
     """
     for _ in range(MOST_RELOADS):
         try:
             metadata, run = metadata_of(call, plan), run_of(call.headers)
-            # A caller who leaves now must not leave a lease behind that nobody knows of.
+            # If the caller leaves now, no lease must stay behind that nobody knows of.
             with call.client.uncut():
                 admission = await call.runtime.meter.admit(
                     plan.principal, plan.offers, request_id=call.request_id, metadata=metadata, run=run
@@ -146,7 +146,7 @@ async def _refreshed(call: Call, principal: Principal) -> Principal:
 
 
 async def answer(upstream: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
-    """The upstream's answer, whole or as a stream."""
+    """Pass the upstream's answer on, whole or as a stream."""
     if upstream.header(b"content-type").startswith("text/event-stream") and upstream.status < 400:
         return Relay(upstream, admitted).answer()
     return await whole(upstream, admitted)

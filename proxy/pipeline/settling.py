@@ -1,4 +1,4 @@
-"""Settling a call: once, whatever becomes of the task that serves it, and whatever goes wrong in doing so."""
+"""Settle a call once, whatever happens to the task that serves it, and whatever goes wrong while settling."""
 
 import asyncio
 import logging
@@ -39,13 +39,13 @@ RETRY_SECONDS = (0.1, 0.3, 1, 3, 5)
 
 
 class settled(msgspec.Struct):
-    """Whatever is raised within, the call is settled when it is left. A stream is settled by its own end."""
+    """A context manager that settles the call if an exception leaves it. A stream is settled at its own end."""
 
     admitted: AdmittedCall
 
     async def __aenter__(self) -> None:
         if self.admitted.plan.principal.policy.disconnect is DisconnectPolicy.DRAIN:
-            # Read to its end although its caller may have left.
+            # Its answer is read to the end even if the caller leaves.
             self.admitted.call.client.outstay()
 
     async def __aexit__(
@@ -59,12 +59,12 @@ class settled(msgspec.Struct):
         elif isinstance(error, UpstreamSaturated):
             free(self.admitted, http_status=None)
         else:
-            # The caller left, or a fault of ours: the upstream was called, so it is neither free nor forgotten.
+            # The caller left, or we failed. The upstream may have been called, so the call may not be free.
             unanswered(self.admitted)
 
 
 def complete(admitted: AdmittedCall, reading: UsageReading, *, http_status: int, written: int) -> None:
-    """Settle an answer that came to its end. `written`: tokens of output, where the answer reports none."""
+    """Settle a complete answer. `written`: the output tokens to assume if its usage cannot be read."""
     judgement = judged(reading, admitted.plan.parsed, admitted.hold.lease, written=written)
     status = UsageStatus.CANCELLED if admitted.call.client.left else UsageStatus.OK
     _settle(admitted, judgement, status=status, http_status=http_status, answered_by=reading.model)
@@ -79,7 +79,7 @@ def broken_off(
     status: UsageStatus,
     note: str,
 ) -> None:
-    """Settle a stream that ended early at what is known of it; flagged as an estimate."""
+    """Settle a stream that ended early at what is known of it, flagged as an estimate."""
     judgement = judged_broken_off(
         reading, admitted.plan.parsed, admitted.hold.lease, written=written, why=note
     )
@@ -89,10 +89,10 @@ def broken_off(
 def unanswered(admitted: AdmittedCall) -> None:
     """Settle a call that ended before anything came back: its caller left, or the gateway stops.
 
-    While it waited for its turn, or between two tries, nothing was at work for it, and it is free.
+    It is free if it was still waiting for its turn, or between two tries, when no upstream worked on it.
     """
     judgement = FREE
-    if admitted.asked:
+    if admitted.upstream_working:
         elapsed_ms = admitted.call.elapsed_ms()
         judgement = judged_unanswered(
             admitted.plan.parsed,
@@ -110,12 +110,12 @@ def free(
     status: UsageStatus = UsageStatus.UPSTREAM_ERROR,
     note: str = "",
 ) -> None:
-    """Settle a call that the upstream did not serve. `note`: what is doubtful about that."""
+    """Settle a call that the upstream did not serve, at no cost. `note`: why that is uncertain."""
     _settle(admitted, Judgement(Usage(), note), status=status, http_status=http_status)
 
 
 async def on_its_way(admitted: AdmittedCall) -> None:
-    """Return once the settling is on its way to Redis: only then may the answer's last bytes go."""
+    """Return once the settle has been written to Redis. Only then may the answer's last bytes go."""
     await admitted.call.runtime.meter.pipe.sent()
 
 
@@ -149,7 +149,7 @@ def _settle(
 
 
 def _post(admitted: AdmittedCall, charge: Charge, *, status: UsageStatus, http_status: int | None) -> None:
-    """Send the settle; it is repeated for as long as Redis is away."""
+    """Send the settle. It is repeated for as long as Redis is away."""
     plan, lease, runtime = admitted.plan, admitted.hold.lease, admitted.call.runtime
     outcome = CallOutcome(
         usage=charge.usage,
@@ -175,12 +175,12 @@ def _post(admitted: AdmittedCall, charge: Charge, *, status: UsageStatus, http_s
             lease.tenant_id, lease.offer.candidate.model.name, charge.usage.output_tokens
         )
     if charge.overrun_nano:
-        # Posted all the same: what was used is owed. Staff see it on the dashboard.
+        # Charged all the same, since it was used. Staff see it on the dashboard.
         runtime.background.keep(count_overrun(runtime.meter.pipe, lease, charge.overrun_nano))
 
 
 def _count(admitted: AdmittedCall, outcome: CallOutcome, _: object) -> None:
-    """When Redis has answered: the caller does not wait for what is only counted."""
+    """Count the call once Redis has replied, so that the caller does not wait for it."""
     lease, tier, runtime = admitted.hold.lease, admitted.plan.principal.policy.tier, admitted.call.runtime
     runtime.telemetry.settled(lease, outcome, tier=tier, sent_ms=admitted.sent_ms)
     runtime.tracing.settled(lease, outcome, admitted.call.headers)
@@ -192,7 +192,7 @@ def _keep_settling(runtime: "Runtime", lease: Lease, outcome: CallOutcome) -> No
 
 
 async def _settle_until_done(runtime: "Runtime", lease: Lease, outcome: CallOutcome) -> None:
-    """Settle, and try again while Redis is away: settling is idempotent. The reaper is for the dead only."""
+    """Settle, and try again while Redis is away, since the reaper only settles for dead processes."""
     for seconds in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
         try:
             await runtime.meter.settle(lease, outcome)

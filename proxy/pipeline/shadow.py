@@ -1,4 +1,4 @@
-"""What limits and routes in shadow would have done with a call that was admitted."""
+"""What limits and routes in shadow would have done with an admitted call."""
 
 import logging
 from collections.abc import Iterator
@@ -14,8 +14,10 @@ logger = logging.getLogger("tenantry.proxy")
 
 
 def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCounts) -> None:
-    """Count where the policy in shadow differs. Requests a minute have a window of their own in Redis; the
-    other limits are held against the counters in force, which know the calls that would have been refused.
+    """Count what the policy in shadow would have done differently.
+
+    Its requests per minute have a window of their own in Redis. Its other limits are compared with the counters in
+    force, which include the calls that it would have refused.
     """
     if policy.shadow is None:
         return
@@ -27,7 +29,7 @@ def judge(policy: Policy, ask: Ask, admission: Admission, refusals: RefusalCount
         for verdict, model in _rerouted(policy, policy.shadow, ask, admission):
             refusals.would_have(policy, verdict, model)
     except Exception:
-        # The call is admitted: what is only counted must not keep it from being served and settled.
+        # The call is admitted. A mere count must not keep it from being served and settled.
         logger.exception("What is in shadow could not be evaluated")
 
 

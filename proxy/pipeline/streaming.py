@@ -1,4 +1,4 @@
-"""An SSE answer on its way through: bytes as they come, usage read beside them, settled before the last."""
+"""Relay an SSE answer: pass its bytes on as they come, read its usage meanwhile, and settle before the last bytes."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = (0.2, 0.5, 1, 2, 3)
 
 
 class TruncatedStream(TenantryError):
-    """The upstream closed without the event that ends a stream."""
+    """The upstream closed the connection without the event that ends a stream."""
 
     code = "upstream_unavailable"
 
@@ -27,7 +27,7 @@ class TruncatedStream(TenantryError):
 
 
 class Relay:
-    """One stream, settled wherever it stands when the answer is closed, even if it was never begun."""
+    """Relays one stream. When the answer is closed it is settled as far as it got, even if it was never started."""
 
     def __init__(self, answer: UpstreamAnswer, admitted: AdmittedCall) -> None:
         self._answer = answer
@@ -36,7 +36,7 @@ class Relay:
 
     def answer(self) -> Answer:
         headers = passed_on(self._answer, self._admitted)
-        # nginx would hold the stream back, others might store it.
+        # nginx would buffer the stream, and caches might store it.
         headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         return Answer(status=self._answer.status, headers=headers, pieces=self._pieces(), close=self._close)
 
@@ -51,7 +51,7 @@ class Relay:
                 if meter.finished:
                     await self._complete()
                 elif not admitted.settled and not hold.pays_for(meter.output_at_most):
-                    await self._covered()
+                    await self._extend_hold()
                 if passed:
                     yield passed
             passed = meter.end()
@@ -62,7 +62,7 @@ class Relay:
         except UpstreamUnavailable as error:
             failure = error
         except (BudgetExceeded, MeteringUnavailable) as error:
-            # The piece at hand is not passed on: it may not be paid for.
+            # This piece is not passed on, since it may not be paid for.
             self._end(UsageStatus.CANCELLED, f"cut off: {error.code}")
             self._admitted.call.runtime.background.keep(self._answer.close())
             failure = error
@@ -79,7 +79,7 @@ class Relay:
         self._end(UsageStatus.UPSTREAM_ERROR, "the stream was interrupted")
         await settling.on_its_way(self._admitted)
         if failure is not None:
-            # A blank line first: the piece before may have ended in the middle of an event.
+            # A blank line first, since the last piece may have ended in the middle of an event.
             yield b"\n\n" + admitted.call.dialect.error_event(failure, admitted.call.request_id)
 
     async def _complete(self) -> None:
@@ -93,8 +93,8 @@ class Relay:
             )
             await settling.on_its_way(self._admitted)
 
-    async def _covered(self) -> None:
-        """The hold pays for what has come. While Redis is away the stream stands still, for a while."""
+    async def _extend_hold(self) -> None:
+        """Extend the hold to cover what has come. While Redis is away the stream pauses, for a while."""
         for seconds in PATIENCE_SECONDS:
             try:
                 await self._admitted.hold.covers(
@@ -107,7 +107,7 @@ class Relay:
         await self._admitted.hold.covers(self._admitted.call.runtime.meter, self._meter.output_at_most)
 
     def _close(self) -> None:
-        """Settle as cancelled what is not settled yet, and let the upstream call go."""
+        """Settle the call as cancelled unless it is settled, and close the upstream's answer."""
         self._end(UsageStatus.CANCELLED, f"{self._admitted.call.client.why_over} mid-stream")
         self._admitted.call.runtime.background.keep(self._answer.close())
 

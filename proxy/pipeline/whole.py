@@ -1,4 +1,4 @@
-"""A JSON answer: read to its end, settled, passed on as it is."""
+"""Pass on a JSON answer: read to its end, settled, its body unchanged."""
 
 import logging
 
@@ -15,7 +15,7 @@ _GATEWAY_TIMEOUTS = {408, 504, 522, 524}
 
 
 async def whole(answer: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
-    """A JSON answer: read, settled, passed on as it is."""
+    """Read the answer, settle the call, and pass the body on unchanged. Raises UpstreamUnavailable, UpstreamTimeout."""
     try:
         body = await answer.read()
     finally:
@@ -31,17 +31,20 @@ async def whole(answer: UpstreamAnswer, admitted: AdmittedCall) -> Answer:
     await settling.on_its_way(admitted)
     ours = [(b"x-tenantry-cost-usd", usd_text(admitted.cost_nano))]
     if answer.status >= 400:
-        # Its body is the upstream's own: this tells its 429, say, from one of the tenant's limits.
+        # The body is the upstream's own. This header tells its 429 from one of the tenant's limits.
         ours.append((b"x-tenantry-error-source", b"upstream"))
     headers = passed_on(answer, admitted, *ours)
     return Answer(status=answer.status, headers=headers, body=body)
 
 
 def _refused(answer: UpstreamAnswer, body: bytes, admitted: AdmittedCall) -> None:
-    """Settle a call that the upstream refused: free. Raises where its answer is not the caller's to see."""
+    """Settle a call that the upstream refused, at no cost.
+
+    Raises UpstreamUnavailable or UpstreamTimeout if the caller should not see the upstream's answer.
+    """
     settling.free(admitted, http_status=answer.status)
     if answer.status == 401:
-        # The gateway's own key: as it is, it would read as if the caller's were wrong.
+        # It is about the gateway's own key. Passed on, it would look as if the caller's were wrong.
         logger.error("The upstream refused the gateway's key", extra={"request_id": admitted.call.request_id})
         raise UpstreamUnavailable(
             "The upstream rejected the gateway's credentials. The operator has been notified.", reached=True

@@ -1,4 +1,4 @@
-"""What the sandbox says, in both wire formats: deterministic text, usage as the real thing reports it."""
+"""The sandbox's answers in each wire format: deterministic text, and usage as a real upstream reports it."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class SandboxCall(msgspec.Struct, frozen=True):
 
     @property
     def pieces(self) -> list[str]:
-        """The text in as many deltas as asked for, at most one for each token."""
+        """The text in as many deltas as the directives say, else at most eight and no more than tokens."""
         words = max(1, min(self.output_tokens, 64)) if self.output_tokens else 0
         count = self.directives.deltas or min(words, 8)
         return [
@@ -58,7 +58,7 @@ class SandboxCall(msgspec.Struct, frozen=True):
 
 
 def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str = "messages") -> SandboxCall:
-    """The call in `body`, whose member `prompt` asks. Raises ValueError in the words of the error to answer."""
+    """Parse a call; its prompt is the member `prompt`. Raises ValueError with the message to answer."""
     try:
         read = json.loads(body)
     except ValueError as error:
@@ -72,7 +72,7 @@ def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str 
     if not isinstance(limit, int) or limit < 0:
         raise ValueError("max_tokens: must be a whole number of at least 0")
     text = json.dumps([read.get("system", ""), read[prompt], read.get("tools", "")], ensure_ascii=False)
-    wished = 50 if directives.output_tokens is None else directives.output_tokens
+    wanted = 50 if directives.output_tokens is None else directives.output_tokens
     seen = -(-len(text.encode()) // BYTES_A_TOKEN)
     return SandboxCall(
         id=call_id,
@@ -80,7 +80,7 @@ def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str 
         stream=bool(read.get("stream")),
         max_tokens=limit,
         input_tokens=seen if directives.input_tokens is None else directives.input_tokens,
-        output_tokens=min(wished, limit) * (read.get("n") or 1),
+        output_tokens=min(wanted, limit) * (read.get("n") or 1),
         wants_usage=bool((read.get("stream_options") or {}).get("include_usage")),
         directives=directives,
         choices=read.get("n") or 1,
@@ -88,17 +88,17 @@ def read_call(body: bytes, *, call_id: str, directives: Directives, prompt: str 
 
 
 def _usage(call: SandboxCall) -> dict[str, Any]:
-    told = call.directives
+    directives = call.directives
     return {
         "input_tokens": call.input_tokens,
-        "cache_creation_input_tokens": told.cache_write_5m_tokens + told.cache_write_1h_tokens,
+        "cache_creation_input_tokens": directives.cache_write_5m_tokens + directives.cache_write_1h_tokens,
         "cache_creation": {
-            "ephemeral_5m_input_tokens": told.cache_write_5m_tokens,
-            "ephemeral_1h_input_tokens": told.cache_write_1h_tokens,
+            "ephemeral_5m_input_tokens": directives.cache_write_5m_tokens,
+            "ephemeral_1h_input_tokens": directives.cache_write_1h_tokens,
         },
-        "cache_read_input_tokens": told.cache_read_tokens,
+        "cache_read_input_tokens": directives.cache_read_tokens,
         "output_tokens": call.output_tokens,
-        "server_tool_use": {"web_search_requests": told.web_searches},
+        "server_tool_use": {"web_search_requests": directives.web_searches},
         "service_tier": "standard",
     }
 
@@ -182,7 +182,7 @@ def openai_events(call: SandboxCall) -> Iterator[bytes]:
 
 
 def embeddings_json(call: SandboxCall, inputs: int) -> dict[str, Any]:
-    """The same short vector for every text; nobody should compare them."""
+    """The same short vector for every text, of no use for comparisons."""
     vectors = [
         {"object": "embedding", "index": index, "embedding": [0.5, -0.5, 0.5, 0.5]} for index in range(inputs)
     ]

@@ -58,18 +58,20 @@ class Sandbox:
         if path == "/v1/models":
             return await _json(send, {"data": [], "object": "list", "has_more": False}, call_id)
         try:
-            told = directives_of(body, headers.get("x-sandbox", ""))
+            directives = directives_of(body, headers.get("x-sandbox", ""))
             prompt = "input" if path == EMBEDDINGS else "messages"
-            call = read_call(body, call_id=call_id, directives=told, prompt=prompt)
+            call = read_call(body, call_id=call_id, directives=directives, prompt=prompt)
         except (ValueError, msgspec.ValidationError) as error:
             return await _error(send, 400, str(error), call_id, openai)
-        if told.hang:
+        if directives.hang:
             await asyncio.sleep(3600)
-        await asyncio.sleep(told.latency_ms / 1000)
-        if told.html:
-            return await _send(send, told.status if told.status != 200 else 524, HTML, "text/html", call_id)
-        if told.status != 200:
-            return await _error(send, told.status, "as the directive says", call_id, openai, told)
+        await asyncio.sleep(directives.latency_ms / 1000)
+        if directives.html:
+            return await _send(
+                send, directives.status if directives.status != 200 else 524, HTML, "text/html", call_id
+            )
+        if directives.status != 200:
+            return await _error(send, directives.status, "as the directive says", call_id, openai, directives)
         if path == "/v1/messages/count_tokens":
             return await _json(send, {"input_tokens": call.input_tokens}, call_id)
         if path not in ("/v1/messages", "/v1/chat/completions", EMBEDDINGS):
@@ -84,7 +86,7 @@ class Sandbox:
         return await _json(send, (openai_json if openai else anthropic_json)(call), call_id)
 
     def _note(self, call: SandboxCall, openai: bool, request_id: str) -> None:
-        """Journal before the answer: what is billed is billed whether or not anyone hears of it."""
+        """Write to the journal before the answer: a call is billed whether or not its answer arrives."""
         if self._journal is not None:
             line: dict[str, Any] = {
                 "id": call.id,
@@ -97,18 +99,18 @@ class Sandbox:
 
 
 async def _stream(send: Send, events: Iterator[bytes], call: SandboxCall, openai: bool) -> None:
-    told = call.directives
+    directives = call.directives
     await _head(send, 200, "text/event-stream; charset=utf-8", call.id)
     for position, event in enumerate(events, 1):
         await send({"type": "http.response.body", "body": event, "more_body": True})
-        if told.error_after == position:
+        if directives.error_after == position:
             error = json.dumps(_error_body(529, "Overloaded", call.id, openai))
             await send({"type": "http.response.body", "body": f"event: error\ndata: {error}\n\n".encode()})
             return
-        if told.cut_after == position:
+        if directives.cut_after == position:
             break
-        if told.delta_ms:
-            await asyncio.sleep(told.delta_ms / 1000)
+        if directives.delta_ms:
+            await asyncio.sleep(directives.delta_ms / 1000)
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -120,9 +122,13 @@ def _error_body(status: int, message: str, call_id: str, openai: bool) -> dict[s
 
 
 async def _error(
-    send: Send, status: int, message: str, call_id: str, openai: bool, told: Directives | None = None
+    send: Send, status: int, message: str, call_id: str, openai: bool, directives: Directives | None = None
 ) -> None:
-    extra = [(b"retry-after", str(told.retry_after).encode())] if told and told.retry_after else []
+    extra = (
+        [(b"retry-after", str(directives.retry_after).encode())]
+        if directives and directives.retry_after
+        else []
+    )
     body = json.dumps(_error_body(status, message, call_id, openai)).encode()
     await _send(send, status, body, "application/json", call_id, extra)
 

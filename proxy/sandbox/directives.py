@@ -1,4 +1,4 @@
-"""How a request tells the sandbox what to do: `[[sandbox status=529]]` in a text, or header `x-sandbox`."""
+"""How a request tells the sandbox what to do: `[[sandbox status=529]]` in a text, or the header `x-sandbox`."""
 
 import re
 
@@ -9,11 +9,11 @@ _PAIR = re.compile(r"([a-z0-9_]+)=([A-Za-z0-9_.:/-]+)")
 
 
 class Directives(msgspec.Struct, frozen=True):
-    """What to do; `None` and 0 leave it to the sandbox.
+    """What the sandbox should do; `None` and 0 leave it to its defaults.
 
-    Counts are tokens. A stream is `deltas` pieces of `delta_words` words; `latency_ms` passes before its first byte,
-    `delta_ms` between the pieces. `cut_after` and `error_after` count events: then the stream breaks off, or an error
-    event follows. `status` answers an error, `html` a proxy's HTML page with that status (524), `hang` never answers.
+    `*_tokens` set the usage. A stream has `deltas` pieces of `delta_words` words, the first byte after `latency_ms`,
+    and `delta_ms` between pieces. After `cut_after` events it breaks off, after `error_after` an error event follows.
+    `status` answers an error, `html` a proxy's HTML page with that status (524 by default), `hang` never answers.
     """
 
     input_tokens: int | None = None
@@ -37,7 +37,7 @@ class Directives(msgspec.Struct, frozen=True):
 
 
 def directives_of(body: bytes, header: str) -> Directives:
-    """The header's directives, or those in the text. Raises msgspec.ValidationError for a wrong one."""
-    found = _IN_TEXT.search(body)
-    text = header or (found.group(1).decode("ascii", "replace") if found else "")
+    """The directives of the header, else of the text. Raises msgspec.ValidationError."""
+    match = _IN_TEXT.search(body)
+    text = header or (match.group(1).decode("ascii", "replace") if match else "")
     return msgspec.convert(dict(_PAIR.findall(text)), Directives, strict=False)

@@ -1,7 +1,7 @@
-"""Circuit breakers: an upstream that fails for a model again and again is left alone for a while.
+"""Circuit breakers: an upstream that keeps failing for a model is left alone for a while.
 
-One for each upstream and model, in each process: what one process sees needs no round trip to be used. Every
-change is written to Redis for people to look at (`/readyz`, the dashboard), never to be decided by.
+Each process has one for each upstream and model, and decides by what it sees itself, without a round trip. Changes are
+written to Redis only for people to see (`/readyz`, the dashboard).
 """
 
 import json
@@ -18,8 +18,8 @@ from proxy.background import Background
 
 logger = logging.getLogger("tenantry.proxy")
 
-# This many calls in a row, within `FAILURES_WITHIN` seconds: a single caller who provokes errors on purpose
-# closes nothing to the others, an upstream that is down is found out at once under load.
+# A breaker opens after this many failures in a row within `FAILURES_WITHIN` seconds. A single caller who provokes
+# errors does not open one while others succeed; under load, an upstream that is down opens it at once.
 FAILURES = 10
 FAILURES_WITHIN = 30.0
 FIRST_OPEN_SECONDS, LONGEST_OPEN_SECONDS = 2.0, 30.0
@@ -28,8 +28,9 @@ BOARD_SECONDS = 120
 
 @dataclass
 class Breaker:
-    """Closed, open until `opens_at` (monotonic seconds), or trying one call (`probing`). `changed` is called when it
-    opens or closes.
+    """Closed, open, or half-open: from `opens_at` (monotonic seconds) on, one call may try (`probing`).
+
+    `changed` is called when it opens or closes. `open_seconds` is 0 while it is closed.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Breaker:
         return "half-open" if self.probing else "open"
 
     def lets_through(self, now: float) -> bool:
-        """Whether a call may be tried. In an open breaker's time, one may, and decides."""
+        """Whether a call may be made. Once an open breaker's time is over, one call may, and decides."""
         if not self.open_seconds:
             return True
         if self.probing or now < self.opens_at:
@@ -58,7 +59,7 @@ class Breaker:
         return max(0.0, self.opens_at - now)
 
     def given_up(self) -> None:
-        """The call that was to decide ended without an answer from the upstream."""
+        """The deciding call ended without an answer or a failure of the upstream: the next one decides."""
         self.probing = False
 
     def succeeded(self) -> None:
@@ -86,10 +87,10 @@ class Breakers:
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
     def of(self, upstream: str, model: str) -> Breaker:
-        found = self._breakers.get((upstream, model))
-        if found is None:
-            found = self._breakers[upstream, model] = Breaker(f"{upstream} {model}", self._changed)
-        return found
+        breaker = self._breakers.get((upstream, model))
+        if breaker is None:
+            breaker = self._breakers[upstream, model] = Breaker(f"{upstream} {model}", self._changed)
+        return breaker
 
     def _changed(self, breaker: Breaker) -> None:
         logger.warning("Breaker %s is %s", breaker.name, breaker.state)
@@ -106,4 +107,4 @@ async def _write(pipe: RedisPipe, breaker: Breaker) -> None:
         await pipe.call("HSET", BOARD, field, json.dumps(seen))
         await pipe.call("EXPIRE", BOARD, BOARD_SECONDS)
     except MeteringUnavailable:
-        pass  # a notice for people; the log has it too
+        pass  # only people read the board, and the log has it, too

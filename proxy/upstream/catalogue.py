@@ -15,7 +15,7 @@ EZAI = "ezai"
 
 
 class UpstreamTarget(msgspec.Struct, frozen=True):
-    """One upstream: where it is, the key it wants, the callers' further headers it may see."""
+    """One upstream: its address, its key, and the callers' further headers that it may see."""
 
     name: str
     base_url: str
@@ -27,14 +27,14 @@ Rows = tuple[tuple[UpstreamTarget, frozenset[str]], ...]
 
 
 class UpstreamTargets:
-    """Where calls may go, read from PostgreSQL once for a policy token."""
+    """The upstreams that calls may go to, read from PostgreSQL once for each policy token."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._rows = ByToken(_read)
 
     async def that_speak(self, wire: str, token: str) -> list[UpstreamTarget]:
-        """The upstreams that speak `wire`, as of the policy token `PolicyVersion.everyone`."""
+        """The upstreams that speak `wire`, best first, as of the policy token `PolicyVersion.everyone`."""
         ezai = UpstreamTarget(
             EZAI, settings.EZAI_BASE_URL, settings.EZAI_API_KEY, settings.UPSTREAM_EXTRA_HEADERS
         )
@@ -43,7 +43,7 @@ class UpstreamTargets:
             try:
                 rows = await self._reader.read(lambda: self._rows.get(token))
             except ReportsUnavailable:
-                # The call is admitted and EzAI is there: rows for hard times are no reason to refuse it.
+                # The call is admitted and EzAI is known, so missing spares are no reason to refuse it.
                 logger.warning("The list of upstreams cannot be read; going on with EzAI alone")
                 return [ezai]
         return [ezai, *(target for target, wires in rows if wire in wires)]

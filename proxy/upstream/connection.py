@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream: bytes out, a parsed answer in, and the clock that runs meanwhile."""
+"""One HTTP/1.1 connection to an upstream: sends a request, parses the answer, and watches the time."""
 
 import asyncio
 
@@ -7,12 +7,12 @@ import httpx
 
 from proxy.dialects.headers import RawHeaders
 
-# Unread bytes of a body at which reading stops until the caller has taken some.
+# With more unread bytes of a body than this, reading pauses until some are taken.
 HIGH_WATER = 256 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """One connection, one exchange at a time. `status` and `headers` are those of the answer at hand."""
+    """One connection, for one exchange at a time. `status` and `headers` are the current answer's."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -37,16 +37,16 @@ class Connection(asyncio.Protocol):
         return self._complete and self._lost is None and not self._transport.is_closing()
 
     async def ask(self, head: bytes, body: bytes, *, patience: float, total: float) -> None:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its answer. Raises httpx's TransportErrors.
 
-        `patience`: seconds without a byte; `total`: seconds until the answer's last one.
+        `patience`: the most seconds without a byte. `total`: the most seconds until the answer's last byte.
         """
         self.headers = []
         self._headed = self._complete = False
         self._patience = patience
         self.last_byte_at = self._loop.time()
         self._deadline = self.last_byte_at + total
-        self._look_again_at(self.last_byte_at + min(patience, total))
+        self._check_clock_at(self.last_byte_at + min(patience, total))
         if len(body) < HIGH_WATER:
             self._transport.write(head + body)
         else:
@@ -56,9 +56,9 @@ class Connection(asyncio.Protocol):
             await self._wait()
 
     async def piece(self) -> bytes | None:
-        """What has come of the answer's body since the last look; `None` at its end.
+        """What has come of the body since the last call; `None` at its end.
 
-        Chunks that came in one packet go on as one: nine tenths of a busy stream's work is by the piece.
+        Chunks that came in one packet are returned as one, since most of a stream's work is done for each piece.
         """
         while not self._pieces:
             if self._complete:
@@ -73,14 +73,14 @@ class Connection(asyncio.Protocol):
         return piece
 
     async def rest(self) -> bytes:
-        """The body to its end, from the last look on; most of them are there with the head."""
+        """The rest of the body, to its end."""
         pieces = []
         while (piece := await self.piece()) is not None:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def forget(self) -> None:
-        """Let go what nobody has read of the answer: it must never become part of the next one."""
+        """Drop what nobody has read of the answer: it must never become part of the next one."""
         self._pieces.clear()
         self._unread = 0
         if self._paused:
@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     async def _wait(self) -> None:
-        """Until something came. Raises what went wrong."""
+        """Wait until something arrives. Raises what went wrong."""
         if self._lost is not None:
             raise self._lost
         self._waiter = self._loop.create_future()
@@ -118,21 +118,21 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _look_again_at(self, moment: float) -> None:
-        """One timer, which outlives the exchange: the next one's is nearly always later, and moved on from there."""
+    def _check_clock_at(self, moment: float) -> None:
+        """Set the timer. It outlives the exchange: the next one's is nearly always later, and is moved from there."""
         if self._timer is None or moment < self._timer_at:
             self._end()
-            self._timer = self._loop.call_at(moment, self._look_at_clock)
+            self._timer = self._loop.call_at(moment, self._check_clock)
             self._timer_at = moment
 
-    def _look_at_clock(self) -> None:
+    def _check_clock(self) -> None:
         self._timer = None
         if self._complete:
             return
         now = self._loop.time()
         silent, left = now - self.last_byte_at, self._deadline - now
         if left > 0 and (silent < self._patience or self._paused):
-            self._look_again_at(now + max(0.01, min(self._patience - silent, left)))
+            self._check_clock_at(now + max(0.01, min(self._patience - silent, left)))
             return
         late = f"no byte within {self._patience} s" if left > 0 else "not over in time"
         self._fail(httpx.ReadTimeout(late))
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.last_byte_at = self._loop.time()
         if self._complete:
-            # Bytes that nobody asked for: whatever they are, they must not become the next answer.
+            # Bytes that belong to no request must not become the next answer.
             self._lost = httpx.RemoteProtocolError("bytes after the answer")
             self._transport.abort()
             return
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            # Within the packet that ended the answer: see `data_received`.
+            # In the packet that ended the last answer: see `data_received`.
             self._lost = httpx.RemoteProtocolError("bytes after the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -1,12 +1,12 @@
-"""Fair share of one upstream: all tenants use one key, so one tenant's burst must not be another's wait.
+"""Fair share of one upstream: all tenants use one key there, so one tenant's burst must not make another wait.
 
-Nothing is held back until the upstream says that it is too much (429, 529). From then on the calls in flight
-are bounded by what it bears, found by trial (additive increase, multiplicative decrease), and a slot that
-frees goes to the waiting tenant with the fewest calls in flight for its weight. The last free slot is kept for
-who is within its share, so that it need not wait for another's call to end. Each process has a bound of its own.
+Nothing is held back until the upstream refuses calls as too many (429, 529). Then the calls in flight are bounded by
+what it can take, found by additive increase and multiplicative decrease. A slot that frees goes to the waiting tenant
+with the fewest calls in flight for its weight. The last free slot is reserved for tenants within their share, so that
+they need not wait for another's call to end. Each process has a bound of its own.
 
-Calls belong to rounds; a bound that is lowered begins the next one. What is refused of an earlier round says
-nothing new, so the bound comes down as fast as answers come back, and once for each crowd that was too large.
+Calls belong to rounds, and lowering the bound starts a new one. A refusal of an earlier round's call says nothing new.
+So the bound falls as fast as answers come back, and only once for each crowd that was too large.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from collections.abc import Callable
 
 from gateway_project.ground.errors import TenantryError
 
-# A few refusals may be anyone's; this many among the last calls are the upstream's word. Once there is a bound,
-# the first refusal is: whoever is within its share should meet as few of them as can be.
+# A few refusals may be chance, so the first bound takes this many among the last calls. Later the first refusal counts:
+# tenants within their share should meet as few as possible.
 THROTTLED_OF, WINDOW = 4, 20
-# A gentle cut keeps nearly all of the upstream in use, and the first refusal brings the next (simulated in the tests).
+# A gentle decrease keeps nearly all of the upstream in use; the next refusal decreases again (simulated in the tests).
 DECREASE, FLOOR = 0.85, 8
-# The bound goes when nothing was refused for so long (seconds).
+# The bound is lifted after so many seconds without a refusal.
 CALM_SECONDS = 15.0
 LONGEST_WAIT_SECONDS = 5.0
 LONGEST_QUEUE = 64  # calls of one tenant
 
 
 class UpstreamSaturated(TenantryError):
-    """The upstream takes no more, and the caller's share of it is in use. Not a limit of the tenant's."""
+    """The upstream takes no more calls, and the tenant's share of it is in use. It is none of the tenant's limits."""
 
     code = "upstream_unavailable"
     status = 502
@@ -42,7 +42,7 @@ class UpstreamSaturated(TenantryError):
 
 
 class FairShareLimiter:
-    """The calls in flight to one upstream. `bound` is `None` while it takes whatever comes."""
+    """The calls in flight to one upstream. `bound` is `None` while it refuses nothing."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.bound: float | None = None
@@ -56,9 +56,9 @@ class FairShareLimiter:
         self._cut_at = 0.0
 
     async def enter(self, tenant_id: int, weight: int = 1) -> int:
-        """Return when the call may go, with the round it belongs to.
+        """Wait until the call may go. Returns the round it belongs to, for `leave`.
 
-        Raises UpstreamSaturated when its turn does not come in time.
+        Raises UpstreamSaturated if the tenant's queue is full or the call's turn does not come in time.
         """
         self._weights[tenant_id] = weight
         if tenant_id not in self._queues and self._has_slot_for(tenant_id):
@@ -74,7 +74,7 @@ class FairShareLimiter:
                 return await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.leave(tenant_id, turn.result())  # its turn came in the moment it left
+                self.leave(tenant_id, turn.result())  # its turn came at the moment it gave up
             else:
                 self._withdraw(tenant_id, turn)
             if isinstance(error, TimeoutError):
@@ -82,7 +82,7 @@ class FairShareLimiter:
             raise
 
     def leave(self, tenant_id: int, call_round: int, *, throttled: bool | None = None) -> None:
-        """The call of `call_round` is over. `throttled`: whether it was one too many (`None`: no answer)."""
+        """A call of `call_round` is over. `throttled`: whether it was refused as one too many (`None`: no answer)."""
         if throttled is not None:
             self._learn(call_round, throttled)
         self.in_flight -= 1
@@ -124,7 +124,7 @@ class FairShareLimiter:
         return free > 1 or (free > 0 and self._is_within_share(tenant_id, self.bound))
 
     def _is_within_share(self, tenant_id: int, bound: float) -> bool:
-        """Whether it has less than its part of the bound, among all who want some of it now."""
+        """Whether the tenant has less in flight than its part of the bound, among all tenants who want some now."""
         wanting = self._of_tenant.keys() | self._queues.keys() | {tenant_id}
         part = self._weights[tenant_id] / sum(self._weights[each] for each in wanting)
         return self._of_tenant.get(tenant_id, 0) < bound * part
@@ -139,7 +139,7 @@ class FairShareLimiter:
             turn = self._queues[neediest].popleft()
             if not self._queues[neediest]:
                 del self._queues[neediest]
-            if not turn.done():  # else it has given up, and its own task is yet to notice
+            if not turn.done():  # else it has given up, and its task has not removed it yet
                 turn.set_result(self._start(neediest))
 
     def _withdraw(self, tenant_id: int, turn: asyncio.Future[int]) -> None:
@@ -159,7 +159,7 @@ class FairShareLimiters:
         self._limiters: dict[str, FairShareLimiter] = {}
 
     def of(self, upstream: str) -> FairShareLimiter:
-        found = self._limiters.get(upstream)
-        if found is None:
-            found = self._limiters[upstream] = FairShareLimiter()
-        return found
+        limiter = self._limiters.get(upstream)
+        if limiter is None:
+            limiter = self._limiters[upstream] = FairShareLimiter()
+        return limiter

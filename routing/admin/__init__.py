@@ -1,4 +1,4 @@
-"""Staff's pages of the catalogue and its rules."""
+"""The console's pages for the catalogue, its rules and upstreams."""
 
 from routing.admin import complexity_rule, model, upstream
 

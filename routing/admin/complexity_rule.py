@@ -1,4 +1,4 @@
-"""What makes a request complex."""
+"""The rules that make a request complex."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse

@@ -36,7 +36,7 @@ class ModelAdmin(ConsolePage):
         return super().get_queryset(request).annotate(tenant_count=allowed)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        """Ledger rows name the model by its name, so it stays."""
+        """The name is fixed, since ledger rows refer to the model by it."""
         return (*self.readonly_fields, "name") if obj else self.readonly_fields
 
     @display(description="Model", header=True, ordering="name")

@@ -1,4 +1,4 @@
-"""Try the complexity rules on a request: what they make of it, and what they would with those in shadow."""
+"""Try the complexity rules on a request: with the rules in force, and with those in shadow as well."""
 
 from django import forms
 from django.contrib import admin
@@ -38,7 +38,7 @@ class TrialForm(forms.Form):
 
 
 def trial_page(page: admin.ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """A form and, once it is filled, the verdicts."""
+    """A form and, once it is submitted, the verdicts."""
     if not page.has_view_permission(request):
         raise PermissionDenied
     form = TrialForm(request.GET or None)

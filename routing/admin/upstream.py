@@ -1,4 +1,4 @@
-"""Upstreams beside EzAI. The key goes in and never comes out again."""
+"""Upstreams besides EzAI. A key can be entered, and is never shown again."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The catalogue, the rules that choose from it, and the upstreams beside EzAI."""
+"""The catalogue, the rules that choose from it, and the upstreams besides EzAI."""
 
 from routing.models.complexity_rule import ComplexityRule
 from routing.models.model import Model

@@ -1,4 +1,4 @@
-"""What makes a request complex: sizes above which it is, and words that say so."""
+"""The rules that make a request complex: thresholds for sizes, and keywords."""
 
 from django.db import models
 from django.db.models import Q
@@ -12,7 +12,7 @@ class RuleKind(models.TextChoices):
 
 
 class Threshold(models.TextChoices):
-    """The sizes the chooser knows; the names are those of `routing.choice.ComplexityRules`."""
+    """The sizes that have thresholds. The names are fields of `routing.choice.ComplexityRules`."""
 
     BYTES = "max_simple_bytes", "Bytes of text"
     MESSAGES = "max_simple_messages", "Messages"
@@ -20,8 +20,9 @@ class Threshold(models.TextChoices):
 
 
 class ComplexityRule(PolicyModel):
-    """One rule. A threshold's `subject` is what is counted and `value` the most a simple request has of it;
-    a keyword's `subject` is the lower-case phrase looked for in the system prompt.
+    """One rule. For a threshold, `subject` is what is counted, and `value` the most a simple request may have.
+
+    For a keyword, `subject` is the lower-case phrase to find in the system prompt.
     """
 
     kind = models.CharField(max_length=10, choices=RuleKind.choices)

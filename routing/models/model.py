@@ -1,4 +1,4 @@
-"""A model of the catalogue: what tenants call it and what upstream calls it."""
+"""The models of the catalogue."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
@@ -17,9 +17,9 @@ class Family(models.TextChoices):
 
 
 class Model(PolicyModel):
-    """One model tenants may be given. Windows are in tokens.
+    """One model that tenants may be allowed to use. Windows are in tokens.
 
-    `downgrade_to` takes over when a budget runs low, `fallback_to` when upstream cannot serve this one.
+    `downgrade_to` takes over when a budget runs low, `fallback_to` when the upstream cannot serve this one.
     """
 
     name = models.CharField(max_length=100, unique=True, help_text="Name that tenants use in requests.")

@@ -1,4 +1,4 @@
-"""A further upstream beside EzAI, for the time EzAI cannot serve."""
+"""Further upstreams, for when EzAI cannot serve."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator, URLValidator
@@ -18,9 +18,9 @@ def every_wire() -> list[str]:
 
 
 class Upstream(PolicyModel):
-    """Asked when EzAI (always first, from the environment) is overloaded, away, or its breaker is open.
+    """An upstream that is called when EzAI, which the environment defines, is overloaded, away, or its breaker open.
 
-    It must know the catalogue's upstream names. The key is encrypted at rest and never shown again.
+    It must know the catalogue's upstream names. Its key is encrypted at rest and never shown again.
     """
 
     name = models.SlugField(max_length=50, unique=True)

@@ -1,4 +1,4 @@
-"""Staff's pages of the customers and of the people."""
+"""The console's pages for customers and people."""
 
 from tenants.admin import accounts, api_key, audit, invitation, membership, policy_change, tenant, tier
 

@@ -1,4 +1,4 @@
-"""Choosing an account for something: its name alone proves nothing, so the list says whether its address does."""
+"""Select boxes for accounts, which show whether each account's address is verified: a name alone proves nothing."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 
 
 class ChoiceList(AutocompleteJsonView):
-    """What select boxes with a search ask for."""
+    """The results for select boxes with a search."""
 
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
         choice: dict[str, str] = super().serialize_result(obj, to_field_name)

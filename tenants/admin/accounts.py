@@ -1,4 +1,4 @@
-"""People, roles and API tokens, in the console's look. A token is never shown: create_operator prints it once."""
+"""The console's pages for people, roles and API tokens. A token is never shown: create_operator prints it once."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from tenants.models import OperatorToken
 from tenants.people.members import end_invitations_of
 from tenants.people.verified_emails import has_verified_email
 
-# A row of the page "Roles" is a role: in titles, buttons and the audit trail.
+# Titles, buttons and the audit trail call Django's groups roles, like the page does.
 Group._meta.verbose_name, Group._meta.verbose_name_plural = "role", "roles"
 for model in (User, Group):
     admin.site.unregister(model)
@@ -54,7 +54,7 @@ class UserAdmin(DjangoUserAdmin, ConsolePage):
             end_invitations_of(obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Only a superuser makes superusers; nobody gives themselves a role."""
+        """Only superusers make superusers, and nobody gives themselves a role."""
         fields = super().get_readonly_fields(request, obj)
         if request.user.is_superuser:
             return fields
@@ -62,18 +62,18 @@ class UserAdmin(DjangoUserAdmin, ConsolePage):
         return (*fields, "is_superuser", *own)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """A superuser's account (password included) is changed by superusers only."""
+        """Only superusers change a superuser's account, including its password."""
         if obj and obj.is_superuser and not request.user.is_superuser:
             return False
         return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Accounts are made inactive, so that the audit trail keeps its names."""
+        """Never: accounts are deactivated instead, so that the audit trail keeps their names."""
         return False
 
     @display(description="Email verified", boolean=True)
     def verified(self, user: Any) -> bool:
-        """Whether this account has used a link that was mailed to its address."""
+        """Whether the account has used a link that was mailed to its address."""
         return bool(user.email_is_verified)
 
     @display(description="Roles")
@@ -101,7 +101,7 @@ class GroupAdmin(DjangoGroupAdmin, ConsolePage):
 
 @admin.register(OperatorToken)
 class OperatorTokenAdmin(ReadOnlyPage):
-    """Deleting a token ends it with its next request. New ones are made where nobody looks over a shoulder."""
+    """API tokens. A deleted token is refused from its next request on. New ones are only made on the command line."""
 
     empty_text = "To create an operator with a control API token, run manage.py create_operator NAME."
     list_display = ("prefix", "user", "created_at", "last_used_at")

@@ -1,4 +1,4 @@
-"""API keys: issued once, shown once, rotated with overlap, revoked at once."""
+"""API keys: shown once when issued, rotated with an overlap, revoked at once."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,7 +48,7 @@ class KeyStateFilter(DropdownFilter):
 
 
 class RotateForm(forms.Form):
-    """How long the old key still works beside the new one."""
+    """How long the old key still works besides the new one."""
 
     overlap = forms.TypedChoiceField(
         choices=[
@@ -111,7 +111,7 @@ class ApiKeyAdmin(ConsolePage):
         return (*self.readonly_fields, "tenant") if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        """Never: a revoked key stays, so that ledger rows keep the name of what spent them."""
+        """Never: a revoked key stays, so that ledger rows keep its name."""
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
@@ -132,7 +132,7 @@ class ApiKeyAdmin(ConsolePage):
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The one page that ever shows the key; no redirect, so that it is stored nowhere on its way."""
+        """The only page that ever shows the key. There is no redirect, so that the key is stored nowhere."""
         return self._shown_once(request, key=request.issued_key, api_key=obj)  # type: ignore[attr-defined]
 
     def _shown_once(self, request: HttpRequest, *, key: str, api_key: ApiKey) -> HttpResponse:

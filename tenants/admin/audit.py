@@ -37,12 +37,12 @@ admin.site.unregister(LogEntry)
 LogEntry._meta.verbose_name, LogEntry._meta.verbose_name_plural = "audit trail entry", "audit trail entries"
 
 EXPORT_LIMIT = 100_000  # rows
-MOST_TENANTS = 20  # that a search may mean
-UNSAID = {"id", "created_at", "updated_at", "date_joined"}  # of a new row: the entry's own time says it
+MOST_TENANTS = 20  # the most that a search matches
+UNSAID = {"id", "created_at", "updated_at", "date_joined"}  # not shown for a new row: the entry has the time
 
 
 class KindFilter(DropdownFilter):
-    """What was changed, from the kinds the trail is kept for (not from the trail itself)."""
+    """By kind of row. The choices are the audited models; looking into the trail would read all of it."""
 
     title = "kind"
     parameter_name = "kind"
@@ -60,14 +60,14 @@ class KindFilter(DropdownFilter):
 
 
 class _Echo:
-    """A file that hands back what is written, for a CSV that is streamed."""
+    """A file whose `write` returns the line, for a CSV that is streamed."""
 
     def write(self, line: str) -> str:
         return line
 
 
 class TenantFilter(TextFilter):
-    """Entries about a tenant and what is its own, by its slug."""
+    """Entries about a tenant and what belongs to it, by its slug."""
 
     title = "tenant (slug)"
     parameter_name = "tenant"
@@ -83,7 +83,7 @@ class TenantFilter(TextFilter):
 
 
 class TrailList(IndexedOrder):
-    """Entries with the names they speak of, read for the page that is shown in one go."""
+    """Entries, with the names they refer to read at once for the whole page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -119,7 +119,7 @@ class TrailAdmin(CountlessPage):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[LogEntry], search_term: str
     ) -> tuple[QuerySet[LogEntry], bool]:
-        """What is called so, and all about the tenants that are."""
+        """Entries about rows with a matching name, and all about matching tenants."""
         found, may_repeat = super().get_search_results(request, queryset, search_term)
         named = Q(name__icontains=search_term) | Q(slug__icontains=search_term)
         ids = (
@@ -131,7 +131,7 @@ class TrailAdmin(CountlessPage):
 
     @action(description="Export as CSV", icon="download", url_path="export", permissions=["view"])
     def export(self, request: HttpRequest) -> HttpResponseBase:
-        """The newest entries, as filtered on the page one came from, at most EXPORT_LIMIT."""
+        """The newest entries as CSV, filtered like the page, at most EXPORT_LIMIT."""
         try:
             rows = self.get_changelist_instance(request).get_queryset(request)[:EXPORT_LIMIT]
         except IncorrectLookupParameters:
@@ -180,12 +180,12 @@ class TrailAdmin(CountlessPage):
 
     @display(description="Changes")
     def changed(self, entry: LogEntry) -> SafeString:
-        told = list(_known(entry).changes(entry))
+        fields = list(_known(entry).changes(entry))
         if entry.action == LogEntry.Action.CREATE:
-            given = ((each.label, each.new) for each in told if each.column not in UNSAID)
+            given = ((each.label, each.new) for each in fields if each.column not in UNSAID)
             changes = format_html_join(", ", '<span class="c-change"><b>{}</b> {}</span>', given)
-        elif told:
-            lines = ((each.label, each.old, each.new) for each in told)
+        elif fields:
+            lines = ((each.label, each.old, each.new) for each in fields)
             changes = format_html_join("", '<div class="c-change"><b>{}</b> {} → {}</div>', lines)
         else:
             changes = format_html('<span class="c-muted">{}</span>', "Saved without changes")
@@ -194,7 +194,7 @@ class TrailAdmin(CountlessPage):
 
 
 def _known(entry: Any) -> Known:
-    """What the list has read for its whole page; a page of one entry reads for it alone."""
+    """The names that the list has read for its page; a page of one entry reads its own."""
     if not hasattr(entry, "known"):
         entry.known = Known([entry])
     known: Known = entry.known
@@ -218,6 +218,6 @@ def _lines(rows: QuerySet[LogEntry]) -> Iterator[str]:
 
 
 def _defused(value: object) -> str:
-    """A cell that a spreadsheet would run as a formula gets a quote in front."""
+    """`value` as a cell, with a quote in front if a spreadsheet would run it as a formula."""
     text = str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

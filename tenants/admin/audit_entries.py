@@ -1,4 +1,4 @@
-"""Entries of the audit trail as people read them: fields by their labels, rows by their names, and whose they are."""
+"""Audit entries in words: fields by their labels, rows by their names, and the tenant they belong to."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 class Known:
-    """The names and tenants that a page of entries speaks of, read by one query a table."""
+    """The names and tenants that a page of entries refers to, read with one query for each table."""
 
     def __init__(self, entries: Iterable[LogEntry]) -> None:
         entries = list(entries)
@@ -38,15 +38,15 @@ class Known:
             for entry in entries
             if (model := entry.content_type.model_class()) in owned_models() and entry.object_id
         )
-        told = {entry.pk: self._tenant_id(entry, owned) for entry in entries}
-        tenants = Tenant.objects.in_bulk({pk for pk in told.values() if pk})
-        self._tenants = {entry: tenants[pk] for entry, pk in told.items() if pk in tenants}
+        tenant_ids = {entry.pk: self._tenant_id(entry, owned) for entry in entries}
+        tenants = Tenant.objects.in_bulk({pk for pk in tenant_ids.values() if pk})
+        self._tenants = {entry: tenants[pk] for entry, pk in tenant_ids.items() if pk in tenants}
 
     def tenant_of(self, entry: LogEntry) -> Tenant | None:
         return self._tenants.get(entry.pk)
 
     def changes(self, entry: LogEntry) -> Iterator[FieldChange]:
-        """What the entry says changed. What did not, and the row's reverse relations, are left out."""
+        """The entry's changes, without fields that stayed the same and the row's reverse relations."""
         model = entry.content_type.model_class()
         if model is None:
             return
@@ -60,10 +60,10 @@ class Known:
                 listed = ", ".join(map(str, change.get("objects", ())))
                 yield FieldChange(name, label, str(change.get("operation", "")), listed)
             else:
-                old, new = (self._said(field, value) for value in change)
+                old, new = (self._shown(field, value) for value in change)
                 yield FieldChange(name, label, old, new)
 
-    def _said(self, field: "Field[Any, Any]", value: Any) -> str:
+    def _shown(self, field: "Field[Any, Any]", value: Any) -> str:
         text = str(value)
         if value in EMPTY:
             return formatters.NOTHING
@@ -87,12 +87,12 @@ class Known:
         row: Any = owned.get((model, str(entry.object_id)))
         if row is not None:
             return int(row.tenant_id) if row.tenant_id else None
-        told = [each for each in (entry.changes or {}).get("tenant", ()) if str(each).isdecimal()]
-        return int(told[-1]) if told else None
+        ids = [each for each in (entry.changes or {}).get("tenant", ()) if str(each).isdecimal()]
+        return int(ids[-1]) if ids else None
 
 
 def owned_models() -> list[type[Model]]:
-    """What is kept a trail of and belongs to a tenant."""
+    """The audited models whose rows belong to a tenant."""
     return [
         model
         for model in auditlog.get_models()
@@ -103,7 +103,7 @@ def owned_models() -> list[type[Model]]:
 
 
 def of_tenants(ids: list[int]) -> Q:
-    """Entries about these tenants and what is theirs; what was deleted since is known by its own last entry."""
+    """Entries about these tenants and what belongs to them. For deleted rows their last entry says whose they were."""
     kinds = ContentType.objects.get_for_models(Tenant, *owned_models())
     found = Q(content_type=kinds[Tenant], object_id__in=ids)
     for model in owned_models():
@@ -114,7 +114,7 @@ def of_tenants(ids: list[int]) -> Q:
 
 
 def _references(entries: Iterable[LogEntry]) -> Iterator[tuple[type[Model], str]]:
-    """The rows that foreign keys in the entries' changes point at."""
+    """The rows that foreign keys in the entries' changes refer to."""
     for entry in entries:
         model = entry.content_type.model_class()
         for field in model._meta.concrete_fields if model else ():

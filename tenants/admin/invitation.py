@@ -1,4 +1,4 @@
-"""Invitations to tenants' portals, as staff see and make them."""
+"""The console's pages for invitations to tenants' portals."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from tenants.people.invitations import invite, link_of, renew, send_link, withdr
 
 @admin.register(Invitation)
 class InvitationAdmin(InsertOnlyPage):
-    """Sent from here or by the tenant's owners; accepted in the portal."""
+    """Invitations are sent from here or by the tenant's owners, and accepted in the portal."""
 
     empty_text = "Invite the first owner of a tenant; owners invite the others."
     list_display = (
@@ -53,7 +53,7 @@ class InvitationAdmin(InsertOnlyPage):
         return self.readonly_fields if obj else ()
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """The first one asked in is an owner, who asks in the others."""
+        """The first person invited is an owner by default, who invites the others."""
         return {"role": Role.OWNER, **super().get_changeform_initial_data(request)}
 
     def has_invite_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -62,7 +62,7 @@ class InvitationAdmin(InsertOnlyPage):
     def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:
         made, token = invite(tenant=obj.tenant, email=obj.email, role=obj.role, invited_by=staff_of(request))
         obj.__dict__.update(made.__dict__)
-        request.invitation_token = token  # type: ignore[attr-defined]  # for what follows when it is committed
+        request.invitation_token = token  # type: ignore[attr-defined]  # for `response_add`
 
     def response_add(
         self, request: HttpRequest, obj: Invitation, post_url_continue: str | None = None
@@ -96,15 +96,15 @@ class InvitationAdmin(InsertOnlyPage):
         return self._list()
 
     def _deliver(self, request: HttpRequest, invitation: Invitation, token: str) -> HttpResponse:
-        """By email to its address alone; where no email is sent, on the one page that ever shows the link."""
+        """Email the link to its address alone; without a mail server, show it once on a page."""
         if not can_send():
             context = {**self.admin_site.each_context(request), "opts": self.opts, "invitation": invitation}
             context |= {"title": "Invited", "link": link_of(token)}
             return TemplateResponse(
                 request, "admin/invited.html", context, headers={"Cache-Control": "no-store"}
             )
-        # The admin adds in one transaction with its answer: nothing may wait in it for a mail server, nor be mailed
-        # of what is not committed.
+        # The admin's transaction includes the response: it must not wait for a mail server, and nothing uncommitted
+        # may be mailed.
         transaction.on_commit(partial(self._send, request, invitation, token))
         return self._list()
 

@@ -1,4 +1,4 @@
-"""Who of a tenant's people may use the portal, and who is invited to."""
+"""The console's page for the members of tenants' portals."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class MembershipAdmin(ConsolePage):
         return super().get_queryset(request).annotate(email_is_verified=has_verified_email("user__"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> Any:
-        """Another person or tenant is another membership: this one is removed, with what it has invited."""
+        """Person and tenant are fixed: for others, remove this membership, which also ends its invitations."""
         return (*self.readonly_fields, "user", "tenant") if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:

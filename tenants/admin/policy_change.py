@@ -1,4 +1,4 @@
-"""The outbox of policy changes, to see that it is empty."""
+"""The outbox of policy changes, to see whether it is empty."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -24,7 +24,7 @@ class OpenFilter(DropdownFilter):
 
 @admin.register(PolicyChange)
 class PolicyChangeAdmin(CountlessPage):
-    list_display = ("id", "source", "tenant", "when", "told")
+    list_display = ("id", "source", "tenant", "when", "announced")
     list_filter = (OpenFilter,)
     list_select_related = ("tenant",)
 
@@ -33,5 +33,5 @@ class PolicyChangeAdmin(CountlessPage):
         return formatters.ago(change.created_at)
 
     @display(description="Announced", label={"yes": "success", "not yet": "warning"})
-    def told(self, change: PolicyChange) -> str:
+    def announced(self, change: PolicyChange) -> str:
         return "yes" if change.applied_at else "not yet"

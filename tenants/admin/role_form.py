@@ -1,4 +1,4 @@
-"""A role's permissions as a table: what it is about by what may be done to it."""
+"""A role's permissions as a table: models by actions."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.utils.text import capfirst
 from gateway_project.console_kit.stale_forms import AsShownForm
 
 VERBS = ("view", "add", "change", "delete")
-SHOWN_APPS = ("tenants", "routing", "billing", "auth", "auditlog")  # what the console has pages of
+SHOWN_APPS = ("tenants", "routing", "billing", "auth", "auditlog")  # apps with pages in the console
 
 
 def shown_permissions() -> QuerySet[Permission]:
@@ -20,7 +20,7 @@ def shown_permissions() -> QuerySet[Permission]:
 
 
 class PermissionTable(forms.SelectMultiple):
-    """Checkboxes in a table; a model's permissions beyond the four stand at its end."""
+    """Checkboxes in a table. A model's permissions besides the usual four come last."""
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         chosen = {int(each) for each in value or ()}
@@ -51,7 +51,7 @@ class RoleForm(AsShownForm):
             self.fields["permissions"].queryset = shown_permissions()  # type: ignore[attr-defined]
 
     def clean_permissions(self) -> list[Permission]:
-        """What the table does not show stays as it is."""
+        """The chosen permissions, and those that the table does not show, which stay."""
         given = list(self.cleaned_data["permissions"])
         if self.instance.pk:
             given += self.instance.permissions.exclude(content_type__app_label__in=SHOWN_APPS)

@@ -1,4 +1,4 @@
-"""The routing table of every tier on one page: tier by complexity."""
+"""One page with the routing tables of all tiers: tier by complexity."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ PERMISSIONS = ("add_tierroute", "change_tierroute", "delete_tierroute")
 
 
 class GridForm(AsShown, forms.Form):
-    """One choice for each tier and complexity; empty: the tier has no model for it."""
+    """One model for each tier and complexity; empty if the tier has none."""
 
     def __init__(self, *args: Any, editable: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,7 +47,7 @@ class GridForm(AsShown, forms.Form):
 
     @transaction.atomic
     def save(self) -> int:
-        """Each change is saved by itself, so that it is in the audit trail; how many there were."""
+        """Save each change on its own, so that the audit trail has it. Returns how many."""
         changed = 0
         for tier in self.tiers:
             for complexity in Complexity:
@@ -59,7 +59,7 @@ class GridForm(AsShown, forms.Form):
 
 
 def grid_page(page: admin.ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """Seen by those who see tiers, changed by those who may change routes."""
+    """The page, for everyone who may view tiers; editable for those who may change routes."""
     editable = all(request.user.has_perm(f"tenants.{name}") for name in PERMISSIONS)
     form = GridForm(request.POST or None, editable=editable)
     if request.method == "POST":

@@ -1,4 +1,4 @@
-"""Tenants: who they are, what limits them, what they spend."""
+"""The console's pages for tenants: their settings, limits and spend."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ class DeletedFilter(DropdownFilter):
 
 
 class LiveList(ChangeList):
-    """Tenants with what each does at this moment, asked for the page that is shown in one go."""
+    """Tenants with their current activity, read at once for the whole page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -146,18 +146,18 @@ class TenantAdmin(TenantActions, ConsolePage):
         return LiveList
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
-        """Keys and people come once it is there."""
+        """Keys and people are shown once the tenant exists."""
         return self.inlines if obj else ()
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        """A new tenant has no dates yet; who may only look has nothing to explain."""
+        """Without dates for a new tenant, and without the reason for a change for people who may only view."""
         sections = super().get_fieldsets(request, obj)
         if obj:
             return sections if self.has_change_permission(request, obj) else sections[:-1]
         return sections[:-2]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        """A slug is part of what tenants and exports refer to, so it stays."""
+        """The slug is fixed: tenants and exports refer to it."""
         return (
             (*super().get_readonly_fields(request, obj), "slug")
             if obj
@@ -177,7 +177,7 @@ class TenantAdmin(TenantActions, ConsolePage):
         return request.user.has_perm("billing.view_usagerecord")
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
-        """Never here: the control API marks a tenant deleted and revokes its keys."""
+        """Never here: the control API marks tenants as deleted and revokes their keys."""
         return False
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
@@ -203,7 +203,7 @@ class TenantAdmin(TenantActions, ConsolePage):
         )
 
     def response_add(self, request: HttpRequest, obj: Tenant, post_url_continue: str | None = None) -> Any:
-        """On to its page, which says what is left to do."""
+        """Go on to the tenant's page, which says what is left to do."""
         if "_addanother" in request.POST or "_popup" in request.POST:
             return super().response_add(request, obj, post_url_continue)
         messages.success(request, f"{obj.name} was added.")
@@ -228,7 +228,7 @@ class TenantAdmin(TenantActions, ConsolePage):
 
     @display(description="Allowed models")
     def models(self, tenant: Tenant) -> str:
-        """For those who may only look."""
+        """The models as text, for people who may only view."""
         return ", ".join(model.name for model in tenant.allowed_models.all()) or "none"
 
     @display(description="Tenant", header=True, ordering="slug")

@@ -1,4 +1,4 @@
-"""What staff do to several tenants at once. What cuts off or costs money asks first and keeps the reason."""
+"""Actions on several tenants at once. Those that cut off calls or cost money ask first, and record a reason."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ class RaiseForm(forms.Form):
 
 
 class TenantActions:
-    """Mixed into the tenants' page."""
+    """Mixin for the tenants' page."""
 
     admin_site: admin.AdminSite
     opts: Any
@@ -64,7 +64,7 @@ class TenantActions:
             return f"{count} suspended. Their requests are now refused."
 
         warning = "Requests of these tenants will be refused immediately with 403 tenant_suspended."
-        return self._asked(request, queryset, form=SuspendForm, verb="Suspend", text=warning, apply=apply)
+        return self._with_form(request, queryset, form=SuspendForm, verb="Suspend", text=warning, apply=apply)
 
     @action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
@@ -88,7 +88,7 @@ class TenantActions:
             "Takes effect immediately and stays until you change it. To raise a budget for this period only, "
             "add a budget grant. To raise a prepaid balance, add a top-up."
         )
-        return self._asked(
+        return self._with_form(
             request,
             queryset,
             form=RaiseForm,
@@ -106,7 +106,7 @@ class TenantActions:
             return None
         return redirect(f"{reverse('admin:billing_usageexport_add')}?tenant={chosen[0].slug}")
 
-    def _asked(
+    def _with_form(
         self,
         request: HttpRequest,
         queryset: QuerySet[Any],
@@ -117,7 +117,7 @@ class TenantActions:
         text: str,
         apply: Callable[[list[Any], dict[str, Any]], str],
     ) -> HttpResponse | None:
-        """A page with the form first; what it asks is done once it is sent."""
+        """Show a page with the form; once it is submitted, call `apply` with its values."""
         tenants: list[SpendingTenant] = list(queryset)
         filled = form(request.POST if "sure" in request.POST else None)
         if filled.is_valid():

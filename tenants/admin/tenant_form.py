@@ -1,4 +1,4 @@
-"""The tenant's form: its models in one picker, the tier's values beside empty limits, a question first."""
+"""The tenant's form: a picker for models, the tier's values beside empty limits, confirmations."""
 
 import json
 from collections.abc import Iterator
@@ -39,10 +39,10 @@ IN_USE = timedelta(days=7)
 
 
 class ModelPicker(UnfoldAdminSelect2MultipleWidget):
-    """All models in the page, searched as one types.
+    """A select box with all models in the page, filtered while one types.
 
-    Unfold's own class name makes Django's autocomplete take the field over on pages that have others, and ask
-    the server for what is here already.
+    With Unfold's own class name, Django's autocomplete would take the field over on pages that have others, and ask the
+    server for what is in the page already.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class ModelPicker(UnfoldAdminSelect2MultipleWidget):
 
 
 class TenantForm(AsShownForm):
-    """A tenant. Raising its budget needs a reason; a change that cuts it off now needs to be confirmed."""
+    """A tenant. Raising its budget needs a reason. A change that cuts it off right now has to be confirmed."""
 
     models = forms.ModelMultipleChoiceField(
         Model.objects.order_by("name"),
@@ -102,15 +102,15 @@ class TenantForm(AsShownForm):
                 value = _plain(_of_tier(self.instance.tier, name))
                 self.fields[name].widget.attrs["placeholder"] = value
                 own = getattr(self.instance, name) is not None
-                told = (
+                text = (
                     f"Overrides tier {self.instance.tier}: {value}"
                     if own
                     else f"From tier {self.instance.tier}"
                 )
-                self.fields[name].help_text = told
+                self.fields[name].help_text = text
 
     def _offer_models_of_tiers(self) -> None:
-        """For the script that says, once a tier is chosen, what an empty list means."""
+        """Give the page's script the default models of each tier, which apply to an empty list."""
         tiers = Tier.objects.prefetch_related("default_models")
         names = {tier.pk: [model.name for model in tier.default_models.all()] for tier in tiers}
         field = self.fields["models"]
@@ -127,13 +127,13 @@ class TenantForm(AsShownForm):
         threshold, tier = cleaned.get("downgrade_percent"), cleaned.get("tier")
         if threshold is None and tier:
             threshold = tier.downgrade_percent
-        if told := release_refusal(release=cleaned.get("downgrade_release_percent"), threshold=threshold):
-            self.add_error("downgrade_release_percent", told)
+        if problem := release_refusal(release=cleaned.get("downgrade_release_percent"), threshold=threshold):
+            self.add_error("downgrade_release_percent", problem)
         return cleaned
 
     def _post_clean(self) -> None:
-        """After the instance has got the new values, which the questions below are about."""
-        super()._post_clean()  # type: ignore[misc]  # the stubs leave it out
+        """Ask for a reason or a confirmation, after the instance has got the new values."""
+        super()._post_clean()  # type: ignore[misc]  # missing in the stubs
         if not self.instance.pk or self.errors:
             return
         budget = _budget(self.instance)
@@ -146,7 +146,7 @@ class TenantForm(AsShownForm):
         self.instance.change_reason = self.cleaned_data.get("reason", "")
 
     def _harm(self, budget: Decimal | None) -> Iterator[str]:
-        """What the tenant does now and could not do any more."""
+        """What the tenant does now and could no longer do."""
         tenant = self.instance
         if "status" in self.changed_data and tenant.status == TenantStatus.SUSPENDED:
             yield "When suspended, all requests are refused immediately."

@@ -1,4 +1,4 @@
-"""What a tenant's page shows beside its settings: where it stands now, its month as charts, its latest calls."""
+"""What a tenant's page shows besides its settings: current limits, the month as charts, the latest calls."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -23,7 +23,7 @@ RECENT = 8  # calls, endpoints
 
 
 class Gauge(msgspec.Struct, frozen=True):
-    """What is used of one limit at this moment."""
+    """How much of one limit is used now."""
 
     title: str
     used: str
@@ -32,7 +32,7 @@ class Gauge(msgspec.Struct, frozen=True):
 
 
 def insight(tenant: "SpendingTenant", *, ledger: bool, webhooks: bool) -> dict[str, Any]:
-    """Template values; the latest calls and the webhooks only for those who may see them."""
+    """Template values. The latest calls and the webhooks only for people who may see them."""
     today = timezone.now().date()
     since = today - timedelta(days=DAYS - 1)
     usage: Any = tenant.daily_usage.filter(day__gte=since).order_by()

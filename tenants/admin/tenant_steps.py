@@ -1,4 +1,4 @@
-"""What is left to do until a new tenant's first call, and what keeps every call of it from being answered."""
+"""What is left to do before a new tenant's first call, and what keeps all its calls from being answered."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tenants.models import AllowedModel, Tenant, TierRoute
 
 
 class NextStep(msgspec.Struct, frozen=True):
-    """One thing to do; without a link where it is not this person's to do."""
+    """One thing to do; without a link if this person may not do it."""
 
     what: str
     why: str
@@ -20,7 +20,7 @@ class NextStep(msgspec.Struct, frozen=True):
 
 
 def with_steps(tenants: QuerySet[Any]) -> QuerySet[Any]:
-    """Annotates what the steps below ask, so that a tenant's page asks nothing further."""
+    """Annotate what the steps below need, so that a tenant's page needs no further queries."""
     itself = Tenant.objects.filter(pk=OuterRef("pk"))
     people = Q(memberships__isnull=False) | Q(invitations__isnull=False)
     simple = TierRoute.objects.filter(tier__tenants=OuterRef("tenant"), complexity="simple").values("model")
@@ -34,7 +34,7 @@ def with_steps(tenants: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def next_steps(tenant: Any, request: HttpRequest) -> list[NextStep]:
-    """In order; empty once there was a call. `tenant` is one `with_steps`, from the page's own list."""
+    """The steps in order; empty once there was a call. `tenant` was annotated by `with_steps`."""
     if tenant.has_calls:
         return []
     of_tenant = f"?tenant={tenant.pk}"
@@ -57,7 +57,7 @@ def next_steps(tenant: Any, request: HttpRequest) -> list[NextStep]:
 
 
 def first_call(tenant: Any, base: str) -> str:
-    """With a model it may use: its default, else what its tier has for simple requests, else any."""
+    """A curl command with a model it may use: its default, else its tier's for simple requests, else any."""
     model = tenant.first_model or "auto"
     return (
         f"curl {base}/v1/messages -H 'x-api-key: tn_…' -H 'content-type: application/json' \\\n"

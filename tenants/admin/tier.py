@@ -42,7 +42,7 @@ class DowngradeInline(TabularInline):
 
 class TierForm(AsShownForm):
     def shown(self) -> dict[str, Any]:
-        """With what the tables below the form would write over."""
+        """The form's values, and those that the tables below it would overwrite."""
         tables = {
             "routes": self.instance.routes.order_by("pk").values_list("pk", "complexity", "model_id"),
             "downgrades": self.instance.downgrades.order_by("pk").values_list("pk", "model_id", "target_id"),
@@ -52,8 +52,8 @@ class TierForm(AsShownForm):
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
         release, threshold = cleaned.get("downgrade_release_percent"), cleaned.get("downgrade_percent")
-        if told := release_refusal(release=release, threshold=threshold):
-            self.add_error("downgrade_release_percent", told)
+        if problem := release_refusal(release=release, threshold=threshold):
+            self.add_error("downgrade_release_percent", problem)
         return cleaned
 
 
@@ -100,7 +100,7 @@ class TierAdmin(ConsolePage):
         return super().get_queryset(request).annotate(tenant_count=live).prefetch_related(routes)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tier | None = None) -> Any:
-        """The name is what the API calls the tier."""
+        """The name is fixed, since the API refers to the tier by it."""
         return (*self.readonly_fields, "name") if obj else self.readonly_fields
 
     @action(description="Routing table", icon="dataset", url_path="routes", permissions=["view"])
@@ -137,7 +137,7 @@ def _limit(number: int | None) -> str:
 
 
 def _route(tier: Tier, complexity: Complexity) -> str:
-    """From the prefetched routes, so that the grid costs one query."""
+    """The model of a route, from the prefetched ones, so that the grid takes one query."""
     return next(
         (route.model.name for route in tier.routes.all() if route.complexity == complexity),
         formatters.NOTHING,

@@ -1,4 +1,4 @@
-"""Who may call, on which terms."""
+"""Tenants, tiers, keys and people."""
 
 from tenants.models.allowed_model import AllowedModel
 from tenants.models.api_key import ApiKey

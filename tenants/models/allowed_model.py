@@ -1,4 +1,4 @@
-"""Which models a tenant may use."""
+"""The models that each tenant may use."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""A tenant's key, kept as the SHA-256 of what was shown once."""
+"""Tenants' API keys, stored as SHA-256."""
 
 from django.conf import settings
 from django.db import models

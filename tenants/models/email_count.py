@@ -4,7 +4,7 @@ from django.db import models
 
 
 class EmailCount(models.Model):
-    """A counter that holds over all processes. `scope` is a SHA-256: no address is kept here."""
+    """A counter shared by all processes. `scope` is a SHA-256, so that no address is stored."""
 
     scope = models.CharField(max_length=64)
     ends_at = models.DateTimeField(db_index=True)

@@ -10,13 +10,14 @@ from django.utils import timezone
 from tenants.models.membership import Role
 from tenants.models.tenant import Tenant
 
-LONGEST_ADDRESS = 150  # an account is called by its address
+LONGEST_ADDRESS = 150  # the address becomes an account's name
 
 
 class Invitation(models.Model):
-    """One link. Only the SHA-256 of its token is kept; it works once, until it expires. Withdrawing deletes the row.
+    """One link, which works once until it expires. Only the SHA-256 of its token is stored. Withdrawing deletes the
+    row.
 
-    `emailed_at` is empty while the link was not mailed: no mail server, or one that refused it.
+    `emailed_at` is empty until the link was mailed, for example without a mail server.
     """
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="invitations")

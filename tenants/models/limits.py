@@ -1,4 +1,4 @@
-"""The limit columns tiers and tenants share, and what each may hold."""
+"""The limit columns that tiers and tenants share, with their constraints."""
 
 from decimal import Decimal
 
@@ -8,18 +8,18 @@ from django.db.models import Q
 
 from gateway_project.ground.policy_changes import PolicyModel
 
-# What Lua counts exactly, see `gateway_project.ground.money.LARGEST_BUDGET_USD` (a test holds the two together).
+# What Lua counts exactly; see `gateway_project.ground.money.LARGEST_BUDGET_USD`, with which a test compares it.
 LARGEST_BUDGET_USD = Decimal("9000000")
 BUDGET_VALIDATORS = [MinValueValidator(Decimal(0)), MaxValueValidator(LARGEST_BUDGET_USD)]
 
 
 def within_budget_bounds(field: str) -> Q:
-    """`field` is absent, or between 0 and the largest budget the meter can count."""
+    """The condition that `field` is NULL, or from 0 to the largest budget that the meter can count."""
     return Q(**{field: None}) | Q(**{f"{field}__gte": 0, f"{field}__lte": LARGEST_BUDGET_USD})
 
 
 def release_refusal(*, release: int | None, threshold: int | None) -> str:
-    """Why downgrades can't last until spend is below `release` (%) when they begin at `threshold`; empty: they can."""
+    """Why downgrades that begin at `threshold` % cannot end below `release` %; empty if they can."""
     if release is None or threshold is None or release <= threshold:
         return ""
     return f"Downgrades start at {threshold}% and cannot end above that. Enter {threshold} or less, or leave it empty."

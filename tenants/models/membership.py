@@ -1,4 +1,4 @@
-"""Which people see a tenant in the portal, and what they may do there."""
+"""The people who may use a tenant's portal, and their roles."""
 
 from django.conf import settings
 from django.db import models

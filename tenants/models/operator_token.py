@@ -1,4 +1,4 @@
-"""What an operator's program shows to the control API."""
+"""Operators' tokens for the control API."""
 
 from django.conf import settings
 from django.db import models
@@ -6,9 +6,9 @@ from django.db.models import Q
 
 
 class OperatorToken(models.Model):
-    """One token of a staff account. Only its SHA-256 is kept, and its first characters to tell it from others.
+    """One token of a staff account. Only its SHA-256 is stored, and its first characters to recognize it.
 
-    Revoking a token deletes its row; the audit trail keeps who did it.
+    Revoking a token deletes its row; the audit trail records who did it.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")

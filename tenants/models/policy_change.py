@@ -1,4 +1,4 @@
-"""The outbox of policy changes: what PostgreSQL committed and Redis must hear of."""
+"""The outbox of policy changes that are committed in PostgreSQL and must reach Redis."""
 
 from django.db import models
 from django.db.models import Q

@@ -18,8 +18,8 @@ DIGITS = 6
 class SecondFactor(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[misc]  # django_otp has no types
     """One seed for one-time codes (TOTP, RFC 6238), encrypted like every secret at rest.
 
-    django-otp's own device keeps its seed in plain text, in a column too short for an encrypted one. What it is good
-    at stays its own: throttling, locking while a code is checked, and the arithmetic of TOTP.
+    django-otp's own device stores its seed in plain text, in a column too short for an encrypted one. We use its
+    throttling, its locking while a code is checked, and its arithmetic of TOTP.
     """
 
     secret = models.TextField(editable=False)
@@ -40,16 +40,16 @@ class SecondFactor(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[mis
 
     @property
     def seed(self) -> bytes:
-        """Raises UnreadableSecret."""
+        """The decrypted seed. Raises UnreadableSecret."""
         return bytes.fromhex(decrypt(self.secret))
 
     def confirm(self) -> None:
-        """From now on logging in asks for its codes."""
+        """Ask for its codes at every login from now on."""
         self.confirmed = True
         self.save(update_fields=["confirmed"])
 
     def verify_token(self, token: Any) -> bool:
-        """Whether `token` is the code of now, or of half a minute before or after. Raises UnreadableSecret."""
+        """Whether `token` is the current code, or that of half a minute before or after. Raises UnreadableSecret."""
         allowed, _ = self.verify_is_allowed()
         if not allowed:
             return False

@@ -1,4 +1,4 @@
-"""A customer: one row with its tier, its own limits, and how its money and time are counted."""
+"""Customers: each row has a tier, limits of its own, and how its money and time are counted."""
 
 import zoneinfo
 from decimal import Decimal
@@ -43,7 +43,7 @@ def validate_timezone(name: str) -> None:
 
 
 class Tenant(Limits):
-    """One customer. It is never deleted, only marked so: its ledger rows stay readable for ever."""
+    """One customer. It is never deleted, only marked as deleted, so that its ledger rows stay readable."""
 
     slug = models.SlugField(
         max_length=63,
@@ -92,8 +92,8 @@ class Tenant(Limits):
     alert_emails = ArrayField(
         models.EmailField(), default=list, blank=True, help_text="Alerts are also emailed to these addresses."
     )
-    # Kept by billing, which knows the bookings behind them: what is granted beside the budget now, what prepaid
-    # calls may ever cost (top-ups, credits and corrections), and the balance after the last top-up.
+    # Kept up to date by billing, from its adjustments: what is granted besides the budget now, what prepaid calls may
+    # ever cost (top-ups, credits and corrections), and the balance after the last top-up.
     granted_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     topped_up_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
     topped_up_to_usd = models.DecimalField(max_digits=20, decimal_places=9, default=0, editable=False)
@@ -133,18 +133,19 @@ class Tenant(Limits):
         return self.slug
 
     def get_additional_data(self) -> dict[str, str] | None:
-        """For the audit trail: why this change was made."""
+        """The reason of this change, for the audit trail."""
         return {"reason": self.change_reason} if self.change_reason else None
 
     @property
     def spendable_usd(self) -> Decimal | None:
-        """What its counter may reach: the budget, its own or its tier's, and what is granted beside it; in
-        prepaid mode all it was ever topped up, with credits and corrections. `None` is unlimited.
+        """The USD its counter may reach: its own or its tier's budget, and what is granted besides.
+
+        In prepaid mode it is the sum of all top-ups, credits and corrections. `None` is unlimited.
         """
         return self.spendable_under(self.tier)
 
     def spendable_under(self, tier: Tier) -> Decimal | None:
-        """`spendable_usd`, were it a tenant of `tier`."""
+        """`spendable_usd` if it were a tenant of `tier`."""
         if self.budget_mode == BudgetMode.PREPAID:
             return self.topped_up_usd
         own = self.monthly_budget_usd

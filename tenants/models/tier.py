@@ -1,4 +1,4 @@
-"""A price tier: the limits its tenants have unless they have their own."""
+"""Tiers: the limits that tenants have unless they have their own."""
 
 from decimal import Decimal
 
@@ -11,7 +11,7 @@ from tenants.models.limits import BUDGET_VALIDATORS, Limits
 
 
 class Tier(Limits):
-    """Defaults for every limit; NULL is unlimited. `default_models` is what a new tenant starts with."""
+    """Defaults for every limit; NULL is unlimited. `default_models` are what a new tenant starts with."""
 
     name = models.SlugField(max_length=50, unique=True)
     description = models.CharField(max_length=200, blank=True)

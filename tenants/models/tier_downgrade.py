@@ -1,4 +1,4 @@
-"""Where a tier's downgrades go, other than the catalogue says."""
+"""Downgrades of a tier that differ from the catalogue's."""
 
 from django.db import models
 from django.db.models import F, Q
@@ -9,7 +9,7 @@ from tenants.models.tier import Tier
 
 
 class TierDowngrade(PolicyModel):
-    """For this tier, `model` gives way to `target` near the budget's end; without a target to none."""
+    """For this tier, `target` replaces `model` near the budget's end; without a target, nothing does."""
 
     tier = models.ForeignKey(Tier, models.CASCADE, related_name="downgrades")
     model = models.ForeignKey(Model, models.CASCADE, related_name="+")

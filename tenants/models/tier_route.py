@@ -1,4 +1,4 @@
-"""A tier's routing table: which model `auto` means at which complexity."""
+"""Tiers' routing tables: the model that `auto` means for each complexity."""
 
 from django.db import models
 from django.db.models import Q

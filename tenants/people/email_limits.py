@@ -1,7 +1,7 @@
-"""How many emails a customer can cause, counted in rows that all processes share.
+"""Limits on emails that customers can cause, counted in rows that all processes share.
 
-PostgreSQL and not Redis: a flushed Redis would start every count again, and a row is counted in the transaction of what
-it is about. Windows are fixed, so that around the turn of one up to twice the number may pass.
+They are in PostgreSQL and not in Redis, since a flushed Redis would start every count again, and so that an email is
+counted in the transaction it belongs to. Windows are fixed, so up to twice the number may pass around the end of one.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ INSERT INTO tenants_emailcount AS counted (scope, ends_at, count) VALUES (%s, %s
 ON CONFLICT (scope, ends_at) DO UPDATE SET count = counted.count + 1 WHERE counted.count < %s
 RETURNING count
 """
-# A few at a time, and past those that another process is removing.
+# A few at a time, skipping those that another process is removing.
 _FORGET = """
 DELETE FROM tenants_emailcount WHERE id IN (
     SELECT id FROM tenants_emailcount WHERE ends_at < %s LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -30,7 +30,7 @@ DELETE FROM tenants_emailcount WHERE id IN (
 
 
 class EmailLimit(msgspec.Struct, frozen=True):
-    """At most `most` emails of one kind in a window. `about` names the kind, as in “invitations to this address”."""
+    """At most `most` emails of one kind in a window. `about` names the kind, such as “invitations to this address”."""
 
     about: str
     scope: str
@@ -39,7 +39,7 @@ class EmailLimit(msgspec.Struct, frozen=True):
 
 
 class TooManyEmails(Exception):
-    """A limit is reached, in a sentence for whoever met it. `retry_after`: seconds until its window ends."""
+    """A limit is reached; the message is for the person who caused it. `retry_after`: seconds until its window ends."""
 
     def __init__(self, limit: EmailLimit, ends_at: datetime) -> None:
         self.retry_after = max(1, int((ends_at - timezone.now()).total_seconds()))
@@ -55,8 +55,8 @@ class TooManyEmails(Exception):
 
 @transaction.atomic
 def count(limits: Iterable[EmailLimit]) -> None:
-    """Count one email against each of `limits`. Raises TooManyEmails, and then counts against none."""
-    # In one order everywhere, so that two processes do not wait for each other.
+    """Count one email against each of `limits`. Raises TooManyEmails, and then counts none."""
+    # Always in the same order, so that two processes do not deadlock.
     for limit in sorted(limits, key=lambda each: each.scope):
         _count_one(limit)
 

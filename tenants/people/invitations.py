@@ -1,7 +1,7 @@
-"""Invitations to the portal: a link that is mailed to its address alone and works once.
+"""Invitations to the portal: a link that is mailed only to its address, and works once.
 
-Whoever opens the link has shown that the address is theirs. So the inviting customer never sees it; where no email can
-be sent, staff hand it over.
+Opening the link proves that the address is one's own. So the inviting customer never sees it; if no email can be sent,
+staff hand it over.
 """
 
 import hashlib
@@ -28,15 +28,16 @@ MOST_FOR_AN_ADDRESS_BY_ALL = 20
 
 
 class AccountExists(Exception):
-    """The invited address has an account: it joins by logging in, not by a new password."""
+    """The invited address has an account already, which has to log in to join."""
 
 
 @transaction.atomic
 def invite(*, tenant: Tenant, email: str, role: str, invited_by: User | None) -> tuple[Invitation, str]:
-    """An invitation, in place of an open one to the same address, and its token, which is not kept.
+    """Make an invitation, which replaces an open one to the same address. Returns it and its token, which is not
+    stored.
 
-    Raises PermissionDenied for who is not an owner, and TooManyEmails; staff are not limited. `invited_by` is empty
-    for the operator's own.
+    `invited_by` is empty for the operator's own. Raises PermissionDenied if that person is not an owner, and
+    TooManyEmails, except for staff.
     """
     _one_at_a_time(tenant.pk)
     if not _may_invite(invited_by, tenant):
@@ -60,9 +61,9 @@ def invite(*, tenant: Tenant, email: str, role: str, invited_by: User | None) ->
 
 @transaction.atomic
 def renew(invitation: Invitation, *, limited: bool = True) -> str | None:
-    """A new link in place of the old one, valid for another week; `None` if it was accepted or withdrawn meanwhile.
+    """Replace the link by a new one, valid for another week. `None` if it was accepted or withdrawn meanwhile.
 
-    Raises TooManyEmails, if it is `limited`: who is staff is not.
+    Raises TooManyEmails if `limited`, which it is not for staff.
     """
     _one_at_a_time(invitation.tenant_id)
     row = Invitation.objects.select_for_update().filter(pk=invitation.pk, accepted_at=None).first()
@@ -78,7 +79,7 @@ def renew(invitation: Invitation, *, limited: bool = True) -> str | None:
 
 @transaction.atomic
 def withdraw(invitation: Invitation) -> bool:
-    """End its link; False if it was accepted or withdrawn meanwhile."""
+    """Delete the invitation; False if it was accepted or withdrawn meanwhile."""
     row = Invitation.objects.select_for_update().filter(pk=invitation.pk, accepted_at=None).first()
     if row is None:
         return False
@@ -87,13 +88,13 @@ def withdraw(invitation: Invitation) -> bool:
 
 
 def withdraw_made_by(user: User, *, tenant: Tenant) -> None:
-    """Who is not an owner any more has invited nobody. To be called in the transaction that makes it so."""
+    """Withdraw what `user` has invited, in the transaction in which they stop being an owner."""
     for row in _open_ones(tenant).filter(invited_by=user).select_for_update():
         row.delete()
 
 
 def withdraw_made_to(user: User, *, tenant: Tenant) -> None:
-    """Who is removed does not come back by a link of before."""
+    """Withdraw the invitations to `user`, so that someone who was removed cannot come back by an old link."""
     to = Q(email__iexact=user.username)
     if user.email:
         to |= Q(email__iexact=user.email)
@@ -102,7 +103,7 @@ def withdraw_made_to(user: User, *, tenant: Tenant) -> None:
 
 
 def send_link(invitation: Invitation, token: str) -> None:
-    """Mail it. Raises EmailNotSent; the invitation stays open then, and can be sent again."""
+    """Mail the link. Raises EmailNotSent; then the invitation stays open, and can be sent again."""
     send(
         EmailMessage(
             subject=one_line(f"Your invitation to {invitation.tenant.name}"),
@@ -114,7 +115,7 @@ def send_link(invitation: Invitation, token: str) -> None:
             to=[invitation.email],
         )
     )
-    # Only of this link: somebody may have made a newer one meanwhile.
+    # Only if the link is still this one: somebody may have renewed it meanwhile.
     Invitation.objects.filter(pk=invitation.pk, digest=digest_of(token)).update(emailed_at=timezone.now())
 
 
@@ -123,7 +124,7 @@ def link_of(token: str) -> str:
 
 
 def open_invitation(token: str) -> Invitation | None:
-    """The invitation behind a link; `None` when there is none, or it was used, withdrawn, or has expired."""
+    """The invitation of a link; `None` if the link is wrong, used, withdrawn or expired."""
     invitation = (
         Invitation.objects.select_related("tenant", "invited_by")
         .filter(digest=digest_of(token), accepted_at=None, expires_at__gt=timezone.now())
@@ -136,7 +137,7 @@ def open_invitation(token: str) -> Invitation | None:
 
 
 def accounts_of(email: str) -> QuerySet[User]:
-    """Accounts that go by this address."""
+    """The accounts with this address."""
     return User.objects.filter(Q(username__iexact=email) | Q(email__iexact=email))
 
 
@@ -146,9 +147,9 @@ def is_for(invitation: Invitation, user: User) -> bool:
 
 @transaction.atomic
 def accept(*, token: str, user: User) -> Membership | None:
-    """Give `user` the invitation's role; a role that is held already is changed to it, except the last owner's.
+    """Give `user` the invitation's role, in place of one they have, except for the last owner.
 
-    `None` if the link does not work any more, or is for somebody else.
+    `None` if the link no longer works, or is for somebody else.
     """
     invitation = _take(token)
     if invitation is None or not is_for(invitation, user):
@@ -159,7 +160,7 @@ def accept(*, token: str, user: User) -> Membership | None:
 
 @transaction.atomic
 def accept_as_new(*, token: str, password: str) -> Membership | None:
-    """The same with a new account of the invited address. Raises AccountExists."""
+    """Accept with a new account for the invited address. Raises AccountExists."""
     invitation = _take(token)
     if invitation is None:
         return None
@@ -168,13 +169,13 @@ def accept_as_new(*, token: str, password: str) -> Membership | None:
     try:
         with transaction.atomic():
             user = User.objects.create_user(invitation.email, email=invitation.email, password=password)
-    except IntegrityError as error:  # made just now, by somebody with an invitation of another tenant
+    except IntegrityError as error:  # made just now, with another tenant's invitation
         raise AccountExists from error
     return _join(invitation, user)
 
 
 def _take(token: str) -> Invitation | None:
-    """Use the link up, unless somebody was faster: with using it, withdrawing it, or removing its author."""
+    """Use the link up. `None` if it was used or withdrawn, or its author removed, before."""
     invitation = open_invitation(token)
     if invitation is None:
         return None
@@ -206,7 +207,7 @@ def _join(invitation: Invitation, user: User) -> Membership:
 
 
 def _may_invite(user: User | None, tenant: Tenant) -> bool:
-    """Whether `user` may give away roles of `tenant` now: staff, and its owners, whose role no other exceeds."""
+    """Whether `user` may give roles of `tenant` now: staff and its owners may."""
     if user is None:
         return True
     user = User.objects.filter(pk=user.pk, is_active=True).first()
@@ -216,12 +217,12 @@ def _may_invite(user: User | None, tenant: Tenant) -> bool:
 
 
 def _one_at_a_time(tenant_id: int) -> None:
-    """Two at once to the same address would collide."""
+    """Lock the tenant's invitations, since two at once to the same address would collide."""
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
 
 
 def _lock_owners(tenant: Tenant) -> None:
-    """Removing an owner takes the same lock: either comes first, and the other sees it."""
+    """Lock the tenant's owners. Removing one takes the same lock, so whichever comes second sees the first."""
     list(Membership.objects.select_for_update().filter(tenant=tenant, role=Role.OWNER).order_by("pk"))
 
 
@@ -234,16 +235,16 @@ def _limits(tenant: Tenant, email: str) -> list[EmailLimit]:
     return [
         EmailLimit("invitations from one organisation", f"invitation:{tenant.pk}", MOST_FOR_A_TENANT),
         EmailLimit(to_one, f"invitation:{tenant.pk}:{email.lower()}", MOST_FOR_AN_ADDRESS, DAY),
-        # Of several tenants: above the one before, so that none of them uses up another's.
+        # Over all tenants, and higher than the one before, so that no tenant uses up another's.
         EmailLimit(to_one, f"invitation:{email.lower()}", MOST_FOR_AN_ADDRESS_BY_ALL, DAY),
     ]
 
 
 def address_of(email: str) -> str:
-    """As the account that comes of it is called."""
+    """The address as the account's name will be."""
     return User.normalize_username(email.strip()).lower()
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a link's token."""
+    """The digest by which a link's token is stored."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Who leaves a tenant, or is not an owner any more: what they have invited ends with it."""
+"""Remove members, or change their role. Invitations made by someone who stops being an owner are withdrawn."""
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -8,7 +8,7 @@ from tenants.people.invitations import withdraw_made_by, withdraw_made_to
 
 
 class LastOwner(Exception):
-    """A tenant keeps at least one owner."""
+    """Refused: a tenant must keep at least one owner."""
 
     def __init__(self) -> None:
         super().__init__("The last owner cannot be removed. Make someone else an owner first.")
@@ -16,9 +16,9 @@ class LastOwner(Exception):
 
 @transaction.atomic
 def remove_member(membership: Membership, *, keep_an_owner: bool = True) -> None:
-    """Take someone's role away, with their invitations and those to them. Raises LastOwner."""
+    """Remove a member, with the invitations by and to them. Raises LastOwner."""
     tenant, user = membership.tenant, membership.user
-    # In one order and before anything else, as accepting an invitation does.
+    # First of all and in one order, as when an invitation is accepted.
     owners = list(
         Membership.objects.select_for_update().filter(tenant=tenant, role=Role.OWNER).order_by("pk")
     )
@@ -31,7 +31,7 @@ def remove_member(membership: Membership, *, keep_an_owner: bool = True) -> None
 
 @transaction.atomic
 def set_role(membership: Membership, role: str) -> None:
-    """Change what someone may do; who is not an owner any more has invited nobody."""
+    """Change a member's role. If they stop being an owner, their invitations are withdrawn. Raises LastOwner."""
     list(
         Membership.objects.select_for_update()
         .filter(tenant=membership.tenant, role=Role.OWNER)
@@ -45,7 +45,7 @@ def set_role(membership: Membership, role: str) -> None:
 
 @transaction.atomic
 def end_invitations_of(user: User) -> None:
-    """An account was made inactive, or is staff no more: its open invitations end where it owns nothing."""
+    """Withdraw the open invitations of a deactivated account or former staff, except to tenants they own."""
     rows = Invitation.objects.filter(invited_by=user, accepted_at=None)
     if user.is_active:
         rows = rows.exclude(tenant__memberships__in=Membership.objects.filter(user=user, role=Role.OWNER))

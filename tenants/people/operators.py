@@ -1,4 +1,4 @@
-"""Operators' tokens for the control API: made, looked up, ended. A copy of the database holds none that works."""
+"""Make, find and replace operators' tokens for the control API. A copy of the database reveals none of them."""
 
 import hashlib
 import secrets
@@ -12,13 +12,13 @@ from tenants.models import OperatorToken
 
 PREFIX = "tnop_"
 SHOWN = 12
-# Written once in a while, not with every request.
+# Written at most this often, not with every request.
 LAST_USED_EVERY = timedelta(minutes=1)
 
 
 @transaction.atomic
 def rotate_token(user: User) -> str:
-    """A new token of `user`, in place of those before; returned once and not kept."""
+    """Make a token for `user`, which replaces all earlier ones. It is returned once, and only its digest is stored."""
     for old in OperatorToken.objects.select_for_update().filter(user=user):
         old.delete()
     token = PREFIX + secrets.token_urlsafe(32)
@@ -27,7 +27,7 @@ def rotate_token(user: User) -> str:
 
 
 def find_token(token: str) -> OperatorToken | None:
-    """The row of a token of an active account, noted as used now."""
+    """The row of a token of an active account, marked as used now; `None` if there is none."""
     found = OperatorToken.objects.select_related("user").filter(digest=digest_of(token)).first()
     if found is None or not found.user.is_active:
         return None

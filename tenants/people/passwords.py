@@ -1,4 +1,4 @@
-"""A link to choose a new password, for people who forgot the old one."""
+"""Links to choose a new password, for people who forgot theirs."""
 
 from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.tokens import default_token_generator
@@ -16,9 +16,9 @@ MOST_FROM_AN_IP = 20
 
 
 def count_request(*, email: str, ip: str) -> None:
-    """Count it whether there is such an account or not, so that the answer says nothing. Raises TooManyEmails."""
+    """Count a request whether or not the account exists, so that the response does not tell. Raises TooManyEmails."""
     count([EmailLimit("password resets from one IP address", f"password from:{ip}", MOST_FROM_AN_IP)])
-    # After the one above: nobody fills the table with addresses they make up.
+    # After the limit by IP, so that nobody fills the table with made-up addresses.
     count(
         [
             EmailLimit(
@@ -31,7 +31,7 @@ def count_request(*, email: str, ip: str) -> None:
 
 
 def mail_links(email: str) -> int:
-    """Mail a link to each account of this address; how many. Raises EmailNotSent."""
+    """Mail a link to each account with this address. Returns how many. Raises EmailNotSent."""
     users = list(PasswordResetForm().get_users(email))
     for user in users:
         uid = urlsafe_base64_encode(force_bytes(user.pk))

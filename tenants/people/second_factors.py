@@ -1,4 +1,4 @@
-"""The second factor of an account: set up, checked at login, removed."""
+"""Set up and check the second factor of an account."""
 
 import logging
 import secrets
@@ -14,7 +14,7 @@ SEED_BYTES = 20
 
 
 class UncheckableCode(Exception):
-    """The account has a second factor that cannot be checked: SECRETS_KEYS lacks the key its seed is encrypted with."""
+    """The account's second factor cannot be checked: SECRETS_KEYS lacks the key that its seed was encrypted with."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -28,7 +28,7 @@ def has_second_factor(user: User) -> bool:
 
 
 def set_up(user: User) -> SecondFactor:
-    """The account's second factor; a new one, to be confirmed by a code, if it has none."""
+    """The account's second factor. If it has none, a new one, which a code has to confirm."""
     device, _ = SecondFactor.objects.get_or_create(
         user=user, defaults={"name": "Authenticator app", "confirmed": False, "secret": _new_secret()}
     )
@@ -40,15 +40,15 @@ def set_up(user: User) -> SecondFactor:
 
 @transaction.atomic
 def check(user: User, code: str) -> bool:
-    """Whether `code` is the account's now. Raises UncheckableCode: nobody gets in without it."""
-    # Locked, so that of two logins at once only one uses a code, and wrong ones are all counted.
+    """Whether `code` is the account's current one. Raises UncheckableCode, so that nobody gets in without a check."""
+    # Locked, so that two logins cannot use the same code, and every wrong code is counted.
     device = SecondFactor.objects.select_for_update().filter(user=user).first()
     if device is None:
         return False
     try:
         return device.verify_token(code)
     except UnreadableSecret as error:
-        logger.error("Second factor of account %s: %s", user.pk, error)  # the trace says no more
+        logger.error("Second factor of account %s: %s", user.pk, error)  # a traceback would add nothing
         raise UncheckableCode from error
 
 

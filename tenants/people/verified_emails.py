@@ -1,4 +1,4 @@
-"""Whether an account's address is known to be its owner's: by a link that was mailed there and used."""
+"""Whether an account's address is verified: a link that was mailed there was used."""
 
 from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q
@@ -11,9 +11,9 @@ def mark_verified(user: User, email: str) -> None:
 
 
 def has_verified_email(account: str = "") -> Exists:
-    """To annotate rows with: of the address their account has now, or is called by.
+    """An annotation: whether the account's current address, or its name if that is one, is verified.
 
-    `account` leads from a row to its account, as in `user__`.
+    `account` is the path from a row to its account, such as `user__`.
     """
     own = Q(email__iexact=OuterRef(f"{account}email")) | Q(email__iexact=OuterRef(f"{account}username"))
     return Exists(VerifiedEmail.objects.filter(own, user=OuterRef(f"{account}pk")))

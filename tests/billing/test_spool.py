@@ -127,7 +127,7 @@ async def test_while_a_store_is_away_it_stays(tenant, data, monkeypatch, heartbe
 
 async def test_without_a_database_nothing_is_settled_by_guess(tenant, data, monkeypatch, heartbeat):
     await kept(tenant)
-    monkeypatch.setattr(module, "_known", lambda ids: None)
+    monkeypatch.setattr(module, "_booked_status", lambda ids: None)
 
     assert not await spool.deliver(heartbeat)
     assert len(list(data.glob("*.msgpack"))) == 1

@@ -1,4 +1,4 @@
-"""`manage.py archive_partitions`: old months of the ledger into files, each read back before it is dropped."""
+"""`manage.py archive_partitions`: move old months of the ledger into files, each read back before it is dropped."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`manage.py import_prices`: list prices of the catalogue's models from the genai-prices package."""
+"""`manage.py import_prices`: import list prices of the catalogue's models from the genai-prices package."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""`manage.py import_upstream_bill FILE`: upstream's bill against the ledger, by UTC day and model."""
+"""`manage.py import_upstream_bill FILE`: compare the upstream's bill with the ledger, by UTC day and model."""
 
 from datetime import date
 from pathlib import Path

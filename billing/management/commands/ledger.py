@@ -22,14 +22,14 @@ from gateway_project.ground.presence import Presence
 
 logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.05
-# After a step that took less than a batch: what comes meanwhile shares its transaction and its syncs.
+# The pause after a step that drained less than a batch, so that events share a transaction and its syncs.
 LINGER_SECONDS = 0.2
 CHORES_EVERY_SECONDS = 2.0
 
 
 class Command(BaseCommand):
     help = "Drains usage into the ledger, settles the calls of crashed processes, and replays policy changes."
-    requires_system_checks = ()  # they load every page; `migrate` makes them
+    requires_system_checks = ()  # they load every page; `migrate` runs them
     stopping = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -60,7 +60,7 @@ class Command(BaseCommand):
                     continue
                 wait = LINGER_SECONDS if drained else IDLE_SECONDS
             except (*RECOVERABLE, TenantryError) as error:
-                # Both stores come back; what is in the stream stays there until then.
+                # Both stores will be back. Until then events stay in the stream.
                 self.drain, wait = None, min(5.0, wait * 2)
                 logger.warning("ledger waits %.1f s: %s", wait, error)
             time.sleep(wait)
@@ -71,23 +71,23 @@ class Command(BaseCommand):
 
 
 class Chores:
-    """What the process does beside draining."""
+    """What the process does besides draining."""
 
     def __init__(self) -> None:
         self._meter = Meter()
         self._heartbeat, self._reaper = Heartbeat(self._meter), Reaper(self._meter)
 
     async def do(self) -> None:
-        """Open the meter where it was never opened, and settle what the dead left."""
+        """Open the meter where it was never opened, and settle what dead processes left."""
         try:
             await self._open_meter()
             await self._heartbeat.beat(WORKER)
-            await spool.deliver(self._heartbeat)  # before those calls count as abandoned
+            await spool.deliver(self._heartbeat)  # before the reaper charges those calls at their holds
             await self._reaper.look()
         finally:
             await self._meter.pipe.close()
 
     async def _open_meter(self) -> None:
-        """On a first start there is nothing to put back, so nobody has to wait for it."""
+        """Open the meter without a quarantine on a first start, when there is nothing to put back."""
         for shard in range(settings.METER_SHARDS):
             await self._meter.open_epoch(shard)

@@ -1,4 +1,4 @@
-"""`manage.py make_partitions`: the ledger's months, made ahead or for the past."""
+"""`manage.py make_partitions`: make the ledger's monthly partitions, ahead or for the past."""
 
 from argparse import ArgumentParser
 from datetime import UTC, date, datetime

@@ -1,4 +1,4 @@
-"""`manage.py make_usage ROWS`: a ledger as large as wanted, for measuring. Never on an installation in use."""
+"""`manage.py make_usage ROWS`: make a large ledger for measurements. Never on an installation in use."""
 
 import time
 from typing import Any

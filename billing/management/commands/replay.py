@@ -1,4 +1,4 @@
-"""`manage.py replay`: what a tenant's recorded usage would have cost under other terms."""
+"""`manage.py replay`: what a tenant's recorded usage would have cost under another policy."""
 
 import json
 from datetime import UTC, date, datetime, time
@@ -110,7 +110,7 @@ def _tier(name: str | None) -> Tier | None:
 
 
 def _prices(given: str | None) -> tuple[datetime | None, dict[str, dict[str, Any]] | None]:
-    """A moment whose price list holds, or prices by model."""
+    """From the option: a moment whose price list applies, or prices by model."""
     if not given:
         return None, None
     try:

@@ -1,4 +1,4 @@
-"""`manage.py restore_partition 2024-01`: an archived month back into the ledger."""
+"""`manage.py restore_partition 2024-01`: put an archived month back into the ledger."""
 
 from datetime import UTC, date, datetime
 from typing import Any

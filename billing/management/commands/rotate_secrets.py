@@ -10,7 +10,7 @@ from gateway_project.ground.secrets import UnreadableSecret, decrypt, encrypt
 from routing.models import Upstream
 from tenants.models import SecondFactor
 
-PLACES: tuple[tuple[Any, tuple[str, ...]], ...] = (
+ENCRYPTED_FIELDS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (WebhookEndpoint, ("secret", "previous_secret")),
     (Upstream, ("api_key",)),
     (SecondFactor, ("secret",)),
@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         count = 0
         with transaction.atomic():
-            for model, fields in PLACES:
+            for model, fields in ENCRYPTED_FIELDS:
                 for row in model.objects.select_for_update().order_by("pk"):
                     changed = [name for name in fields if getattr(row, name)]
                     try:

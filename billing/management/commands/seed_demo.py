@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: tiers, catalogue, prices and two tenants to try it with."""
+"""`manage.py seed_demo`: seed tiers, catalogue, prices and two tenants to try it with."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write whole or not at all, readable by the owner only: these are keys."""
+    """Write the file completely or not at all, readable only by its owner, since it holds keys."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`manage.py verify_export ID`: whether an exported file is still what the ledger says."""
+"""`manage.py verify_export ID`: check whether an exported file still agrees with the ledger."""
 
 from typing import Any
 

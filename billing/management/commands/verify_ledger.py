@@ -1,4 +1,4 @@
-"""`manage.py verify_ledger`: was any row of the ledger changed, removed or inserted by hand?"""
+"""`manage.py verify_ledger`: check whether a row of the ledger was changed, removed or inserted by hand."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from billing.ledger.verify import ChainReport, Head, adopt, verify
 
 
 class _KeptChain(msgspec.Struct):
-    """What is read of an earlier `--json`."""
+    """The part of an earlier `--json` report that is read."""
 
     heads: dict[str, Head]
 

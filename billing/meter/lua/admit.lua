@@ -1,7 +1,7 @@
--- Admits one call: takes the first candidate that fits every limit and opens a lease for it, or says what refused.
+-- Admits one call: opens a lease for the first candidate that fits every limit, or says which limit refused.
 --
 -- KEYS  1 shard           hash: epoch, opens_ms, policy (token of all policies)
---       2 tenant          hash: policy (its own token); stands for every key below of which there is none
+--       2 tenant          hash: policy (its own token); stands for each key below that does not exist
 --       3 leases          hash: request id -> lease
 --       4 tenant_window   5 user_window   6 key_window            (zset: score µs, member request id)
 --       7 tenant_budget   8 key_budget   9 user_budget   10 run_budget      (hash: spent, held in nano-USD; the
@@ -15,14 +15,14 @@
 --       4 period_start  5 period_end  6 day_start  7 day_end       (epoch seconds the caller believes in)
 --       8 tenant_rate  9 user_rate  10 key_rate                    (requests/min; -1: no limit)
 --       11 concurrency  12 daily_tokens                            (-1: no limit)
---       13 tenant_limit  14 key_limit  15 user_limit  (nano-USD; -1: no limit; of an end user only where one is named)
+--       13 tenant_limit  14 key_limit  15 user_limit  (nano-USD; -1: no limit)
 --       16 saving_from    spend from which cheaper candidates are preferred (-1: never)
 --       17 saving_until   spend below which no longer
 --       18 shadow_rate    requests/min in shadow (-1: none)
 --       of this call:
 --       19 request_id  20 run_limit                                (nano-USD; -1: no limit)
 --       21 keep_seconds   a conversation keeps its candidate for (0: it keeps none)
---       22 only_asks      '1': nothing is written
+--       22 dry_run        '1': nothing is written
 --       23 held_tokens    to hold for the day
 --       24 lease_head     after hold, tokens, index, held output tokens, time
 --       25 lease_rest     opaque
@@ -35,16 +35,16 @@
 --         (rpm: of the window with the least room, limit -1 where none is kept; day_tokens: used and held)
 --       STALE | WARMING ms | ROLLOVER now_s | COLD key_number...
 --       REFUSED what a b c   (rate, user_rate, key_rate: retry_ms; concurrency; tokens; budget: key_number spent held;
---                             declined, for want of a cheaper candidate: key_number spent held)
+--                             declined, if only a cheaper candidate would do: key_number spent held)
 -- Invariants: nothing is written before the last refusal; spent + held + hold <= budget for every budget kept.
 local shard, tenant, leases, tenant_window, user_window, key_window, tenant_budget, key_budget, user_budget, run_budget,
   day, busy, conversation, shadow_window = unpack(KEYS)
 local tenant_id, everyones_token, tenants_token, period_start, period_end, day_start, day_end, tenant_rate, user_rate,
   key_rate, concurrency, daily_tokens, tenant_limit, key_limit, user_limit, saving_from, saving_until, shadow_rate,
-  request_id, run_limit, keep_seconds, only_asks, held_tokens, lease_head, lease_rest = unpack(ARGV, 1, 25)
+  request_id, run_limit, keep_seconds, dry_run, held_tokens, lease_head, lease_rest = unpack(ARGV, 1, 25)
 local BEFORE_CANDIDATES, OF_A_CANDIDATE = 25, 6
 local SHARD, TENANT_BUDGET, KEY_BUDGET, USER_BUDGET, RUN_BUDGET, DAY = 1, 7, 8, 9, 10, 11
--- End users and runs come by the hundred thousand: a counter nobody asked for in a day leaves, and is rebuilt if need be.
+-- There may be hundreds of thousands of end users and runs: a counter unused for a day expires, and is rebuilt if needed.
 local IDLE_SECONDS = 86400
 
 local function candidate_at(number)
@@ -67,8 +67,8 @@ if now_s < tonumber(period_start) or now_s >= tonumber(period_end)
   return {'ROLLOVER', now_s}
 end
 
--- Every counter must be there before anything is decided: a missing one is not zero. One without a limit is kept up
--- while it is there, so that a limit set later finds it true.
+-- Every limited counter must exist before anything is decided: a missing one is not zero. One without a limit is kept
+-- up to date while it exists, so that a limit set later finds it right.
 local budgets, cold = {}, {'COLD'}
 local function look_up(number, key, limit)
   if key == tenant then return end
@@ -124,8 +124,8 @@ if daily_tokens >= 0 and tokens_used + tokens_held >= daily_tokens then
   return {'REFUSED', 'tokens', tokens_used, tokens_held}
 end
 
--- The ladder: candidates whole and in order, then clamped from the cheapest (the last) upwards. What costs nothing
--- passes a budget that is overdrawn.
+-- The ladder: candidates unclamped and in order, then clamped from the cheapest (the last) upwards. A call that costs
+-- nothing passes an overdrawn budget.
 local room, tightest = nil, nil
 for _, budget in ipairs(budgets) do
   if budget.limit >= 0 then
@@ -133,7 +133,7 @@ for _, budget in ipairs(budgets) do
     if not room or left < room then room, tightest = left, budget end
   end
 end
--- Near the threshold, a conversation stays where its prompt is cached.
+-- Near the threshold, a conversation stays with the model that has its prompt cached.
 local spent, was_saving = budgets[1].spent, budgets[1].saving
 saving_from, saving_until, keep_seconds = tonumber(saving_from), tonumber(saving_until), tonumber(keep_seconds)
 local near = saving_from >= 0 and spent >= saving_until
@@ -167,7 +167,7 @@ end
 if not index then return {'REFUSED', 'budget', tightest.number, tightest.spent, tightest.held} end
 local reply = {'OK', index, max_tokens, paid_tokens, hold, clamped, spent, budgets[1].held + hold, rpm_limit, rpm_used + 1,
   tokens_used + tokens_held + held_tokens, now_us, open, over_shadow, saving and 1 or 0}
-if only_asks == '1' then return reply end
+if dry_run == '1' then return reply end
 
 local now = string.format('%.0f', now_us)
 for _, window in ipairs(windows) do

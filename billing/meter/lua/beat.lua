@@ -1,8 +1,8 @@
--- Says that a worker lives, and what it may forget.
+-- Records that a worker lives, and returns up to where its journal may be forgotten.
 --
 -- KEYS  1 shard (hash)  2 workers (zset)  3 usage (stream)
 -- ARGV  1 worker
--- Reply epoch ('' if the shard has none)  oldest entry still in the stream, or now: what is older was drained
+-- Reply epoch ('' if the shard has none)  oldest entry still in the stream, or now: all older ones are drained
 local shard, workers, usage = unpack(KEYS)
 local worker = unpack(ARGV)
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
--- Says who rebuilds a cold counter: the first to ask, for a while; everyone else, in any process, waits for it.
+-- Decides who rebuilds a cold counter: the first to ask, for builder_ms. Everyone else, in any process, waits.
 --
 -- KEYS  1 counter
 -- ARGV  1 field ('spent' or 'tokens')  2 builder (a nonce)  3 builder_ms it has

@@ -1,10 +1,10 @@
--- Holds more for a lease that is open: as many tokens as every budget has room for, at most those asked for.
+-- Holds more for an open lease: as many of the tokens asked for as every budget has room for.
 --
 -- KEYS  1 leases  2 tenant_budget  3 key_budget  4 user_budget  5 run_budget
--- ARGV  1 request_id  2 tokens asked for  3 price (nano-USD per token)  4 kept (budgets, e.g. '1001')
+-- ARGV  1 request_id  2 tokens asked for  3 price (nano-USD per token)  4 kept (budgets, e.g. '1101')
 --       5 tenant_limit  6 key_limit  7 user_limit  8 run_limit      (nano-USD; -1: no limit)
---       9 of_output (whether what is asked for is tokens of output, 1, or money, a nano-USD each, 0)
--- Reply OK tokens | REFUSED budget_number spent held | GONE (no such lease) | COLD budget_number (it is limited and not there)
+--       9 of_output ('1': tokens of output are asked for; '0': money, one nano-USD each)
+-- Reply OK tokens | REFUSED budget_number spent held | GONE (no such lease) | COLD budget_number (a limited one is missing)
 -- Invariants: spent + held <= budget for every budget kept; the lease says what it holds, for whoever settles it.
 local leases, tenant_budget, key_budget, user_budget, run_budget = unpack(KEYS)
 local request_id, tokens, price, kept, tenant_limit, key_limit, user_limit, run_limit, of_output = unpack(ARGV)

@@ -1,5 +1,5 @@
--- Opens a shard's meter after a flush or on its first start: a new epoch, admitting only after a quarantine
--- in which every worker puts back the leases and settles it still remembers.
+-- Opens a shard's meter after a flush or on its first start: sets a new epoch, which admits only after a quarantine in
+-- which every worker puts back the leases and settles it still knows.
 --
 -- KEYS  1 shard (hash)
 -- ARGV  1 epoch  2 quarantine_ms  3 policy_token

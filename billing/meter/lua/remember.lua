@@ -1,4 +1,4 @@
--- Keeps the answer to an idempotent call, and lets the tenant's oldest go when there is no room.
+-- Stores the answer to an idempotent call, and deletes the tenant's oldest ones when there is no room.
 --
 -- KEYS  1 answer  2 kept_index (zset: member name:size, score ms)  3 kept_bytes
 -- ARGV  1 value  2 keep_ms  3 most_bytes a tenant may have kept  4 name of the answer  5 key_prefix of the tenant's answers

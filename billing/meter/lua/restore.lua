@@ -2,7 +2,7 @@
 --
 -- KEYS  1 leases  2 tenant_budget  3 key_budget  4 user_budget  5 run_budget  6 day  7 busy
 --       8 tombstone (of the request id)
--- ARGV  1 request_id  2 tenant_id  3 hold (nano-USD)  4 held_tokens (of the day)  5 kept (budgets, e.g. '1001')  6 lease
+-- ARGV  1 request_id  2 tenant_id  3 hold (nano-USD)  4 held_tokens (of the day)  5 kept (budgets, e.g. '1101')  6 lease
 -- Reply 1 if it was put back, else 0
 -- Invariants: a cold counter is never created here; whoever seeds it counts the leases that are there.
 local leases, tenant_budget, key_budget, user_budget, run_budget, day, busy, tombstone = unpack(KEYS)

@@ -1,4 +1,4 @@
--- Seeds one cold counter with an absolute value, unless someone did so already or a settle was missed meanwhile.
+-- Seeds one cold counter with an absolute value, unless that was done already or a settle was missed meanwhile.
 --
 -- KEYS  1 leases  2 counter
 -- ARGV  1 builder (as `begin_rebuild.lua` accepted it)  2 field ('spent' or 'tokens')  3 value

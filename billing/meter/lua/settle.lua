@@ -1,9 +1,9 @@
--- Settles one lease: hold becomes cost, and the usage event goes into the stream. Once, by request id.
+-- Settles one lease, once by request id: replaces its hold by the cost and appends its usage event to the stream.
 --
 -- KEYS  1 leases  2 tenant_budget  3 key_budget  4 user_budget  5 run_budget  6 day  7 busy  8 usage (stream)
 --       9 tombstone (of the request id: the state it ended in)
 -- ARGV  1 request_id  2 tenant_id  3 hold  4 cost  (nano-USD)  5 held_tokens  6 used_tokens  7 event
---       8 kept (budgets, e.g. '1001' for tenant and run)   9 alert_lines ('percent:nano,...' of the tenant's budget)
+--       8 kept (budgets, e.g. '1101' for tenant, key and run)   9 alert_lines ('percent:nano,...' of the tenant's budget)
 --       10 tombstone_seconds  11 state ('settled' or 'reaped', see `billing.meter.lease.LeaseState`)
 --       12 repeats ('1': a settle Redis may have lost, and its lease with it)
 -- Reply OK spent held entry | DONE (already settled) | LATE (settled after the reaper did: event marked, counters kept)
@@ -15,7 +15,7 @@ local request_id, tenant_id, hold, cost, held_tokens, used_tokens, event, kept, 
 hold, cost = tonumber(hold), tonumber(cost)
 local lease = redis.call('HGET', leases, request_id)
 local existed = redis.call('HDEL', leases, request_id) == 1
--- What the lease says: an extension may have been granted whose answer its caller never saw.
+-- Use what the lease holds: its caller may have missed the reply that granted an extension.
 if lease then hold = tonumber(string.match(lease, '^%d+')) end
 if not existed then
   local ended = redis.call('GET', tombstone)

@@ -1,8 +1,8 @@
--- Takes back an admission that its caller gave up on without an answer, if it was carried out after all.
+-- Undoes an admission whose caller got no reply, if it was executed after all.
 --
 -- KEYS  1 leases  2 tenant_budget  3 key_budget  4 user_budget  5 run_budget  6 day  7 busy
 --       8 tenant_window  9 user_window  10 key_window
--- ARGV  1 request_id  2 tenant_id  3 kept (budgets, e.g. '1001')  4 kept_windows (e.g. '100')
+-- ARGV  1 request_id  2 tenant_id  3 kept (budgets, e.g. '1101')  4 kept_windows (e.g. '100')
 -- Reply 1 if there was one, else 0
 local leases, tenant_budget, key_budget, user_budget, run_budget, day, busy, tenant_window, user_window,
   key_window = unpack(KEYS)

@@ -22,7 +22,7 @@ class Command(BaseCommand):
     @transaction.atomic
     def handle(self, *args: Any, name: str, password: str | None = None, **options: Any) -> None:
         user, _ = User.objects.get_or_create(username=name)
-        # Only its hash was kept, so what is printed has to be new for it to be true.
+        # Only a hash of the old one is stored, so a password to print has to be new.
         password = password or secrets.token_urlsafe(18)
         user.set_password(password)
         user.is_staff = user.is_superuser = user.is_active = True

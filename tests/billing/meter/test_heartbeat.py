@@ -232,7 +232,7 @@ async def test_what_was_drained_is_forgotten(tenant, redis_server, heartbeat):
 
 async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_server, monkeypatch, heartbeat):
     """As of a Redis that stood still: the caller was told 503, and the command was carried out later."""
-    carried_out = meter().pipe.make
+    carried_out = meter().pipe.execute
     answered = False
 
     async def no_answer(call):
@@ -242,7 +242,7 @@ async def test_an_admission_that_got_no_answer_is_taken_back(tenant, redis_serve
         return reply
 
     first = await admitted(tenant)  # warms the counters
-    monkeypatch.setattr(meter().pipe, "make", no_answer)
+    monkeypatch.setattr(meter().pipe, "execute", no_answer)
     with pytest.raises(MeteringUnavailable):
         await admitted(tenant)
     place = tenant_key(tenant.pk)

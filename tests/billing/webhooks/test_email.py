@@ -10,7 +10,7 @@ from django.utils import timezone
 from billing.models import WebhookDelivery, WebhookEndpoint
 from billing.webhooks.confirmation import confirm
 from billing.webhooks.deliver import deliver_due
-from billing.webhooks.email import letter
+from billing.webhooks.email import email_of
 from billing.webhooks.event_types import EventType
 from billing.webhooks.publish import publish
 from tests.factories import TenantFactory, WebhookDeliveryFactory, WebhookEndpointFactory
@@ -61,14 +61,14 @@ def test_a_line_break_in_a_name_does_not_become_a_header():
     delivery = WebhookDeliveryFactory(
         endpoint=endpoint, event_type=EventType.KEY_CREATED, payload={"data": data}
     )
-    assert letter(delivery).subject == "[Tenantry] acme: the API key x Bcc: all@example.com was created"
+    assert email_of(delivery).subject == "[Tenantry] acme: the API key x Bcc: all@example.com was created"
 
 
 @pytest.mark.parametrize("event_type", list(EventType))
 def test_every_event_can_be_written_as_an_email(event_type):
     delivery = WebhookDeliveryFactory.build(event_type=event_type, payload={"data": {"tenant": "acme"}})
     delivery.endpoint = WebhookEndpointFactory.build(url="mailto:a@example.com")
-    assert letter(delivery).message()["Subject"] != f"[Tenantry] {event_type}"
+    assert email_of(delivery).message()["Subject"] != f"[Tenantry] {event_type}"
 
 
 def a_worker_that_is_killed(*, dies, folder):
@@ -98,5 +98,5 @@ def test_a_worker_that_is_killed_forgets_no_email(tmp_path, dies, sent_by_the_de
     sent = [message_from_bytes(file.read_bytes()) for file in tmp_path.iterdir()]
     assert len(sent) == sent_by_the_dead
     [again] = mail.outbox
-    # Killed between the mail server's word and the commit: by its id the second is known as the same letter.
+    # Killed between the mail server's word and the commit: by its id the second is known as the same email.
     assert {each["Message-ID"] for each in sent} <= {again.message()["Message-ID"]}

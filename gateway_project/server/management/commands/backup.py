@@ -1,4 +1,4 @@
-"""`manage.py backup FILE`: the whole database as one file."""
+"""`manage.py backup FILE`: back up the whole database into one file."""
 
 from pathlib import Path
 from typing import Any

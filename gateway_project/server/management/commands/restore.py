@@ -1,4 +1,4 @@
-"""`manage.py restore FILE`: a back-up into an empty database."""
+"""`manage.py restore FILE`: restore a back-up into an empty database."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ class Command(BaseCommand):
         "Read a file of `manage.py backup` into an empty database; Redis must be empty too. All or nothing. "
         "Then run migrate, start everything, and run check_books."
     )
-    # Checks would look at tables that are not there yet.
+    # Checks would read tables that do not exist yet.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

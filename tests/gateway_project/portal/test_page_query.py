@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 from django.http import QueryDict
 
-from gateway_project.portal.asked import PageQuestion
+from gateway_project.portal.page_query import PageQuery
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from gateway_project.portal.asked import PageQuestion
     ],
 )
 def test_what_cannot_be_read_is_a_fault_and_no_value(reader, value, fault):
-    asked = PageQuestion(_query(value))
+    asked = PageQuery(_query(value))
 
     assert not getattr(asked, reader)("thing")
     [found] = asked.faults
@@ -48,7 +48,7 @@ def _query(value):
     ],
 )
 def test_what_can_be_read_is_no_fault(reader, value, read):
-    asked = PageQuestion(_query(value))
+    asked = PageQuery(_query(value))
 
     assert getattr(asked, reader)("thing") == read
     assert asked.faults == []
@@ -56,21 +56,21 @@ def test_what_can_be_read_is_no_fault(reader, value, read):
 
 @pytest.mark.parametrize("reader", ["number", "day", "moment", "request_id", "tag", "text"])
 def test_what_is_missing_is_no_fault(reader):
-    asked = PageQuestion(_query("  "))
+    asked = PageQuery(_query("  "))
 
     assert not getattr(asked, reader)("thing")
     assert asked.faults == []
 
 
 def test_a_choice_that_is_not_offered_falls_back_to_the_default():
-    asked = PageQuestion(_query("purple"))
+    asked = PageQuery(_query("purple"))
 
     assert asked.choice("thing", ["red"], default="red", called="colour") == "red"
     assert asked.faults == ["There is no colour 'purple'."]
 
 
 def test_a_fault_quotes_no_more_than_60_characters():
-    asked = PageQuestion(_query("x" * 500))
+    asked = PageQuery(_query("x" * 500))
     asked.day("thing")
 
     assert len(asked.faults[0]) < 120

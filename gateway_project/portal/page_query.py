@@ -1,4 +1,4 @@
-"""What the address of a portal's page asks for. What cannot be read is said in `faults`, never ignored."""
+"""The query parameters of a portal page. One that cannot be read is reported in `faults`, never ignored."""
 
 from collections.abc import Container
 from datetime import UTC, date, datetime
@@ -6,13 +6,13 @@ from uuid import UUID
 
 from django.http import QueryDict
 
-# Days beyond these make no sense, and are too near the calendar's ends to count on from.
+# Days outside this range make no sense, and are too near the calendar's ends for arithmetic.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
 LONGEST_TAG = 129
 
 
-class PageQuestion:
-    """Each reader answers `None` or an empty text for what is missing, and for what it cannot read."""
+class PageQuery:
+    """Reads query parameters. A missing or unreadable one is `None` or an empty string."""
 
     def __init__(self, query: QueryDict) -> None:
         self._query = query
@@ -84,8 +84,8 @@ class PageQuestion:
             return ""
         return value
 
-    def _fault(self, told: str) -> None:
-        self.faults.append(told)
+    def _fault(self, message: str) -> None:
+        self.faults.append(message)
 
 
 def _short(value: str) -> str:
