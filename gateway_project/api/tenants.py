@@ -134,14 +134,10 @@ class TenantSerializer(Strict, serializers.ModelSerializer[Tenant]):
 
 def _refuse_default(default: Model, given: set[str]) -> None:
     if "default_model" in given:
-        exception_handler = (
-            f"{default} is not in allowed_models. Add it there, or choose a different default_model."
-        )
-        raise serializers.ValidationError({"default_model": [exception_handler]})
-    exception_handler = (
-        f"{default} is the default model. Keep it in allowed_models, or change default_model too."
-    )
-    raise serializers.ValidationError({"allowed_models": [exception_handler]})
+        refusal = f"{default} is not in allowed_models. Add it there, or choose a different default_model."
+        raise serializers.ValidationError({"default_model": [refusal]})
+    refusal = f"{default} is the default model. Keep it in allowed_models, or change default_model too."
+    raise serializers.ValidationError({"allowed_models": [refusal]})
 
 
 def _check_release(row: Limits, threshold: int | None) -> None:
