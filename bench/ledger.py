@@ -120,6 +120,7 @@ def _questions(tenant_id: int) -> dict[str, Callable[[], Any]]:
     from billing.ledger.books import check_books
     from billing.models import DailyUsage
     from gateway_project.console import dashboard
+    from gateway_project.console.daily_totals import daily_totals
     from tenants.models import Tenant
 
     today = datetime.now(UTC).date()
@@ -127,10 +128,10 @@ def _questions(tenant_id: int) -> dict[str, Callable[[], Any]]:
     tenants = list(Tenant.objects.all())
     [one] = [each for each in tenants if each.pk == tenant_id]
     return {
-        "30 days of everyone, with percentiles": lambda: dashboard._totals(
+        "30 days of everyone, with percentiles": lambda: daily_totals(
             since=today - timedelta(days=30), until=today
         ),
-        "tenants near their budget": lambda: dashboard._near_their_budget(today),
+        "tenants near their budget": lambda: dashboard._closest_to_their_budget(today),
         "top tenants": lambda: dashboard._top_tenants(today),
         "top models": lambda: dashboard._top_models(since=today.replace(day=1)),
         "a tenant's month by day": lambda: list(

@@ -21,7 +21,7 @@ from django.utils import timezone  # noqa: E402
 from billing.models import ModelPrice  # noqa: E402
 from routing.models import Model  # noqa: E402
 from tenants.models import AllowedModel, Tenant, Tier  # noqa: E402
-from tests.gateway_project.console.test_tenants import form_of  # noqa: E402
+from tests.gateway_project.console.tenant_form import form_of  # noqa: E402
 
 
 class Orm:

@@ -16,7 +16,7 @@ from tenants.models import Tenant
 from tenants.people.operators import rotate_token
 from tests.billing.alerts.test_thresholds import spend
 from tests.factories import StaffFactory, TenantFactory
-from tests.gateway_project.console.test_tenants import form_of
+from tests.gateway_project.console.tenant_form import form_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,7 +18,7 @@ from tests.factories import (
     TierFactory,
     TierRouteFactory,
 )
-from tests.gateway_project.console.test_tenants import form_of
+from tests.gateway_project.console.tenant_form import form_of
 
 pytestmark = pytest.mark.django_db
 
