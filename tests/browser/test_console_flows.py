@@ -140,7 +140,7 @@ def test_a_price_is_superseded_never_edited(stack: Stack, admin: Page):
     admin.goto(f"{stack.url}/admin/billing/modelprice/?q=gpt-4o")
     admin.click("#result_list a:has-text('gpt-4o') >> nth=0")
     expect(admin.locator(".c-timeline li")).to_have_count(2)
-    expect(admin.locator(".c-timeline")).to_contain_text("to come, input -20%")
+    expect(admin.locator(".c-timeline")).to_contain_text("scheduled, input -20%")
 
 
 def test_an_adjustment_is_booked_and_stays(stack: Stack, admin: Page):
