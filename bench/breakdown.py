@@ -34,7 +34,7 @@ STAGES = {
         "(proxy/pipeline/hold.py", "(proxy/pipeline/admitted.py", "(billing/meter/lease.py", "(tenants/periods.py",
         "(billing/meter/journal.py",
     ),
-    "4, 6 Redis: packing, writing, reading": ("(billing/meter/redis_pipe.py",),
+    "4, 6 Redis: packing, writing, reading": ("(billing/meter/connection/",),
     "5 forward": (
         "(proxy/pipeline/attempts.py", "(proxy/upstream/", "(httpx/",
         "to_upstream (proxy/dialects/headers.py", "rewrite (proxy/", "credentials (proxy/",

@@ -12,6 +12,7 @@ from django.conf import settings
 from msgspec.structs import astuple
 
 from billing.events import UsageEvent
+from billing.meter.connection.script import Argument, ScriptCall, bulk
 from billing.meter.errors import (
     BudgetExceeded,
     ConcurrencyLimited,
@@ -23,7 +24,6 @@ from billing.meter.errors import (
 from billing.meter.journal import WORKER, UnconfirmedAdmission
 from billing.meter.lease import Lease, PricedCandidate, RequestMetadata, Run, flags, head, stored
 from billing.meter.prepared_policy import PreparedPolicy, limit_of, pack_keys
-from billing.meter.redis_pipe import Argument, ScriptCall, bulk
 from billing.meter.scripts import (
     ADMIT,
     BUDGET_KEYS,

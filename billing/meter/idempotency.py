@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from billing.meter.redis_pipe import RedisPipe
+from billing.meter.connection.pipe import RedisPipe
 from billing.meter.scripts import REMEMBER, RememberArguments, RememberKeys
 from gateway_project.ground.redis_keys import idempotency_bytes, idempotency_index, idempotency_key
 

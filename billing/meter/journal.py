@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from billing.meter.connection.script import ScriptCall
 from billing.meter.lease import Lease
-from billing.meter.redis_pipe import ScriptCall
 from billing.meter.scripts import VoidArguments, VoidKeys
 from gateway_project.ground.redis_keys import shard_of
 

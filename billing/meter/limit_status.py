@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 
 from billing.meter.admission import AdmissionRequest
+from billing.meter.connection.pipe import RedisPipe
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import RequestMetadata, Run
 from billing.meter.meter import Meter
-from billing.meter.redis_pipe import RedisPipe
 from billing.meter.scripts import BUDGET_KEYS, SCOPES, AdmitKey
 from gateway_project.ground.money import NanoUSD
 from tenants.periods import Span

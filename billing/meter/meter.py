@@ -9,13 +9,13 @@ from typing import Any
 from django.conf import settings
 
 from billing.meter.admission import Admission, AdmissionRequest
+from billing.meter.connection.cluster import open_pipe
+from billing.meter.connection.protocol import AnswerLost
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.journal import RecoveryJournal, Settlement, entry_id
 from billing.meter.lease import Lease, LeaseState, PricedCandidate, RequestMetadata, Run
 from billing.meter.prepared_policy import PreparedPolicies, limit_of
 from billing.meter.rebuild import MissingCounter, Rebuilder
-from billing.meter.redis_cluster import open_pipe
-from billing.meter.redis_pipe import AnswerLost
 from billing.meter.scripts import (
     BUDGET_KEYS,
     EXTEND,

@@ -7,9 +7,9 @@ from decimal import Decimal
 import msgspec
 import redis
 
+from billing.meter.connection.pipe import RedisPipe
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.lease import Lease
-from billing.meter.redis_pipe import RedisPipe
 from gateway_project.ground.money import NanoUSD, to_usd
 from gateway_project.ground.redis_client import store
 from gateway_project.ground.redis_keys import every_shard, overruns_key, shard_of

@@ -3,9 +3,9 @@
 import time
 from weakref import WeakKeyDictionary
 
+from billing.meter.connection.script import bulk
 from billing.meter.downgrades import lines_of
 from billing.meter.lease import head
-from billing.meter.redis_pipe import bulk
 from billing.meter.scripts import AdmitKeys, AdmitPolicy
 from billing.meter.settlement import packed_settle_keys
 from gateway_project.ground.money import spend_at

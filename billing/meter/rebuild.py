@@ -19,8 +19,8 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 from django.db.models import F, Sum
 
 from billing.events import UsageEvent, decode
+from billing.meter.connection.pipe import RedisPipe
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.redis_pipe import RedisPipe
 from billing.meter.scripts import (
     BEGIN_REBUILD,
     SEED,

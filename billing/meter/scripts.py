@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from billing.meter.redis_pipe import Script
+from billing.meter.connection.script import Script
 from gateway_project.ground.money import NanoUSD
 
 

@@ -6,9 +6,9 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from billing.events import encode
+from billing.meter.connection.script import ScriptCall, bulk
 from billing.meter.journal import Settlement
 from billing.meter.lease import Lease, LeaseState
-from billing.meter.redis_pipe import ScriptCall, bulk
 from billing.meter.scripts import SETTLE, SettleArguments, SettleKeys
 from billing.models import UsageStatus
 from billing.usage import Usage

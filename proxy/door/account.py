@@ -13,11 +13,11 @@ from django.db.models.functions import Coalesce
 from billing.events import UsageEvent
 from billing.ledger import refusal_counts, tag_usage
 from billing.ledger.tag_usage import TagSum
+from billing.meter.connection.pipe import RedisPipe
 from billing.meter.downgrades import saved_between
 from billing.meter.limit_status import BudgetStatus, limit_status
 from billing.meter.meter import Meter
 from billing.meter.rebuild import undrained_events
-from billing.meter.redis_pipe import RedisPipe
 from billing.models import DailyUsage, UsageRecord
 from billing.models.usage_record import TOTAL_TOKENS
 from billing.request_ids import created_at

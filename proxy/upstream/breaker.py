@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from billing.meter.connection.pipe import RedisPipe
 from billing.meter.errors import MeteringUnavailable
 from billing.meter.journal import WORKER
-from billing.meter.redis_pipe import RedisPipe
 from gateway_project.ground.redis_keys import BREAKER_BOARD as BOARD
 from proxy.background import Background
 

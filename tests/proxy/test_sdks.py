@@ -16,7 +16,7 @@ import uvicorn
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from billing.meter.redis_cluster import open_pipe
+from billing.meter.connection.cluster import open_pipe
 from gateway_project.asgi import application
 from proxy.pipeline import attempts
 from tenants.models import ApiKey

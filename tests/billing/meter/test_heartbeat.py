@@ -8,10 +8,10 @@ from asgiref.sync import sync_to_async
 
 from billing.ledger.books import check_books
 from billing.ledger.drain import Drain
+from billing.meter.connection.protocol import AnswerLost
 from billing.meter.errors import BudgetExceeded, MeteringUnavailable
 from billing.meter.heartbeat import Heartbeat
 from billing.meter.lease import RequestMetadata
-from billing.meter.redis_pipe import AnswerLost
 from billing.meter.settlement import CallOutcome
 from billing.models import Adjustment, UsageRecord
 from billing.request_ids import new_request_id

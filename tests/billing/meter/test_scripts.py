@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from billing.meter import scripts
+from billing.meter.connection.script import Script
 from billing.meter.lease import LeaseState
-from billing.meter.redis_pipe import Script
 
 LUA = Path(scripts.__file__).parent / "lua"
 SCRIPTS = {each.name: each for each in vars(scripts).values() if isinstance(each, Script)}

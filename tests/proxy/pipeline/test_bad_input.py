@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
-from billing.meter.redis_cluster import open_pipe
+from billing.meter.connection.cluster import open_pipe
 from gateway_project.asgi import application
 from tenants import authentication
 from tenants.models import AllowedModel

@@ -3,29 +3,10 @@
 import asyncio
 import os
 
-import hiredis
 import pytest
 
-from billing.meter.errors import MeteringUnavailable
-from billing.meter.redis_pipe import _failure
 from billing.meter.scripts import BEAT, BeatArguments, BeatKeys
 from tests.meters import meter
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "ERR max number of clients reached",
-        "WRONGPASS invalid username-password pair",
-        "LOADING Redis is loading",
-    ],
-)
-def test_a_server_that_lets_nobody_in_is_away(reply):
-    assert isinstance(_failure(hiredis.ReplyError(reply)), MeteringUnavailable)
-
-
-def test_a_fault_of_ours_is_none_of_the_servers():
-    assert not isinstance(_failure(hiredis.ReplyError("ERR unknown command")), MeteringUnavailable)
 
 
 @pytest.mark.skipif(os.environ.get("TEST_REDIS") == "cluster", reason="it counts one server's commands")

@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from billing.meter.connection.pipe import NodePipe, RedisPipe
+from billing.meter.connection.protocol import Elsewhere
+from billing.meter.connection.script import Argument
 from billing.meter.errors import MeteringUnavailable
-from billing.meter.redis_pipe import Argument, Elsewhere, NodePipe, RedisPipe
 from gateway_project.ground.redis_address import ClusterAddress, cluster_address
 
 _PAUSES = (0.002, 0.1)  # seconds before the command is sent again: at first, at most

@@ -21,7 +21,7 @@ from tests.billing.meter.test_admission import DOLLAR, a_principal, admit, an_of
 from tests.meters import meter
 from tests.redis_cluster import running_cluster
 
-HOME = Path(__file__).resolve().parents[3]
+HOME = Path(__file__).resolve().parents[4]
 SUITE = [
     "tests/billing/meter/test_admission.py",
     "tests/billing/meter/test_settlement.py",

@@ -1,0 +1,1 @@
+"""The meter's connection to Redis: one server or a cluster."""
