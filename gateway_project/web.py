@@ -6,11 +6,13 @@ outlives the processes that serve it, so none of them drops waiting callers when
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +34,8 @@ CUT_SECONDS = 5.0
 _TICK = 0.05
 # The longest that a stopping process goes on to accept waiting connections.
 ACCEPT_SECONDS = 1.0
+# For handshakes that had begun when a socket stopped taking new ones.
+HANDSHAKE_SECONDS = 0.05
 _SYSTEMD_FIRST = 3  # the first descriptor of systemd's socket activation
 
 
@@ -106,6 +110,7 @@ class Server(uvicorn.Server):
         """
         if self._owned:
             refuse_more(listeners)
+            await asyncio.sleep(HANDSHAKE_SECONDS)
         loop = asyncio.get_running_loop()
         ends = loop.time() + ACCEPT_SECONDS
         while is_waited_at(listeners) and loop.time() < ends:  # noqa: ASYNC110 - no event tells of it
@@ -234,11 +239,39 @@ def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
 
 
 def refuse_more(listeners: Iterable[socket.socket], *, close: bool = False) -> None:
-    """Shrink the queues of the sockets: a caller who finds no room tries again, or goes elsewhere."""
+    """Let nobody else into the queues of the sockets: a caller outside tries again, or goes elsewhere.
+
+    One who got in between the last check and the close would be reset after sending a request, which a proxy must
+    not send twice. A queue of none still has room for one, so Linux is also asked to drop requests to connect.
+    """
     for listener in listeners:
         listener.listen(0)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                _drop_requests_to_connect(listener)
         if close:
             listener.close()
+
+
+# Classic BPF over the TCP header: drop a segment with SYN and without ACK, pass all others.
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of flags
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # pass
+    )
+)
+_SO_ATTACH_FILTER = 26  # Python has no name for it
+
+
+def _drop_requests_to_connect(listener: socket.socket) -> None:
+    """Attach the filter, for every process that has this socket. Raises OSError where the kernel has none."""
+    program = ctypes.create_string_buffer(_DROP_SYN)
+    option = struct.pack("@HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
 
 
 def is_waited_at(listeners: Iterable[socket.socket]) -> bool:

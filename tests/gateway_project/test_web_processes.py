@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from gateway_project.ground.http_protocol import BoundedProtocol
-from gateway_project.web import Server
+from gateway_project.web import Server, is_waited_at, refuse_more
 from tests.sandbox import free_port, wait_for_port
 
 HOME = Path(__file__).resolve().parents[2]
@@ -141,3 +141,20 @@ def test_several_processes_that_end_take_no_callers_any_more():
 
     assert (refused, still_there) == (True, True)
     assert answer.startswith(b"HTTP/1.1 405")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a queue of none has room for one")
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_who_is_in_the_queue_is_served_and_nobody_else_gets_in(family, host):
+    with socket.create_server((host, 0), family=family) as listener:
+        address = listener.getsockname()[:2]
+        with socket.create_connection(address, timeout=5) as early:
+            refuse_more([listener])
+
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.5)
+            served, _ = listener.accept()
+            early.sendall(b"hello")
+            assert served.recv(5) == b"hello"
+            served.close()
+        assert not is_waited_at([listener])
