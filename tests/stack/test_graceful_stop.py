@@ -4,7 +4,6 @@ the ledger.
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -213,13 +212,23 @@ def test_several_web_processes_from_one_command_start_again_roll_and_stop(instal
     assert running.returncode == 0
 
 
+# In a process of its own: descriptor 3 of this one is somebody's.
+AS_SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 def test_a_socket_that_systemd_opened_is_served(installation):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        os.dup2(listener.fileno(), 3) if listener.fileno() != 3 else None
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        command = f"LISTEN_PID=$$ LISTEN_FDS=1 exec {shlex.join(WEB)}"
         running = subprocess.Popen(
-            ["sh", "-c", command], cwd=HOME, env=installation.environment, pass_fds=(3,)
+            [sys.executable, "-c", AS_SYSTEMD, str(listener.fileno()), *WEB],
+            cwd=HOME,
+            env=installation.environment,
+            pass_fds=(listener.fileno(),),
         )
         try:
             until(lambda: answers(url))
