@@ -26,8 +26,8 @@ from gateway_project.ground.http_protocol import BoundedProtocol
 from gateway_project.server.supervisor import READY_FD, Process, Supervisor
 
 logger = logging.getLogger("tenantry.web")
-# At the end, idle connections stay open for a moment, since a proxy's next request may be on its way. Its response
-# closes them.
+# At the end, an idle connection stays open for a moment, since a proxy's next request may be on its way. Its response
+# closes it.
 IDLE_SECONDS = 1.0
 # For cut calls to tell their callers and be settled.
 CUT_SECONDS = 5.0
@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
                 calls,
                 grace,
             )
-        await self._until_over(ends, close_idle=True)
+        await self._until_over(ends)
         await self._cut()
         await self.lifespan.shutdown()
 
@@ -123,13 +123,12 @@ class Server(uvicorn.Server):
     def _serving(self) -> int:
         return sum(connection.is_serving for connection in self._connections)
 
-    async def _until_over(self, ends: float, *, close_idle: bool = False) -> None:
-        """Wait until no call is open, until `ends` (the loop's time), or until a second signal."""
+    async def _until_over(self, ends: float) -> None:
+        """Wait until no connection is left, until `ends` (the loop's time), or until a second signal."""
         loop, state = asyncio.get_running_loop(), self.server_state
         while (state.connections or state.tasks) and not self._hurries and loop.time() < ends:
-            if close_idle:
-                for connection in list(self._connections):
-                    connection.close_if_idle()
+            for connection in list(self._connections):
+                connection.close_if_idle(IDLE_SECONDS)
             await asyncio.sleep(_TICK)
 
     async def _cut(self) -> None:

@@ -101,6 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _running: _Cycle | None = None
     _stopping = False
+    _idle_since: float | None = None  # the loop's time, known only while the server stops
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -156,14 +157,24 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def stop(self) -> None:
-        """Finish the requests that have begun to arrive, then close."""
+        """Finish the requests that have begun to arrive, then close.
+
+        A response whose head has not told of the close leaves the connection open: its caller may send the next request
+        at once, and a close would reset it.
+        """
         self._stopping = True
-        if self.is_serving:
+        if self.is_serving and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
-    def close_if_idle(self) -> None:
-        """Close the connection unless a request is being served or has begun to arrive."""
-        if not (self.is_serving or self._head_bytes or self.transport.is_closing() or self._has_unread()):
+    def close_if_idle(self, seconds: float) -> None:
+        """Close the connection if no request has been served or begun to arrive for `seconds`. Call this often."""
+        if self.is_serving or self._head_bytes or self.transport.is_closing() or self._has_unread():
+            self._idle_since = None
+            return
+        now = self.loop.time()
+        if self._idle_since is None:
+            self._idle_since = now
+        if now - self._idle_since >= seconds:
             self.transport.close()
 
     def cut(self) -> None:

@@ -222,6 +222,26 @@ async def test_a_request_on_its_way_over_an_idle_connection_is_still_answered(wo
         assert b"\r\nconnection: close\r\n" in answer
 
 
+async def test_a_stream_that_ends_meanwhile_leaves_room_for_its_callers_next_request(
+    world, upstream_answering
+):
+    # Its head was sent before the signal and promised a connection that stays open.
+    streamed = stream(START, event("content_block_start", index=0), DELTA, 1.5, END, STOP)
+    async with upstream_answering(streamed) as upstream, serving(grace=20) as (server, port):
+        reader, writer = await begun(port, request(world.key, body=STREAMED), upstream)
+        server.handle_exit(signal.SIGTERM, None)
+        first = await reader.readuntil(b"\r\n0\r\n\r\n")
+        await asyncio.sleep(0.3)
+        writer.write(request(world.key, body=STREAMED))
+        second = await rest_of(reader, writer)
+        await asyncio.wait_for(asyncio.shield(server.over), 10)
+
+    assert statuses(first) == [200]
+    assert statuses(second) == [200]
+    assert b"connection: close" in second.lower()
+    assert b"message_stop" in second
+
+
 async def test_an_idle_connection_is_closed_and_nothing_waits_for_it(world):
     async with serving(grace=300) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
