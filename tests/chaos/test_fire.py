@@ -15,8 +15,9 @@ from tests.chaos.report import Burned, write_fire
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 AGENT = {"stream": True, "max_tokens": 32_000}
-USES_300 = "[[sandbox input_tokens=1000 output_tokens=300 deltas=30 delta_words=10 delta_ms=20]]"
-USES_ALL = "[[sandbox input_tokens=1000 output_tokens=32000 deltas=640 delta_words=50 delta_ms=15]]"
+# Prompts that are billed no more than their bytes can count: what a hard budget is held against.
+USES_300 = "[[sandbox input_tokens=50 output_tokens=300 deltas=30 delta_words=10 delta_ms=20]]"
+USES_ALL = "[[sandbox input_tokens=50 output_tokens=32000 deltas=640 delta_words=50 delta_ms=15]]"
 LONG = pytest.mark.chaos
 
 
