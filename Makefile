@@ -5,7 +5,6 @@ PY = .venv/bin/python
 
 # A test file stays with one worker; each worker has its own Redis and database.
 WORKERS = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-SLOW = $(PY) -m pytest -m "slow and not chaos"
 
 .PHONY: up test test-slow test-cluster chaos smoke bench screenshots lint format help
 .DEFAULT_GOAL := up
@@ -22,9 +21,7 @@ test: .venv/installed-dev ## run the fast tests (ARGS=… for some of them)
 	$(PY) -m pytest $(WORKERS) -m "not slow and not chaos" $(ARGS)
 
 test-slow: .venv/installed-dev ## run the tests that damage an installation or go through every page
-	@$(SLOW) $(WORKERS) $(ARGS) || { \
-	  echo "  On a busy machine a process may come too late for its test: what failed runs once more, alone."; \
-	  $(SLOW) --last-failed --last-failed-no-failures none $(ARGS); }
+	$(PY) -m pytest $(WORKERS) -m "slow and not chaos" $(ARGS)
 
 # Compile the code once, not in every process that starts.
 up test test-slow: export PYTHONDONTWRITEBYTECODE =
